@@ -1,0 +1,1 @@
+"""One benchmark for monocular 3D human-pose lifters."""

@@ -1,0 +1,51 @@
+"""Data sets by name. Each is read once, checked, and then memory-mapped from a cache keyed by what it was made from."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from bench import paths
+from bench.errors import unknown
+
+if TYPE_CHECKING:
+    from bench.data.pose_dataset import PoseDataset
+
+LOADERS = {
+    "cmu": "bench.data.cmu",
+    "h36m": "bench.data.human36m",
+    "synthetic": "bench.data.synthetic",
+}
+
+
+def loader(name: str) -> ModuleType:
+    """The module that reads data set `name`: `KEYPOINTS`, `fingerprint(root, keypoints)`, `read(root, keypoints, fingerprint)`.
+
+    Raises BenchError for a name that is not known.
+    """
+    if name not in LOADERS:
+        raise unknown("data set", name, LOADERS)
+    return importlib.import_module(LOADERS[name])
+
+
+def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt") -> PoseDataset:
+    """A data set, memory-mapped. root: the folder of its files ($BENCH_DATA, else `data/`).
+
+    keypoints: where the 2D comes from, `gt` or a detector the data set knows (`cpn` for h36m, `det` for cmu and
+    synthetic). Raises MissingDataError if files are missing, BenchError if they are not what they should be.
+    """
+    from bench.data import archive
+
+    module = loader(name)
+    kinds: dict[str, str] = module.KEYPOINTS
+    if keypoints not in kinds and keypoints not in kinds.values():
+        raise unknown(f"{name} keypoints", keypoints, kinds)
+    kind = kinds.get(keypoints, keypoints)
+    folder = Path(root) if root is not None else paths.data()
+    fingerprint: str = module.fingerprint(folder, kind)
+    cached = paths.cache() / "data" / f"{name}-{kind}-{fingerprint[:16]}"
+    if not archive.is_cached(cached):
+        archive.store(module.read(folder, kind, fingerprint), cached)
+    return archive.memory_mapped(cached)

@@ -1,0 +1,173 @@
+"""PoseDataset: every video of a data set in one contiguous float32 block, and a table of where each one lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.camera import Camera, normalise_screen
+from bench.errors import BenchError
+from bench.skeleton import H36M_17, Skeleton
+
+COLUMNS = ("subject", "action", "sequence", "camera", "start", "frames")
+
+
+@dataclass(frozen=True)
+class PoseDataset:
+    """Videos of one data set, sorted by (subject, sequence, camera).
+
+    sequences: one row a video: subject, action, sequence (its name within the subject), camera, start, frames;
+        the video's frames are rows start .. start + frames of the blocks below.
+    keypoints_2d: (total, joints, 2) normalised screen coordinates.
+    poses_3d: (total, joints, 3) metres, camera axes, root-relative; the root's row is zero.
+    roots: (total, 3) metres, camera axes: where the root was, for drawing and reprojection.
+    fingerprint: SHA-256 of what the numbers were made from (source files, options, reader version).
+    """
+
+    name: str
+    keypoints: str
+    fps: float
+    skeleton: Skeleton
+    sequences: pd.DataFrame
+    keypoints_2d: Tensor
+    poses_3d: Tensor
+    roots: Tensor
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        missing = [column for column in COLUMNS if column not in self.sequences]
+        if missing:
+            raise ValueError(f"{self.name}: the table of sequences lacks {', '.join(missing)}")
+        total, joints = int(self.sequences["frames"].sum()), len(self.skeleton)
+        for label, block, shape in (
+            ("keypoints_2d", self.keypoints_2d, (total, joints, 2)),
+            ("poses_3d", self.poses_3d, (total, joints, 3)),
+            ("roots", self.roots, (total, 3)),
+        ):
+            if tuple(block.shape) != shape or block.dtype != torch.float32:
+                raise ValueError(
+                    f"{self.name}: {label} is {tuple(block.shape)} {block.dtype}, not {shape} float32"
+                )
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Frames of each video, in table order."""
+        return self.sequences["frames"].to_numpy(np.int64)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """First row of each video in the blocks, in table order."""
+        return self.sequences["start"].to_numpy(np.int64)
+
+    def subset(self, subjects: Iterable[str]) -> PoseDataset:
+        """The videos of some subjects, with blocks that hold nothing else.
+
+        Raises BenchError if a subject is not in the data set.
+        """
+        wanted = list(subjects)
+        known = list(dict.fromkeys(self.sequences["subject"]))
+        for subject in wanted:
+            if subject not in known:
+                raise BenchError(f"{self.name}: no subject {subject!r}; the data hold {', '.join(known)}")
+        rows = self.sequences[self.sequences["subject"].isin(wanted)].reset_index(drop=True)
+        starts, lengths = rows["start"].to_numpy(np.int64), rows["frames"].to_numpy(np.int64)
+        rows["start"] = offsets(lengths)
+
+        def cut(block: Tensor) -> Tensor:
+            if len(starts) and (starts[1:] == (starts + lengths)[:-1]).all():
+                return block[starts[0] : starts[-1] + lengths[-1]]  # neighbours: a view, no copy
+            pieces = [block[start : start + frames] for start, frames in zip(starts, lengths, strict=True)]
+            return torch.cat(pieces) if pieces else block[:0]
+
+        return PoseDataset(
+            name=self.name,
+            keypoints=self.keypoints,
+            fps=self.fps,
+            skeleton=self.skeleton,
+            sequences=rows,
+            keypoints_2d=cut(self.keypoints_2d),
+            poses_3d=cut(self.poses_3d),
+            roots=cut(self.roots),
+            fingerprint=self.fingerprint,
+        )
+
+
+@dataclass(frozen=True)
+class Video:
+    """One view of one sequence, as a loader hands it over.
+
+    keypoints_px: (frames, joints, 2) pixels. poses_camera: (frames, joints, 3) metres, camera axes, absolute.
+    """
+
+    subject: str
+    action: str
+    sequence: str
+    camera: Camera
+    keypoints_px: NDArray[np.float32]
+    poses_camera: NDArray[np.float32]
+
+
+@dataclass
+class Builder:
+    """Collects videos and lays them out as a PoseDataset. One place for root subtraction and normalisation."""
+
+    name: str
+    keypoints: str
+    fps: float
+    fingerprint: str
+    skeleton: Skeleton = H36M_17
+    videos: list[Video] = field(default_factory=list)
+
+    def add(self, video: Video) -> None:
+        self.videos.append(video)
+
+    def build(self) -> PoseDataset:
+        """Sort by (subject, sequence, camera) and fill the blocks. The list of videos is emptied on the way."""
+        self.videos.sort(key=lambda video: (subject_order(video.subject), video.sequence, video.camera.name))
+        lengths = [len(video.poses_camera) for video in self.videos]
+        total, joints, root = sum(lengths), len(self.skeleton), self.skeleton.root
+        keypoints_2d = np.empty((total, joints, 2), np.float32)
+        poses_3d = np.empty((total, joints, 3), np.float32)
+        roots = np.empty((total, 3), np.float32)
+        rows = []
+        for start, frames in zip(offsets(lengths), lengths, strict=True):
+            video = self.videos.pop(0)
+            where = slice(start, start + frames)
+            keypoints_2d[where] = normalise_screen(
+                video.keypoints_px, video.camera.width, video.camera.height
+            )
+            roots[where] = video.poses_camera[:, root]
+            poses_3d[where] = video.poses_camera - video.poses_camera[:, root : root + 1]
+            camera = video.camera.name
+            rows.append((video.subject, video.action, video.sequence, camera, int(start), frames))
+        return PoseDataset(
+            name=self.name,
+            keypoints=self.keypoints,
+            fps=self.fps,
+            skeleton=self.skeleton,
+            sequences=pd.DataFrame(rows, columns=list(COLUMNS)),
+            keypoints_2d=torch.from_numpy(keypoints_2d),
+            poses_3d=torch.from_numpy(poses_3d),
+            roots=torch.from_numpy(roots),
+            fingerprint=self.fingerprint,
+        )
+
+
+def offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each piece starts when pieces of these lengths are laid end to end."""
+    return np.concatenate([[0], np.cumsum(np.asarray(lengths, np.int64))[:-1]]).astype(np.int64)[
+        : len(lengths)
+    ]
+
+
+def subject_order(subject: str) -> tuple[str, int, str]:
+    """S9 before S11: letters first, then the number as a number."""
+    digits = "".join(character for character in subject if character.isdigit())
+    letters = "".join(character for character in subject if not character.isdigit())
+    return letters, int(digits or 0), subject

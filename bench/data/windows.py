@@ -1,0 +1,139 @@
+"""Windows: a table of which frames each window reads and counts, and the one gather that turns rows into tensors.
+
+Rules: VideoPose3D (Pavllo et al., CVPR 2019) and its descendants pad by repeating the first or last frame. Here that
+is index clamping: input frame i of a window is frame clamp(start + i * step, 0, length - 1) of its video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.data.pose_dataset import PoseDataset
+from bench.method import Batch, Window
+
+Table = NDArray[np.int64]
+Lengths = Sequence[int] | NDArray[np.int64]
+Accounting = Literal["shared", "mixste", "diff3dhpe"]
+
+SEQUENCE, START, COUNT_FROM, COUNT_TO = range(4)
+
+
+def test_windows(lengths: Lengths, window: Window, accounting: Accounting = "shared") -> Table:
+    """Windows that score videos of these lengths. Returns (windows, 4): sequence, start, count_from, count_to.
+
+    shared: every frame of every video is counted exactly once. With targets "all" the windows follow each other and
+    the last one ends with the video, counting only what its predecessor has not; a video shorter than the window is
+    padded on the right and only its real frames count. With targets "centre", one window a frame.
+    mixste: as that paper's code, the last window counts all its frames, so the overlap counts twice, and padding
+    counts. diff3dhpe: as shared, but a short video is padded on the left and its padding counts.
+    """
+    if accounting not in ("shared", "mixste", "diff3dhpe"):
+        raise ValueError(f"accounting must be 'shared', 'mixste' or 'diff3dhpe', not {accounting!r}")
+    if window.targets == "centre":
+        return _every_frame(lengths, window, every=1)
+    rows: list[tuple[int, int, int, int]] = []
+    for sequence, length in enumerate(int(length) for length in lengths):
+        if length < window.frames:
+            start = length - window.frames if accounting == "diff3dhpe" else 0
+            real = (0, length) if accounting == "shared" else (start, start + window.frames)
+            rows.append((sequence, start, *real))
+            continue
+        counted = 0
+        for start in _starts(length, window.frames, hop=window.frames):
+            fresh = start if accounting == "mixste" else counted
+            counted = start + window.frames
+            rows.append((sequence, start, fresh, counted))
+    return _table(rows)
+
+
+test_windows.__test__ = False  # type: ignore[attr-defined]  # pytest takes the name for a test
+
+
+def train_windows(lengths: Lengths, window: Window, layout: Literal["tail", "centred"] = "tail") -> Table:
+    """Windows to train on. Returns (windows, 4): sequence, start, count_from, count_to (supervised).
+
+    tail: windows every `window.stride` frames, the last one shifted back so that it ends with the video (Zhou et al.,
+    ICCVW 2023); only real frames are supervised. centred: windows laid over the middle of the video, both ends padded
+    and the padding supervised (Zhang et al., CVPR 2022). With targets "centre", one window every `stride` frames.
+    """
+    if window.targets == "centre":
+        return _every_frame(lengths, window, every=window.stride)
+    rows: list[tuple[int, int, int, int]] = []
+    for sequence, length in enumerate(int(length) for length in lengths):
+        if layout == "centred":
+            count = -(-length // window.frames)
+            left = (count * window.frames - length) // 2
+            starts = [index * window.frames - left for index in range(count)]
+            rows += [(sequence, start, start, start + window.frames) for start in starts]
+        elif layout == "tail":
+            starts = _starts(length, window.frames, window.stride) if length >= window.frames else [0]
+            rows += [(sequence, start, start, min(start + window.frames, length)) for start in starts]
+        else:
+            raise ValueError(f"layout must be 'tail' or 'centred', not {layout!r}")
+    return _table(rows)
+
+
+def _starts(length: int, frames: int, hop: int) -> list[int]:
+    """Starts of windows every `hop` frames that cover `length` >= `frames`; the last is shifted back to fit."""
+    last = length - frames
+    starts = list(range(0, last + 1, hop))
+    return starts if starts[-1] == last else [*starts, last]
+
+
+def _every_frame(lengths: Lengths, window: Window, every: int) -> Table:
+    """One window centred on every `every`-th frame, which alone is counted."""
+    reach = window.frames // 2 * window.step
+    return _table(
+        [
+            (sequence, centre - reach, centre, centre + 1)
+            for sequence, length in enumerate(int(length) for length in lengths)
+            for centre in range(0, length, every)
+        ]
+    )
+
+
+def _table(rows: list[tuple[int, int, int, int]]) -> Table:
+    return np.array(rows, np.int64).reshape(-1, 4)
+
+
+def frame_indices(table: Table, lengths: Lengths, window: Window) -> Table:
+    """The frame of its video that each input frame shows, edges repeated. Returns (windows, frames)."""
+    frames = table[:, START, None] + np.arange(window.frames) * window.step
+    return np.clip(frames, 0, np.asarray(lengths, np.int64)[table[:, SEQUENCE], None] - 1)
+
+
+def counted_frames(table: Table, window: Window) -> NDArray[np.bool_]:
+    """Which input frames of each window lie in its counted range. Returns (windows, frames)."""
+    frames = table[:, START, None] + np.arange(window.frames) * window.step
+    return (frames >= table[:, COUNT_FROM, None]) & (frames < table[:, COUNT_TO, None])
+
+
+def gather(
+    dataset: PoseDataset, table: Table, window: Window, flipped: NDArray[np.bool_] | None = None
+) -> Batch:
+    """Read windows out of a data set. Rows where `flipped` is true come mirrored: x negated, left and right swapped.
+
+    Returns keypoints_2d (batch, frames, joints, 2), poses_3d (batch, frames, joints, 3), supervised (batch, frames).
+    """
+    rows = torch.from_numpy(
+        frame_indices(table, dataset.lengths, window) + dataset.starts[table[:, SEQUENCE], None]
+    )
+    keypoints_2d, poses_3d = dataset.keypoints_2d[rows], dataset.poses_3d[rows]
+    if flipped is not None and flipped.any():
+        which = torch.from_numpy(flipped)
+        keypoints_2d[which] = mirror(keypoints_2d[which], dataset.skeleton.mirror)
+        poses_3d[which] = mirror(poses_3d[which], dataset.skeleton.mirror)
+    return Batch(keypoints_2d, poses_3d, torch.from_numpy(counted_frames(table, window)))
+
+
+def mirror(poses: Tensor, permutation: Sequence[int]) -> Tensor:
+    """The mirror image: left and right joints swapped, x negated. (..., joints, 2 or 3) to the same shape."""
+    swapped = poses[..., list(permutation), :].clone()
+    swapped[..., 0].neg_()
+    return swapped

@@ -1,0 +1,25 @@
+"""What a user can cause and repair: the command line prints it and exits with 2, never with a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(ValueError):
+    """A user's mistake. The message says what was found, where, and what to do."""
+
+
+class MissingDataError(BenchError, FileNotFoundError):
+    """A file of a data set is not where it was looked for."""
+
+    def __str__(self) -> str:  # FileNotFoundError would otherwise print an errno
+        return str(self.args[0])
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> BenchError:
+    """The error for a name that is not in a list, with the nearest known one as a hint."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return BenchError(f"No {what} {name!r}.{hint} Known: {', '.join(names) or 'none'}")

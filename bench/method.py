@@ -1,0 +1,124 @@
+"""What a lifter is to the suite: a module with `loss` and `lift`, and the window of frames it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from bench.data.pose_dataset import PoseDataset
+
+# One generator for everything, or one a window: then a window's draws do not depend on the batch it came in.
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+@dataclass(frozen=True)
+class Window:
+    """The frames a method reads at once and those it answers for.
+
+    frames: the receptive field in input frames. targets: every frame of the window, or the centre one.
+    stride: frames between the starts of neighbouring training windows (default: `frames` for "all", 1 for "centre").
+    step: temporal down-sampling, input frame i is `step` frames after input frame i - 1.
+    """
+
+    frames: int
+    targets: Literal["all", "centre"] = "all"
+    stride: int = 0
+    step: int = 1
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.step < 1 or self.stride < 0:
+            raise ValueError(f"{self}: frames and step must be at least 1, stride positive")
+        if self.targets not in ("all", "centre"):
+            raise ValueError(f"{self}: targets must be 'all' or 'centre'")
+        if self.targets == "centre" and self.frames % 2 == 0:
+            raise ValueError(f"{self}: a window with a centre has an odd number of frames")
+        if self.targets == "all" and self.step != 1:
+            raise ValueError(f"{self}: a window that answers for every frame has step 1")
+        if self.stride == 0:
+            object.__setattr__(self, "stride", self.frames if self.targets == "all" else 1)
+
+
+@dataclass
+class Batch:
+    """Windows of one training step.
+
+    keypoints_2d: (batch, frames, joints, 2), normalised screen coordinates.
+    poses_3d: (batch, frames, joints, 3), metres, camera axes, root-relative; the target of every input frame.
+    supervised: (batch, frames), true where a target is a real frame of the video and counts in the loss.
+    """
+
+    keypoints_2d: Tensor
+    poses_3d: Tensor
+    supervised: Tensor = field(default=None)  # type: ignore[assignment]  # filled in below
+
+    def __post_init__(self) -> None:
+        if self.supervised is None:
+            self.supervised = torch.ones(
+                self.poses_3d.shape[:2], dtype=torch.bool, device=self.poses_3d.device
+            )
+
+    def __len__(self) -> int:
+        return len(self.keypoints_2d)
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.keypoints_2d.to(device), self.poses_3d.to(device), self.supervised.to(device))
+
+
+class Method(nn.Module):
+    """Base class of every lifter.
+
+    A method is built as `cls(frames=..., joints=..., **hyperparameters)` and finds the keywords it was built with in
+    `self.hyperparameters`. It implements `loss` and `lift`; `prepare` if it needs a statistic of the training data;
+    `from_upstream` if checkpoints of a published implementation exist. Everything it must remember between training
+    and testing is a parameter or a buffer.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str] = ""
+    trainable: ClassVar[bool] = True
+
+    window: Window
+    hyperparameters: dict[str, Any]
+
+    def prepare(self, training: PoseDataset) -> None:
+        """See the training set once, before the first step (pose scale, mean pose). Default: nothing."""
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Training losses of one batch by name; `total` is the one that is minimised."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement loss()")
+
+    def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
+        """(batch, frames, joints, 2) to metres, camera axes, root-relative: (batch, frames or 1, joints, 3).
+
+        generator: source of randomness for methods that sample; one a row makes rows independent of their batch.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement lift()")
+
+    @classmethod
+    def from_upstream(cls, state: dict[str, Tensor], **hyperparameters: Any) -> Method:
+        """Build from the state dict of the published implementation, keys without `module.` prefixes."""
+        raise ValueError(f"{cls.name} has no published checkpoints that could be imported")
+
+    @property
+    def parameter_count(self) -> int:
+        """Trainable numbers."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def randn(shape: Sequence[int], generator: Generators, device: torch.device | str | None = None) -> Tensor:
+    """Standard normal numbers of `shape`; with one generator a row, row i is drawn from generator i alone.
+
+    Drawn where the generator lives (the CPU for ours), then moved: the numbers do not depend on the device.
+    """
+    if generator is None or isinstance(generator, torch.Generator):
+        origin = generator.device if generator is not None else device
+        return torch.randn(tuple(shape), generator=generator, device=origin).to(device or origin or "cpu")
+    if len(generator) != shape[0]:
+        raise ValueError(f"{len(generator)} generators for {shape[0]} rows")
+    rows = [torch.randn(tuple(shape[1:]), generator=one, device=one.device) for one in generator]
+    return torch.stack(rows).to(device or rows[0].device)

@@ -1,0 +1,51 @@
+"""Joint sets: names, parents, left and right. Every index of a joint in the suite comes from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A joint set. parents[j] is the joint that j hangs from, -1 for the root; left[i] mirrors right[i]."""
+
+    name: str
+    joints: tuple[str, ...]
+    parents: tuple[int, ...]
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    root: int
+
+    def __len__(self) -> int:
+        return len(self.joints)
+
+    @property
+    def mirror(self) -> tuple[int, ...]:
+        """The permutation that swaps left and right: pose[..., mirror, :] with x negated is the mirrored pose."""
+        swapped = list(range(len(self.joints)))
+        for left, right in zip(self.left, self.right, strict=True):
+            swapped[left], swapped[right] = right, left
+        return tuple(swapped)
+
+    @property
+    def bones(self) -> tuple[tuple[int, int], ...]:
+        """(joint, parent) of every joint but the root."""
+        return tuple((joint, parent) for joint, parent in enumerate(self.parents) if parent >= 0)
+
+
+# Human3.6M (Ionescu et al., TPAMI 2014) as the lifting literature keeps it: 17 of the 32 recorded joints.
+H36M_17 = Skeleton(
+    name="H36M-17",
+    joints=(
+        "pelvis", "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle",
+        "spine", "thorax", "neck", "head", "left shoulder", "left elbow", "left wrist",
+        "right shoulder", "right elbow", "right wrist",
+    ),
+    parents=(-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15),
+    left=(4, 5, 6, 11, 12, 13),
+    right=(1, 2, 3, 14, 15, 16),
+    root=0,
+)  # fmt: skip
+
+# The rows of the 32 recorded joints that become the 17, in their order.
+H36M_17_OF_32 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)

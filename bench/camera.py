@@ -54,9 +54,7 @@ class Camera:
 
     def moved_to(self, translation: Array) -> Camera:
         """The same camera standing somewhere else. translation: (3,) metres."""
-        return replace(
-            self, translation=(float(translation[0]), float(translation[1]), float(translation[2]))
-        )
+        return replace(self, translation=(float(translation[0]), float(translation[1]), float(translation[2])))
 
 
 def rotate(points: Array, quaternion: Any) -> Array:
@@ -69,12 +67,13 @@ def rotate(points: Array, quaternion: Any) -> Array:
 
 
 def _inverse(quaternion: Any) -> Array:
-    return np.asarray(quaternion) * np.array([1, -1, -1, -1])
+    return np.asarray(np.asarray(quaternion) * np.array([1, -1, -1, -1]))
 
 
 def world_to_camera(points_world: Array, orientation: Any, translation: Any) -> Array:
     """X_cam = R^-1 (X_world - C). Points (..., 3) and the centre C in metres; orientation (w, x, y, z)."""
-    return rotate(points_world - np.asarray(translation, points_world.dtype), _inverse(orientation))
+    points = points_world - np.asarray(translation, points_world.dtype)
+    return rotate(points, _inverse(orientation))
 
 
 def camera_to_world(points_camera: Array, orientation: Any, translation: Any) -> Array:

@@ -58,9 +58,7 @@ class Batch:
 
     def __post_init__(self) -> None:
         if self.supervised is None:
-            self.supervised = torch.ones(
-                self.poses_3d.shape[:2], dtype=torch.bool, device=self.poses_3d.device
-            )
+            self.supervised = torch.ones(self.poses_3d.shape[:2], dtype=torch.bool, device=self.poses_3d.device)
 
     def __len__(self) -> int:
         return len(self.keypoints_2d)

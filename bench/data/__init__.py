@@ -21,8 +21,10 @@ LOADERS = {
 
 
 def loader(name: str) -> ModuleType:
-    """The module that reads data set `name`: `KEYPOINTS`, `fingerprint(root, keypoints)`, `read(root, keypoints, fingerprint)`.
+    """The module that reads data set `name`.
 
+    It holds `KEYPOINTS` (what a user may ask for: what it is called inside), `fingerprint(root, keypoints) -> str`
+    (which also checks that the files are there) and `read(root, keypoints, fingerprint) -> PoseDataset`.
     Raises BenchError for a name that is not known.
     """
     if name not in LOADERS:

@@ -21,7 +21,7 @@ from bench import paths, skeleton
 from bench.data.pose_dataset import PoseDataset
 from bench.errors import BenchError, MissingDataError
 
-# --- the community's pickled archives ---------------------------------------------------------------------------------
+# --- the community's pickled archives
 
 # What a pickled dictionary of arrays needs, and nothing more. Containers, numbers and strings need no name at all.
 _ALLOWED = {
@@ -32,7 +32,7 @@ _ALLOWED = {
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    """Builds arrays, dictionaries, lists, tuples, numbers and strings; any other name is refused before it is imported."""
+    """Builds arrays, containers, numbers and strings; any other name is refused before it is imported."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
@@ -79,7 +79,7 @@ def _read_npy(raw: bytes) -> Any:
     return array.item() if array.shape == () else array
 
 
-# --- fingerprints -----------------------------------------------------------------------------------------------------
+# --- fingerprints
 
 
 def fingerprint(parts: Iterable[str], files: Iterable[Path] = ()) -> str:
@@ -109,7 +109,7 @@ def file_digest(path: Path) -> str:
     return digest
 
 
-# --- the memory-mapped cache ------------------------------------------------------------------------------------------
+# --- the memory-mapped cache
 
 _BLOCKS = ("keypoints_2d", "poses_3d", "roots")
 
@@ -146,9 +146,7 @@ def store(dataset: PoseDataset, folder: Path) -> None:
 def memory_mapped(folder: Path) -> PoseDataset:
     """Open what `store` wrote. The blocks are mapped copy-on-write: nothing is read before it is used."""
     about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-    skeletons = {
-        known.name: known for known in vars(skeleton).values() if isinstance(known, skeleton.Skeleton)
-    }
+    skeletons = {known.name: known for known in vars(skeleton).values() if isinstance(known, skeleton.Skeleton)}
     blocks = {
         block: torch.from_numpy(np.load(folder / f"{block}.npy", mmap_mode="c", allow_pickle=False))
         for block in _BLOCKS

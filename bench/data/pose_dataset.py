@@ -51,9 +51,7 @@ class PoseDataset:
             ("roots", self.roots, (total, 3)),
         ):
             if tuple(block.shape) != shape or block.dtype != torch.float32:
-                raise ValueError(
-                    f"{self.name}: {label} is {tuple(block.shape)} {block.dtype}, not {shape} float32"
-                )
+                raise ValueError(f"{self.name}: {label} is {tuple(block.shape)} {block.dtype}, not {shape} float32")
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -139,9 +137,7 @@ class Builder:
         for start, frames in zip(offsets(lengths), lengths, strict=True):
             video = self.videos.pop(0)
             where = slice(start, start + frames)
-            keypoints_2d[where] = normalise_screen(
-                video.keypoints_px, video.camera.width, video.camera.height
-            )
+            keypoints_2d[where] = normalise_screen(video.keypoints_px, video.camera.width, video.camera.height)
             roots[where] = video.poses_camera[:, root]
             poses_3d[where] = video.poses_camera - video.poses_camera[:, root : root + 1]
             camera = video.camera.name
@@ -161,9 +157,7 @@ class Builder:
 
 def offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each piece starts when pieces of these lengths are laid end to end."""
-    return np.concatenate([[0], np.cumsum(np.asarray(lengths, np.int64))[:-1]]).astype(np.int64)[
-        : len(lengths)
-    ]
+    return np.concatenate([[0], np.cumsum(np.asarray(lengths, np.int64))[:-1]]).astype(np.int64)[: len(lengths)]
 
 
 def subject_order(subject: str) -> tuple[str, int, str]:

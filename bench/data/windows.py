@@ -105,7 +105,8 @@ def _table(rows: list[tuple[int, int, int, int]]) -> Table:
 def frame_indices(table: Table, lengths: Lengths, window: Window) -> Table:
     """The frame of its video that each input frame shows, edges repeated. Returns (windows, frames)."""
     frames = table[:, START, None] + np.arange(window.frames) * window.step
-    return np.clip(frames, 0, np.asarray(lengths, np.int64)[table[:, SEQUENCE], None] - 1)
+    last = np.asarray(lengths, np.int64)[table[:, SEQUENCE], None] - 1
+    return np.asarray(np.clip(frames, 0, last))
 
 
 def counted_frames(table: Table, window: Window) -> NDArray[np.bool_]:
@@ -114,16 +115,12 @@ def counted_frames(table: Table, window: Window) -> NDArray[np.bool_]:
     return (frames >= table[:, COUNT_FROM, None]) & (frames < table[:, COUNT_TO, None])
 
 
-def gather(
-    dataset: PoseDataset, table: Table, window: Window, flipped: NDArray[np.bool_] | None = None
-) -> Batch:
+def gather(dataset: PoseDataset, table: Table, window: Window, flipped: NDArray[np.bool_] | None = None) -> Batch:
     """Read windows out of a data set. Rows where `flipped` is true come mirrored: x negated, left and right swapped.
 
     Returns keypoints_2d (batch, frames, joints, 2), poses_3d (batch, frames, joints, 3), supervised (batch, frames).
     """
-    rows = torch.from_numpy(
-        frame_indices(table, dataset.lengths, window) + dataset.starts[table[:, SEQUENCE], None]
-    )
+    rows = torch.from_numpy(frame_indices(table, dataset.lengths, window) + dataset.starts[table[:, SEQUENCE], None])
     keypoints_2d, poses_3d = dataset.keypoints_2d[rows], dataset.poses_3d[rows]
     if flipped is not None and flipped.any():
         which = torch.from_numpy(flipped)

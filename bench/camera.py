@@ -34,11 +34,10 @@ class Camera:
 
     @property
     def intrinsics(self) -> Array:
-        """(9,) float32: focal length, centre (both for normalised screen coordinates), k1..k3, p_x, p_y."""
-        size = np.array([self.width, self.height], np.float32)
-        centre = normalise_screen(np.array(self.centre_px, np.float32), self.width, self.height)
-        focal = np.array(self.focal_px, np.float32) / size[0] * np.float32(2)
-        return np.concatenate([focal, centre, self.radial, self.tangential]).astype(np.float32)
+        """(9,): focal length, centre (both for normalised screen coordinates), k1..k3, p_x, p_y."""
+        centre = normalise_screen(np.array(self.centre_px), self.width, self.height)
+        focal = np.array(self.focal_px) / self.width * 2
+        return np.concatenate([focal, centre, self.radial, self.tangential])
 
     def to_camera(self, points_world: Array) -> Array:
         """World to camera axes. (..., 3) metres to (..., 3) metres."""
@@ -120,7 +119,7 @@ def h36m_cameras() -> dict[str, tuple[Camera, ...]]:
         rig = []
         for name in stored["camera_order"]:
             lens, pose = stored["intrinsics"][name], views[name]
-            metres = np.array(pose["translation_mm"], np.float32) / np.float32(1000)
+            x, y, z = (millimetres / 1000 for millimetres in pose["translation_mm"])
             rig.append(
                 Camera(
                     name=name,
@@ -131,7 +130,7 @@ def h36m_cameras() -> dict[str, tuple[Camera, ...]]:
                     radial=tuple(lens["radial_distortion"]),
                     tangential=tuple(lens["tangential_distortion"]),
                     orientation=tuple(pose["orientation"]),
-                    translation=(float(metres[0]), float(metres[1]), float(metres[2])),
+                    translation=(x, y, z),
                 )
             )
         rigs[subject] = tuple(rig)

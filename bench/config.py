@@ -1,0 +1,236 @@
+"""Benchmarks as typed, frozen configuration read from YAML. Every error names the file, the key and what was expected."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bench import paths
+from bench.errors import BenchError
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Protocol(Strict):
+    """What is measured and how. Every field is part of a run's identity."""
+
+    dataset: str
+    keypoints: str  # where the 2D comes from: gt, or the detector's name
+    frames: int = Field(ge=1)  # receptive field of every method
+    train_subjects: tuple[str, ...] = Field(min_length=1)
+    validation_subjects: tuple[str, ...] = ()  # training subjects held out for choosing; never trained on
+    test_subjects: tuple[str, ...] = Field(min_length=1)
+    accounting: Literal["shared"] = "shared"  # every test frame once, the root zeroed
+    flip_test: bool = True  # average with the prediction for the mirrored input
+
+    @model_validator(mode="after")
+    def _subjects_do_not_mix(self) -> Protocol:
+        seen = set(self.train_subjects) & set(self.test_subjects)
+        if seen:
+            raise ValueError(f"{', '.join(sorted(seen))} would be both trained and tested on")
+        strangers = set(self.validation_subjects) - set(self.train_subjects)
+        if strangers:
+            raise ValueError(f"validation subject {', '.join(sorted(strangers))} is not a training subject")
+        if set(self.validation_subjects) == set(self.train_subjects):
+            raise ValueError("every training subject is held out for validation, none is left to train on")
+        return self
+
+    @property
+    def fitted_subjects(self) -> tuple[str, ...]:
+        """The subjects that gradients see: training subjects less the ones held out for validation."""
+        return tuple(subject for subject in self.train_subjects if subject not in self.validation_subjects)
+
+
+class Recipe(Strict):
+    """How one method is trained on one protocol. Every field is part of a run's identity."""
+
+    epochs: int = Field(200, ge=1)
+    batch_windows: int = Field(64, ge=1)  # windows, not frames
+    window_stride: int | None = Field(None, ge=1)  # frames between training windows; default: the method's own
+    learning_rate: float = Field(4e-4, gt=0)
+    learning_rate_decay: float = Field(0.99, gt=0, le=1)  # factor after every epoch
+    weight_decay: float = Field(0.1, ge=0)  # AdamW, on every parameter
+    gradient_clip: float | None = Field(None, gt=0)  # largest gradient norm; default: no clipping
+    flip: bool = True  # every window also mirrored
+    precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 on a GPU that has it, float32 elsewhere
+    keep: Literal["last", "best-validation", "best-test"] = "last"  # the weights that are tested
+    as_published: bool = False  # reproduce the choices of the method's own code, defects included
+
+    @model_validator(mode="after")
+    def _test_set_is_for_testing(self) -> Recipe:
+        if self.keep == "best-test" and not self.as_published:
+            raise ValueError("keep: best-test picks weights on the test set; only as_published: true may do that")
+        return self
+
+
+class MethodEntry(Strict):
+    """One method of a benchmark: its hyper-parameters and its recipe."""
+
+    model: dict[str, Any] = {}
+    recipe: Recipe = Recipe()
+
+
+class Benchmark(Strict):
+    """One file of `configs/`: a protocol and the methods compared on it."""
+
+    name: str
+    title: str
+    protocol: Protocol
+    methods: dict[str, MethodEntry] = Field(min_length=1)
+
+
+def identity(content: Any) -> str:
+    """SHA-256 of anything JSON can hold, independent of key order and layout."""
+    if isinstance(content, BaseModel):
+        content = content.model_dump(mode="json")
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def benchmark_names() -> list[str]:
+    """The benchmarks in `configs/`."""
+    return sorted(path.stem for path in paths.configs().glob("*.yaml"))
+
+
+def load_benchmark(name: str | Path, changes: Iterable[str] = ()) -> Benchmark:
+    """Read a benchmark by name (`h36m-cpn-243`) or by path.
+
+    changes: `key=value` strings over the file. The key is a dotted path (`protocol.frames=27`,
+    `methods.mixste.recipe.epochs=5`); `recipe.` and `model.` alone mean those of every method (a `model.` change only
+    where the file already states that hyper-parameter). Raises BenchError for whatever does not fit.
+    """
+    path = find(name)
+    tree = _read_yaml(path)
+    _refuse_unknown(tree, Benchmark, path, "")
+    for method, entry in (tree.get("methods") or {}).items():
+        tree["methods"][method] = _extended(entry or {}, path, method)
+    for change in changes:
+        _apply(tree, change)
+    try:
+        return Benchmark.model_validate({"name": path.stem, **tree})
+    except ValidationError as error:
+        raise BenchError("\n".join(_explain(path, item) for item in error.errors())) from None
+
+
+def find(name: str | Path) -> Path:
+    """The file of a benchmark. Raises BenchError with the known names if there is none."""
+    for path in (Path(name), paths.configs() / f"{name}.yaml"):
+        if path.suffix in (".yaml", ".yml") and path.is_file():
+            return path
+    near = difflib.get_close_matches(str(name), benchmark_names(), n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise BenchError(f"No benchmark {str(name)!r}.{hint} Known: {', '.join(benchmark_names())}")
+
+
+def _extended(entry: dict[str, Any], path: Path, method: str) -> dict[str, Any]:
+    """A method's entry laid over the defaults file that its `extends:` names (relative to the benchmark's folder)."""
+    if not isinstance(entry, dict):
+        raise BenchError(f"{paths.shown(path)}: methods.{method} must hold keys like model: and recipe:")
+    entry = dict(entry)
+    base_name = entry.pop("extends", None)
+    _refuse_unknown(entry, MethodEntry, path, f"methods.{method}.")
+    if base_name is None:
+        return entry
+    base_path = path.parent / str(base_name)
+    if not base_path.is_file():
+        raise BenchError(f"{paths.shown(path)}: methods.{method}.extends: {base_name} is not beside the benchmark")
+    base = _read_yaml(base_path)
+    _refuse_unknown(base, MethodEntry, base_path, "")
+    return {part: {**(base.get(part) or {}), **(entry.get(part) or {})} for part in ("model", "recipe")}
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise BenchError(f"{paths.shown(path)} is not valid YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise BenchError(f"{paths.shown(path)} must hold keys like title: and protocol:")
+    return tree
+
+
+def _refuse_unknown(tree: Mapping[str, Any], model: type[BaseModel], path: Path, prefix: str) -> None:
+    """Name the first key that the model does not know, with the nearest one it does."""
+    for key, value in tree.items():
+        if key not in model.model_fields:
+            near = difflib.get_close_matches(str(key), model.model_fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(model.model_fields)}"
+            raise BenchError(f"{paths.shown(path)}: {prefix}{key} is not known; {hint}")
+        inner = _model_of(model.model_fields[key].annotation)
+        if inner is not None and isinstance(value, dict):
+            _refuse_unknown(value, inner, path, f"{prefix}{key}.")
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, UnionType):
+        return next((found for part in get_args(annotation) if (found := _model_of(part))), None)
+    return None
+
+
+def _apply(tree: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    steps = key.strip().split(".")
+    if not equals or not all(steps):
+        raise BenchError(f"{change!r} is not of the form key=value, like recipe.epochs=5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise BenchError(f"{change!r}: {text!r} is not a YAML value") from None
+    methods = tree.get("methods") or {}
+    if steps[0] == "recipe":
+        targets = [["methods", method, *steps] for method in methods]
+    elif steps[0] == "model":
+        targets = [["methods", name, *steps] for name, entry in methods.items() if steps[-1] in entry.get("model", {})]
+        if not targets:
+            raise BenchError(f"{change!r}: no method of this benchmark states the hyper-parameter {steps[-1]!r}")
+    else:
+        targets = [steps]
+    for target in targets:
+        _set(tree, target, value, change)
+
+
+def _set(tree: dict[str, Any], steps: list[str], value: Any, change: str) -> None:
+    model: type[BaseModel] | None = Benchmark
+    node = tree
+    for depth, step in enumerate(steps):
+        if model is not None:
+            _refuse_unknown({step: None}, model, Path(f"--set {change}"), ".".join([*steps[:depth], ""]))
+            model = _model_of(model.model_fields[step].annotation)
+            if steps[: depth + 1] == ["methods"]:
+                _check_method(tree, steps, change)
+        elif steps[:depth] == ["methods"]:
+            model = MethodEntry
+        if depth == len(steps) - 1:
+            node[step] = value
+            return
+        child = node.get(step)
+        node[step] = dict(child) if isinstance(child, dict) else {}
+        node = node[step]
+
+
+def _check_method(tree: Mapping[str, Any], steps: list[str], change: str) -> None:
+    known = tree.get("methods") or {}
+    if len(steps) < 4 or steps[1] not in known:
+        names = ", ".join(known)
+        raise BenchError(f"{change!r}: expected methods.NAME.model.KEY or methods.NAME.recipe.KEY, NAME one of {names}")
+
+
+def _explain(path: Path, item: Any) -> str:
+    """One line for one of pydantic's complaints."""
+    key = ".".join(str(step) for step in item["loc"])
+    message = str(item["msg"]).removeprefix("Value error, ")
+    found = "" if item["type"] in ("missing", "value_error") else f", found {item['input']!r}"
+    return f"{paths.shown(path)}: {key + ': ' if key else ''}{message}{found}"

@@ -1,4 +1,4 @@
-"""Benchmarks as typed, frozen configuration read from YAML. Every error names the file, the key and what was expected."""
+"""Benchmarks as typed, frozen configuration read from YAML. Errors name the file, the key and what was expected."""
 
 from __future__ import annotations
 

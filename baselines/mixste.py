@@ -1,0 +1,143 @@
+"""MixSTE: a feed-forward lifter that alternates attention over joints and over frames.
+
+Zhang et al., "MixSTE: Seq2seq Mixed Spatio-Temporal Encoder for 3D Human Pose Estimation in Video", CVPR 2022.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from baselines.layers import SpatioTemporalEncoder
+from bench.checkpoint import load_exactly
+from bench.method import Batch, Generators, Method, Window
+
+# How much each joint of Human3.6M weighs in the loss; the further out, the more (section 3.3).
+JOINT_WEIGHTS = (1, 1, 2.5, 2.5, 1, 2.5, 2.5, 1, 1, 1, 1.5, 1.5, 4, 4, 1.5, 4, 4)
+
+# The published implementation's names for our modules, longest first.
+UPSTREAM_NAMES = {
+    "Spatial_patch_to_embedding.": "embed.",
+    "Spatial_pos_embed": "encoder.joint_embedding",
+    "Temporal_pos_embed": "encoder.frame_embedding",
+    "STEblocks.": "encoder.spatial_blocks.",
+    "TTEblocks.": "encoder.temporal_blocks.",
+    "Spatial_norm.": "encoder.spatial_norm.",
+    "Temporal_norm.": "encoder.temporal_norm.",
+    "head.0.": "norm.",
+    "head.1.": "head.",
+}
+
+
+class MixSTENetwork(nn.Module):
+    """(batch, frames, joints, 2) normalised keypoints to (batch, frames, joints, 3) metres, root-relative."""
+
+    def __init__(
+        self, frames: int, joints: int, dim: int, depth: int, heads: int, mlp_ratio: float, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.embed = nn.Linear(2, dim)
+        self.encoder = SpatioTemporalEncoder(frames, joints, dim, depth, heads, mlp_ratio, drop_path)
+        self.norm = nn.LayerNorm(dim)
+        self.head = nn.Linear(dim, 3)
+
+    def forward(self, keypoints_2d: Tensor) -> Tensor:
+        out: Tensor = self.head(self.norm(self.encoder(self.embed(keypoints_2d))))
+        return out
+
+
+class MixSTE(Method):
+    """MixSTE as run by its paper: every frame of the window at once, weighted joints, smooth and true velocities.
+
+    square_loss_gradient: the published training code back-propagates the loss with itself as the incoming gradient,
+    so that gradients are loss x gradient; true reproduces that.
+    """
+
+    name = "mixste"
+    paper = "Zhang et al., CVPR 2022"
+
+    def __init__(
+        self,
+        frames: int = 243,
+        joints: int = 17,
+        *,
+        dim: int = 512,
+        depth: int = 8,
+        heads: int = 8,
+        mlp_ratio: float = 2.0,
+        drop_path: float = 0.1,
+        square_loss_gradient: bool = False,
+    ) -> None:
+        super().__init__()
+        self.window = Window(frames, targets="all")
+        self.square_loss_gradient = square_loss_gradient
+        self.network = MixSTENetwork(frames, joints, dim, depth, heads, mlp_ratio, drop_path)
+        weights = torch.tensor(JOINT_WEIGHTS if joints == len(JOINT_WEIGHTS) else [1.0] * joints)
+        self.register_buffer("joint_weights", weights, persistent=False)
+
+    def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
+        poses: Tensor = self.network(keypoints_2d)
+        return poses
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        losses = mixste_losses(
+            self.network(batch.keypoints_2d), batch.poses_3d, self.get_buffer("joint_weights"), batch.supervised
+        )
+        if self.square_loss_gradient:
+            total = losses["total"]
+            losses["total"] = total.detach() * (1 + total - total.detach())  # same value, gradient times total
+        return losses
+
+    @classmethod
+    def from_upstream(cls, state: dict[str, Tensor], **hyperparameters: Any) -> MixSTE:
+        sizes = upstream_sizes(state)
+        method = cls(**{**sizes, **hyperparameters})
+        load_exactly(method.network, state, UPSTREAM_NAMES)
+        return method
+
+
+def mixste_losses(
+    predicted: Tensor, target: Tensor, joint_weights: Tensor, supervised: Tensor | None = None
+) -> dict[str, Tensor]:
+    """The loss of section 3.3: weighted MPJPE + 0.5 temporal consistency + 2 velocity error.
+
+    predicted, target: (batch, frames, joints, 3) metres. supervised: (batch, frames); frames where it is false, and
+    differences that touch one, do not count. Consistency is in m², the rest in m.
+    """
+    if supervised is None:
+        supervised = torch.ones(target.shape[:2], dtype=torch.bool, device=target.device)
+    steps = supervised[:, 1:] & supervised[:, :-1]
+    predicted_step, target_step = predicted.diff(dim=1), target.diff(dim=1)
+    position = _mean(joint_weights * torch.linalg.vector_norm(predicted - target, dim=-1), supervised)
+    smoothness = _mean(joint_weights[:, None] * predicted_step**2, steps)
+    velocity = _mean(torch.linalg.vector_norm(predicted_step - target_step, dim=-1), steps)
+    return {
+        "position": position,
+        "smoothness": smoothness,
+        "velocity": velocity,
+        "total": position + 0.5 * smoothness + 2.0 * velocity,
+    }
+
+
+def _mean(values: Tensor, where: Tensor) -> Tensor:
+    """Mean over the frames where `where` holds; zero if there is none. values: (batch, frames, ...)."""
+    weights = where.reshape(where.shape + (1,) * (values.ndim - 2)).to(values.dtype)
+    count = weights.sum() * (values[0, 0].numel() if values.shape[1] else 1)
+    return (values * weights).sum() / count.clamp(min=1)
+
+
+def upstream_sizes(state: dict[str, Tensor]) -> dict[str, Any]:
+    """Sizes that the tensors of a published MixSTE-like checkpoint determine. Heads are not stored; they were 8."""
+    try:
+        dim, hidden = state["STEblocks.0.mlp.fc1.weight"].shape[1], state["STEblocks.0.mlp.fc1.weight"].shape[0]
+        return {
+            "frames": state["Temporal_pos_embed"].shape[1],
+            "joints": state["Spatial_pos_embed"].shape[1],
+            "dim": dim,
+            "depth": 1 + max(int(key.split(".")[1]) for key in state if key.startswith("STEblocks.")),
+            "mlp_ratio": hidden / dim,
+        }
+    except KeyError as error:
+        raise ValueError(f"the checkpoint lacks {error.args[0]}, which every published one holds") from None

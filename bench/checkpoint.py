@@ -1,0 +1,139 @@
+"""Checkpoints: our own, written whole and read without unpickling; published ones, read in exactly or not at all."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench import paths
+from bench.errors import BenchError, MissingDataError
+from bench.method import Method
+
+
+def save(content: Mapping[str, Any], path: Path) -> None:
+    """Write tensors, numbers, strings and containers of them; the file appears whole."""
+    with paths.whole_file(path) as unfinished:
+        torch.save(dict(content), unfinished)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read what `save` wrote; nothing but tensors and plain values is ever built."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise BenchError(f"{paths.shown(path)} is not a checkpoint that can be read safely ({reason})") from None
+    if not isinstance(content, dict):
+        raise BenchError(f"{paths.shown(path)} holds a {type(content).__name__}, not a checkpoint")
+    return content
+
+
+# --- published checkpoints
+
+
+def import_upstream(name: str, source: str | Path | Mapping[str, Any], **hyperparameters: Any) -> Method:
+    """A method with the weights of its published implementation.
+
+    source: a published checkpoint file, or a mapping of upstream state-dict keys to tensors or arrays, with or without
+    `module.` prefixes. Sizes come from the tensors; `hyperparameters` give what tensors do not tell (heads).
+    Raises BenchError naming every key that is missing or not expected.
+    """
+    from bench.registry import method_class
+
+    state = upstream_state(source)
+    method = method_class(name).from_upstream(state, **hyperparameters)
+    return method.eval()
+
+
+def upstream_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
+    """The state dict of a published checkpoint, without `module.` prefixes and profiler leftovers."""
+    if isinstance(source, str | Path):
+        if not Path(source).is_file():
+            raise MissingDataError(f"{source} not found: no checkpoint to import there")
+        with torch.serialization.safe_globals(_random_state_stand_ins()):
+            content: Mapping[str, Any] = load(Path(source))
+    else:
+        content = source
+    for wrapper in ("model_diffusion", "model_pos"):
+        if isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    state = {}
+    for key, value in content.items():
+        clean = key.removeprefix("module.")
+        if clean.endswith(("total_ops", "total_params")):
+            continue  # left behind by a profiler
+        if not isinstance(value, Tensor | np.ndarray):
+            raise BenchError(f"{key} of the checkpoint is a {type(value).__name__}, not a tensor")
+        state[clean] = torch.as_tensor(value)
+    return state
+
+
+class _InertRandomState:
+    """Takes the place of the NumPy generator that published files carry; it does nothing."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, _: Any) -> None: ...
+
+
+def _random_state_stand_ins() -> list[Any]:
+    """What weights-only loading may build besides tensors: inert stand-ins and plain arrays of numbers."""
+    random = ("__randomstate_ctor", "__generator_ctor", "__bit_generator_ctor")
+    allowed: list[Any] = [(_InertRandomState, f"numpy.random._pickle.{name}") for name in random]
+    allowed.append((_InertRandomState, "numpy.random._mt19937.MT19937"))
+    reconstruct = np.array([]).__reduce__()[0]
+    allowed += [(reconstruct, f"{package}.multiarray._reconstruct") for package in ("numpy.core", "numpy._core")]
+    kinds = {type(np.dtype(kind)) for kind in (np.uint32, np.uint64, np.int32, np.int64, np.float64)}
+    return [*allowed, np.ndarray, np.dtype, *kinds]
+
+
+def load_exactly(module: nn.Module, state: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
+    """Load an upstream state dict into our module, every key accounted for.
+
+    names: upstream's names to ours; a prefix of the key, or with a leading dot the same anywhere inside it.
+    Raises BenchError naming the keys that are missing, not expected, or of another shape.
+    """
+    ours: dict[str, Tensor] = {}
+    origin: dict[str, str] = {}
+    for key, value in state.items():
+        renamed = _renamed(key, names)
+        ours[renamed], origin[renamed] = value, key
+    expected = module.state_dict()
+    missing = sorted(expected.keys() - ours.keys())
+    surplus = sorted(origin[key] for key in ours.keys() - expected.keys())
+    reshaped = [
+        f"{origin[key]} is {tuple(ours[key].shape)}, not {tuple(expected[key].shape)}"
+        for key in sorted(expected.keys() & ours.keys())
+        if ours[key].shape != expected[key].shape
+    ]
+    problems = []
+    if missing:
+        problems.append(f"missing: {', '.join(_upstream_name(key, names) for key in missing)}")
+    if surplus:
+        problems.append(f"not expected: {', '.join(surplus)}")
+    if reshaped:
+        problems.append(f"of another shape: {'; '.join(reshaped)}")
+    if problems:
+        raise BenchError(f"the checkpoint does not fit {type(module).__name__}; " + "; ".join(problems))
+    module.load_state_dict(ours)
+
+
+def _renamed(key: str, names: Mapping[str, str]) -> str:
+    for theirs, ours in names.items():
+        if not theirs.startswith(".") and key.startswith(theirs):
+            key = ours + key.removeprefix(theirs)
+            break
+    for theirs, ours in names.items():
+        if theirs.startswith("."):
+            key = key.replace(theirs, ours)
+    return key
+
+
+def _upstream_name(key: str, names: Mapping[str, str]) -> str:
+    return _renamed(key, {ours: theirs for theirs, ours in names.items()})

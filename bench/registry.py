@@ -1,0 +1,131 @@
+"""The registry: methods by name, ours and a stranger's alike, through the entry-point group `bench.methods`."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bench.errors import BenchError, unknown
+
+if TYPE_CHECKING:
+    from bench.method import Method
+
+GROUP = "bench.methods"
+M = TypeVar("M", bound="type[Method]")
+
+_registered: dict[str, type[Method]] = {}
+
+
+def register(cls: M) -> M:
+    """Make a method known to this process under `cls.name`; installed packages use the entry-point group instead.
+
+    Usable as a decorator. Raises ValueError if the class has no name.
+    """
+    if not getattr(cls, "name", ""):
+        raise ValueError(f"{cls.__name__} needs a class attribute `name` to be registered under")
+    _registered[cls.name] = cls
+    return cls
+
+
+def methods() -> list[str]:
+    """Names of all methods that can be built, sorted. Imports none of them."""
+    return sorted({point.name for point in entry_points(group=GROUP)} | set(_registered))
+
+
+def method_class(name: str) -> type[Method]:
+    """The class behind a name; its module is imported here. Raises BenchError for a name that is not known."""
+    if name in _registered:
+        return _registered[name]
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in points:
+        raise unknown("method", name, methods())
+    loaded: type[Method] = points[name].load()
+    return loaded
+
+
+def build(name: str, *, frames: int, joints: int = 17, **hyperparameters: Any) -> Method:
+    """A freshly initialised method.
+
+    frames: receptive field. joints: of the skeleton. Hyper-parameters that all sized methods share: dim, depth, heads.
+    Raises BenchError for an unknown method or hyper-parameter, or one whose value does not fit.
+    """
+    cls = method_class(name)
+    known = [key for key in inspect.signature(cls.__init__).parameters if key not in ("self", "frames", "joints")]
+    for key in hyperparameters:
+        if key not in known:
+            raise unknown(f"hyper-parameter of {name}", key, known)
+    try:
+        method = cls(frames=frames, joints=joints, **hyperparameters)
+    except (ValueError, TypeError) as error:
+        raise BenchError(f"{name}: {error}") from error
+    return method
+
+
+def code_version(name: str) -> str:
+    """SHA-256 of the code that a method is made of: its module and what that imports from the same packages.
+
+    Taken over syntax trees without docstrings, so that comments and layout do not make a run look new.
+    """
+    cls = method_class(name)
+    packages = {cls.__module__.partition(".")[0], "baselines", "diff3dhpe"}
+    digest = hashlib.sha256()
+    for module, source in sorted(_reachable(cls.__module__, packages).items()):
+        digest.update(f"{module}\n{_bare(source)}\n".encode())
+    return digest.hexdigest()
+
+
+def _reachable(module: str, packages: set[str]) -> dict[str, str]:
+    """Source texts of a module and of all it imports, directly or not, from `packages`."""
+    found: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.partition(".")[0] not in packages:
+            continue
+        path = _source_file(name)
+        if path is None:
+            continue
+        found[name] = path.read_text(encoding="utf-8")
+        waiting.extend(_imports(ast.parse(found[name]), name, is_package=path.name == "__init__.py"))
+    return found
+
+
+def _source_file(module: str) -> Path | None:
+    if module == "__main__" or module in sys.modules:
+        file = getattr(sys.modules[module], "__file__", None)
+    else:
+        try:
+            spec = importlib.util.find_spec(module)
+        except ModuleNotFoundError:
+            return None  # `from package.module import name` offers package.module.name too, which is no module
+        file = spec.origin if spec else None
+    return Path(file) if file and file.endswith(".py") and Path(file).is_file() else None
+
+
+def _imports(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = module.split(".")[: None if is_package and node.level == 1 else -node.level + is_package]
+                base = ".".join([*parents, *([base] if base else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _bare(source: str) -> str:
+    """A source text as its syntax tree, docstrings removed."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)

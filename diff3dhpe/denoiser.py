@@ -1,0 +1,78 @@
+"""The denoiser of Diff3DHPE: MixSTE's encoder with GRAND attention, told the noisy pose and how noisy it is.
+
+Zhou et al., "Diff3DHPE: A Diffusion Model for 3D Human Pose Estimation", ICCV Workshops 2023, section 3.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.layers import SpatioTemporalEncoder
+
+
+class TimeEmbedding(nn.Module):
+    """Steps of the diffusion as vectors: sines, then cosines, then two linear maps. (batch,) to (batch, 2 dim)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        half = dim // 2
+        # The slowest wave has 1e-4 radians a step: the exponents run over half - 1 intervals.
+        rates = torch.exp(torch.arange(half, dtype=torch.float32) * (-math.log(10000) / max(half - 1, 1)))
+        self.register_buffer("rates", rates, persistent=False)
+        self.fc1 = nn.Linear(dim, 2 * dim)
+        self.fc2 = nn.Linear(2 * dim, 2 * dim)
+
+    def waves(self, timesteps: Tensor) -> Tensor:
+        """(batch,) integer steps to (batch, dim)."""
+        angles = timesteps[:, None].float() * self.get_buffer("rates")
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+    def forward(self, timesteps: Tensor) -> Tensor:
+        out: Tensor = self.fc2(F.gelu(self.fc1(self.waves(timesteps))))
+        return out
+
+
+class Denoiser(nn.Module):
+    """Clean poses from keypoints and noisy poses. Poses are divided by the pose scale, so they lie in [-1, 1].
+
+    keypoints_2d (batch, frames, joints, 2), noisy_poses (batch, frames, joints, 3), timesteps (batch,) integers to
+    (batch, frames, joints, 3). Without time embedding the timesteps have no effect.
+    """
+
+    def __init__(
+        self,
+        frames: int,
+        joints: int,
+        dim: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float,
+        drop_path: float,
+        time_embedding: bool,
+    ) -> None:
+        super().__init__()
+        self.fusion = nn.Linear(5, dim)
+        self.time = TimeEmbedding(dim) if time_embedding else None
+        self.encoder = SpatioTemporalEncoder(
+            frames,
+            joints,
+            dim,
+            depth,
+            heads,
+            mlp_ratio,
+            drop_path,
+            subtract_values=True,
+            time_dim=2 * dim if time_embedding else None,
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.head = nn.Linear(dim, 3)
+
+    def forward(self, keypoints_2d: Tensor, noisy_poses: Tensor, timesteps: Tensor) -> Tensor:
+        time = None if self.time is None else F.silu(self.time(timesteps))
+        x = self.fusion(torch.cat([keypoints_2d, noisy_poses], dim=-1))
+        out: Tensor = self.head(self.norm(self.encoder(x, time)))
+        return out

@@ -1,0 +1,152 @@
+"""Diff3DHPE: lifts by denoising. Poses of the whole window are drawn from noise, conditioned on the 2D keypoints.
+
+Zhou et al., "Diff3DHPE: A Diffusion Model for 3D Human Pose Estimation", ICCV Workshops 2023.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baselines.mixste import UPSTREAM_NAMES as MIXSTE_NAMES
+from baselines.mixste import upstream_sizes
+from bench.checkpoint import load_exactly
+from bench.method import Batch, Generators, Method, Window, randn
+from diff3dhpe.denoiser import Denoiser
+from diff3dhpe.diffusion import Diffusion, Schedule, noise_schedule
+
+if TYPE_CHECKING:
+    from bench.data.pose_dataset import PoseDataset
+
+UPSTREAM_NAMES = {
+    **MIXSTE_NAMES,
+    "fusion_layer.": "fusion.",
+    "time_mlp.1.": "time.fc1.",
+    "time_mlp.3.": "time.fc2.",
+    ".time_mlp.1.": ".time.",
+}
+
+# Numbers that follow from the schedule; the published wrapper stores them all.
+UPSTREAM_BUFFERS = frozenset(
+    (
+        *("betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_recip_alphas", "p2_loss_weight"),
+        *("sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod", "log_one_minus_alphas_cumprod"),
+        *("sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod"),
+        *("posterior_variance", "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2"),
+    )
+)
+
+
+class Diff3DHPE(Method):
+    """Sequence-to-sequence diffusion lifter.
+
+    time_embedding: tell the network how noisy its input is. timesteps, schedule: the diffusion it is trained on.
+    sampling_steps: passes of the sampler, with `eta` of fresh noise in each. sampler: "published" as its authors
+    evaluate, or "textbook" DDIM. clip: keep sampled poses within the scale. clip_loss: weights of at most 3.
+    hypotheses: samples a window, averaged. pose_scale: metres that become 1 (default: the largest coordinate in the
+    training set; published checkpoints do not hold theirs).
+    """
+
+    name = "diff3dhpe"
+    paper = "Zhou et al., ICCV Workshops 2023"
+
+    def __init__(
+        self,
+        frames: int = 243,
+        joints: int = 17,
+        *,
+        dim: int = 512,
+        depth: int = 8,
+        heads: int = 8,
+        mlp_ratio: float = 2.0,
+        drop_path: float = 0.1,
+        time_embedding: bool = True,
+        timesteps: int = 1000,
+        schedule: Schedule = "cosine",
+        sampling_steps: int = 5,
+        eta: float = 0.0,
+        sampler: Literal["published", "textbook"] = "published",
+        clip: bool = True,
+        clip_loss: bool = True,
+        hypotheses: int = 1,
+        pose_scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        if sampler not in ("published", "textbook"):
+            raise ValueError(f"sampler must be 'published' or 'textbook', not {sampler!r}")
+        if hypotheses < 1:
+            raise ValueError(f"hypotheses must be at least 1, not {hypotheses}")
+        self.window = Window(frames, targets="all")
+        self.diffusion = Diffusion(timesteps, schedule)
+        self.diffusion.sampling_times(sampling_steps)  # raises now rather than after training
+        self.sampling_steps = sampling_steps
+        self.eta = eta
+        self.sampler = sampler
+        self.clip = clip
+        self.clip_loss = clip_loss
+        self.hypotheses = hypotheses
+        self.fixed_scale = pose_scale
+        self.denoiser = Denoiser(frames, joints, dim, depth, heads, mlp_ratio, drop_path, time_embedding)
+        self.register_buffer("pose_scale", torch.tensor(pose_scale or 1.0))
+
+    def prepare(self, training: PoseDataset) -> None:
+        if self.fixed_scale is None:
+            self.get_buffer("pose_scale").fill_(float(training.poses_3d.abs().max()))
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        poses = batch.poses_3d / self.get_buffer("pose_scale")
+        device = poses.device
+        origin = generator.device if generator is not None else device
+        timesteps = torch.randint(self.diffusion.timesteps, (len(batch),), generator=generator, device=origin).to(
+            device
+        )
+        noisy = self.diffusion.add_noise(poses, randn(poses.shape, generator, device), timesteps)
+        squared = (self.denoiser(batch.keypoints_2d, noisy, timesteps) - poses) ** 2
+        weight = self.diffusion.loss_weight(timesteps, self.clip_loss)[:, None] * batch.supervised
+        per_frame = squared.mean(dim=(-2, -1))
+        return {"total": (weight * per_frame).sum() / batch.supervised.sum().clamp(min=1)}
+
+    def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
+        shape = (*keypoints_2d.shape[:-1], 3)
+
+        def denoise(noisy_poses: Tensor, timesteps: Tensor) -> Tensor:
+            poses: Tensor = self.denoiser(keypoints_2d, noisy_poses, timesteps)
+            return poses
+
+        drawn = [
+            self.diffusion.sample(
+                denoise,
+                randn(shape, generator, keypoints_2d.device),
+                self.sampling_steps,
+                eta=self.eta,
+                as_published=self.sampler == "published",
+                clip=self.clip,
+                generator=generator,
+            )
+            for _ in range(self.hypotheses)
+        ]
+        return torch.stack(drawn).mean(dim=0) * self.get_buffer("pose_scale")
+
+    @classmethod
+    def from_upstream(cls, state: dict[str, Tensor], **hyperparameters: Any) -> Diff3DHPE:
+        inferred: dict[str, Any] = {}
+        if "betas" in state:
+            inferred = _recognise_schedule(state["betas"])
+        weights = {key.removeprefix("model."): value for key, value in state.items() if key not in UPSTREAM_BUFFERS}
+        inferred |= upstream_sizes(weights)
+        inferred["time_embedding"] = "time_mlp.1.weight" in weights
+        method = cls(**{**inferred, **hyperparameters})
+        load_exactly(method.denoiser, weights, UPSTREAM_NAMES)
+        return method
+
+
+def _recognise_schedule(betas: Tensor) -> dict[str, Any]:
+    """Which schedule a checkpoint was trained on."""
+    names: tuple[Schedule, ...] = ("cosine", "linear", "logcosine")
+    for schedule in names:
+        if np.allclose(noise_schedule(len(betas), schedule), betas.double().numpy(), rtol=1e-4, atol=1e-7):
+            return {"timesteps": len(betas), "schedule": schedule}
+    raise ValueError("the checkpoint's betas are of no schedule known here (cosine, linear, logcosine)")

@@ -90,6 +90,13 @@ class Benchmark(Strict):
     protocol: Protocol
     methods: dict[str, MethodEntry] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _choosing_needs_something_to_choose_on(self) -> Benchmark:
+        for method, entry in self.methods.items():
+            if entry.recipe.keep == "best-validation" and not self.protocol.validation_subjects:
+                raise ValueError(f"methods.{method} keeps best-validation, but protocol.validation_subjects is empty")
+        return self
+
 
 def identity(content: Any) -> str:
     """SHA-256 of anything JSON can hold, independent of key order and layout."""

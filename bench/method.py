@@ -70,18 +70,17 @@ class Batch:
 class Method(nn.Module):
     """Base class of every lifter.
 
-    A method is built as `cls(frames=..., joints=..., **hyperparameters)` and finds the keywords it was built with in
-    `self.hyperparameters`. It implements `loss` and `lift`; `prepare` if it needs a statistic of the training data;
-    `from_upstream` if checkpoints of a published implementation exist. Everything it must remember between training
-    and testing is a parameter or a buffer.
+    A method is built as `cls(frames=..., joints=..., **hyperparameters)` and sets `window`. It implements `loss` and
+    `lift`; `prepare` if it needs a statistic of the training data; `from_upstream` if checkpoints of a published
+    implementation exist. Everything it must remember between training and testing is a parameter or a buffer.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
-    trainable: ClassVar[bool] = True
+    trainable: ClassVar[bool] = True  # false: `prepare` is all the training there is
+    stochastic: ClassVar[bool] = False  # true: `lift` draws random numbers
 
     window: Window
-    hyperparameters: dict[str, Any]
 
     def prepare(self, training: PoseDataset) -> None:
         """See the training set once, before the first step (pose scale, mean pose). Default: nothing."""

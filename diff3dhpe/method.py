@@ -52,6 +52,7 @@ class Diff3DHPE(Method):
 
     name = "diff3dhpe"
     paper = "Zhou et al., ICCV Workshops 2023"
+    stochastic = True
 
     def __init__(
         self,

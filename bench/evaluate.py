@@ -1,0 +1,250 @@
+"""From a trained method to numbers: predict the test set once, keep the predictions, score them.
+
+Accounting `shared`: every test frame counts exactly once, the predicted root is set to zero as the target's is, and
+test-time noise is keyed by seed and window, so that a score does not depend on batch size, order or device count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from bench import metrics, paths
+from bench.config import Benchmark, Protocol, load_benchmark
+from bench.data.pose_dataset import PoseDataset
+from bench.data.windows import SEQUENCE, START, Table, counted_frames, frame_indices, gather, mirror, test_windows
+from bench.errors import BenchError
+from bench.method import Method, Window
+from bench.progress import Progress
+
+# Frames in one pass through the network, mirrored ones not counted. It bounds memory; it does not move a score.
+FRAMES_PER_PASS = 4096
+
+MM = 1000.0
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a method answered for every window of a test set.
+
+    table: (windows, 4) as `bench.data.windows.test_windows`. poses_3d: (windows, frames or 1, joints, 3) float32,
+    metres, the root as predicted: any accounting can be scored from it.
+    """
+
+    window: Window
+    table: Table
+    poses_3d: NDArray[np.float32]
+
+    def save(self, path: Path) -> None:
+        """Write a compressed .npz, whole or not at all."""
+        window = np.array([self.window.frames, self.window.targets == "all", self.window.stride, self.window.step])
+        with paths.whole_file(path) as unfinished, unfinished.open("wb") as stream:
+            np.savez_compressed(stream, window=window, table=self.table, poses_3d=self.poses_3d)
+
+    @classmethod
+    def load(cls, path: Path) -> Predictions:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as stored:
+            frames, every_frame, stride, step = (int(value) for value in stored["window"])
+            window = Window(frames, "all" if every_frame else "centre", stride, step)
+            return cls(window, stored["table"], stored["poses_3d"])
+
+    def per_frame(self, dataset: PoseDataset) -> NDArray[np.float32]:
+        """(total frames of the data set, joints, 3): the counted prediction of every frame.
+
+        Raises ValueError unless each frame is counted exactly once.
+        """
+        rows = frame_indices(self.table, dataset.lengths, self.window) + dataset.starts[self.table[:, SEQUENCE], None]
+        counted = counted_frames(self.table, self.window)
+        if self.window.targets == "centre":
+            middle = slice(self.window.frames // 2, self.window.frames // 2 + 1)
+            rows, counted = rows[:, middle], counted[:, middle]
+        times = np.bincount(rows[counted], minlength=int(dataset.lengths.sum()))
+        if (times != 1).any():
+            raise ValueError(f"{int((times != 1).sum())} frames are not counted exactly once")
+        poses = np.empty((len(times), *self.poses_3d.shape[2:]), np.float32)
+        poses[rows[counted]] = self.poses_3d[counted]
+        return poses
+
+
+def predict(
+    method: Method,
+    dataset: PoseDataset,
+    *,
+    flip: bool = True,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    label: str = "predict",
+) -> Predictions:
+    """Lift every video of a data set.
+
+    flip: average each window with the mirrored prediction for its mirror image, both in one pass. seed: of the noise
+    of methods that sample. Raises BenchError if a prediction is not a number.
+    """
+    window = method.window
+    table = test_windows(dataset.lengths, window)
+    keys = _window_keys(dataset, table) if method.stochastic else []
+    joints = len(dataset.skeleton)
+    poses = np.empty((len(table), window.frames if window.targets == "all" else 1, joints, 3), np.float32)
+    per_pass = max(1, FRAMES_PER_PASS // window.frames)
+    method = method.to(device).eval()
+    with torch.inference_mode(), Progress(label, len(table) * window.frames) as progress:
+        for first in range(0, len(table), per_pass):
+            rows = table[first : first + per_pass]
+            keypoints_2d = gather(dataset, rows, window).keypoints_2d
+            versions = ["plain", "mirrored"] if flip else ["plain"]
+            if flip:
+                keypoints_2d = torch.cat([keypoints_2d, mirror(keypoints_2d, dataset.skeleton.mirror)])
+            generators = None
+            if method.stochastic:
+                batch = keys[first : first + per_pass]
+                generators = [_generator(f"{seed}/{key}/{version}") for version in versions for key in batch]
+            lifted = method.lift(keypoints_2d.to(device), generator=generators).float().cpu()
+            if flip:
+                plain, mirrored = lifted.chunk(2)
+                lifted = (plain + mirror(mirrored, dataset.skeleton.mirror)) / 2
+            poses[first : first + len(rows)] = lifted.numpy()
+            progress.update(len(rows) * window.frames)
+    if not np.isfinite(poses).all():
+        raise BenchError(
+            f"{method.name}: predicted poses are not finite; its training diverged. Lower the learning rate"
+        )
+    return Predictions(window, table, poses)
+
+
+def _window_keys(dataset: PoseDataset, table: Table) -> list[str]:
+    """A name for every window that does not depend on which other windows are tested."""
+    videos = dataset.sequences[["subject", "sequence", "camera"]].agg("/".join, axis=1).tolist()
+    return [f"{videos[sequence]}/{start}" for sequence, start in table[:, [SEQUENCE, START]].tolist()]
+
+
+def _generator(key: str) -> torch.Generator:
+    digest = hashlib.sha256(key.encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Errors of one method on one test set, per frame and joint, under the shared accounting.
+
+    sequences: the videos, rows as in PoseDataset. errors: (frames, joints) mm, root zeroed. aligned, scaled: (frames,)
+    mm, P-MPJPE and N-MPJPE of each frame. velocity: (frames,) mm per frame, the step that leads to each frame; NaN for
+    the first one of a video. root_errors: (frames,) mm, how far from zero the root was predicted.
+    """
+
+    sequences: pd.DataFrame
+    errors: NDArray[np.float32]
+    aligned: NDArray[np.float32]
+    scaled: NDArray[np.float32]
+    velocity: NDArray[np.float32]
+    root_errors: NDArray[np.float32]
+    joints: tuple[str, ...]
+
+    @cached_property
+    def per_frame(self) -> pd.DataFrame:
+        """One row a test frame: subject, action, sequence, camera, and every metric of that frame in mm."""
+        videos = self.sequences[["subject", "action", "sequence", "camera"]]
+        frames = videos.loc[videos.index.repeat(self.sequences["frames"])].reset_index(drop=True)
+        mpjpe = self.errors.astype(np.float64).mean(axis=1)
+        return frames.assign(
+            mpjpe=mpjpe,
+            p_mpjpe=self.aligned.astype(np.float64),
+            n_mpjpe=self.scaled.astype(np.float64),
+            mpjve=self.velocity.astype(np.float64),
+            mpjpe_raw_root=mpjpe + self.root_errors.astype(np.float64) / self.errors.shape[1],
+        )
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Tidy: metric, action, value, unit, frames.
+
+        `action` is the name of one, "average" (plain mean over the actions: the headline) or "all frames".
+        """
+        rows = []
+        for metric, unit in METRICS.items():
+            column = self.per_frame[metric]
+            by_action = column.groupby(self.per_frame["action"], sort=True)
+            means, counts = by_action.mean(), by_action.count()
+            for action in means.index:
+                rows.append((metric, str(action), float(means[action]), unit, int(counts[action])))
+            rows.append((metric, "average", float(means.mean()), unit, int(counts.sum())))
+            rows.append((metric, "all frames", float(column.mean()), unit, int(counts.sum())))
+        return pd.DataFrame(rows, columns=["metric", "action", "value", "unit", "frames"])
+
+    @cached_property
+    def summary(self) -> dict[str, float]:
+        """The headline numbers: each metric averaged over actions, and under `<metric>_frames` over frames."""
+        values = self.table.set_index(["metric", "action"])["value"]
+        averages = {metric: float(values[metric, "average"]) for metric in METRICS}
+        return averages | {f"{metric}_frames": float(values[metric, "all frames"]) for metric in METRICS}
+
+    @property
+    def per_action(self) -> dict[str, dict[str, float]]:
+        """{metric: {action: value}}."""
+        actions = self.table[~self.table["action"].isin(["average", "all frames"])]
+        return {
+            str(metric): {
+                str(action): float(value) for action, value in zip(rows["action"], rows["value"], strict=True)
+            }
+            for metric, rows in actions.groupby("metric")
+        }
+
+    @property
+    def per_joint(self) -> dict[str, float]:
+        """Mean error of each joint over all frames, mm."""
+        return dict(zip(self.joints, self.errors.astype(np.float64).mean(axis=0).tolist(), strict=True))
+
+
+# What a table may show, and the unit it is in.
+METRICS = {"mpjpe": "mm", "p_mpjpe": "mm", "n_mpjpe": "mm", "mpjve": "mm/frame", "mpjpe_raw_root": "mm"}
+
+
+def score(predictions: Predictions, dataset: PoseDataset) -> Scores:
+    """Score predictions on the data set they were made for (specs: Human3.6M protocols 1 and 2, per frame)."""
+    predicted = torch.from_numpy(predictions.per_frame(dataset)).double() * MM
+    target = dataset.poses_3d.double() * MM
+    root = dataset.skeleton.root
+    root_errors = torch.linalg.vector_norm(predicted[:, root], dim=-1)
+    predicted[:, root] = 0
+    velocity = np.full(len(target), np.nan, np.float32)
+    inside = np.ones(len(target), bool)
+    inside[dataset.starts] = False
+    velocity[inside] = metrics.mpjve(predicted, target, reduce="none", lengths=dataset.lengths.tolist()).numpy()
+    return Scores(
+        sequences=dataset.sequences,
+        errors=metrics.joint_errors(predicted, target).float().numpy(),
+        aligned=metrics.p_mpjpe(predicted, target, reduce="none").float().numpy(),
+        scaled=metrics.n_mpjpe(predicted, target, reduce="none").float().numpy(),
+        velocity=velocity,
+        root_errors=root_errors.float().numpy(),
+        joints=dataset.skeleton.joints,
+    )
+
+
+def evaluate(
+    method: Method,
+    dataset: PoseDataset,
+    benchmark: Benchmark | Protocol | str,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    **options: Any,
+) -> Scores:
+    """Predict and score the test subjects of a benchmark.
+
+    dataset: the whole data set or its test part. benchmark: one, its protocol, or its name. options: as `predict`.
+    """
+    if isinstance(benchmark, str):
+        benchmark = load_benchmark(benchmark)
+    protocol = benchmark.protocol if isinstance(benchmark, Benchmark) else benchmark
+    testing = dataset.subset(protocol.test_subjects)
+    options.setdefault("flip", protocol.flip_test)
+    return score(predict(method, testing, seed=seed, device=device, **options), testing)

@@ -1,0 +1,70 @@
+"""Progress for people: a bar where there is a terminal, plain lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+LINE_EVERY_SECONDS = 15.0
+
+
+def say(message: str) -> None:
+    """A line on standard error, above a running bar."""
+    tqdm.write(message, file=sys.stderr)
+
+
+class Progress:
+    """Counts frames towards a total and shows speed, time left, and whatever `update` is told.
+
+    total, and the counts given to `update`, are frames: the unit in which methods of any window compare.
+    """
+
+    def __init__(self, label: str, total: int, done: int = 0) -> None:
+        self._label, self._total, self._done = label, total, done
+        self._first, self._started = done, time.monotonic()
+        self._said = self._started
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            desc=label,
+            unit="frame",
+            unit_scale=True,
+            leave=False,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def update(self, frames: int, **shown: str) -> None:
+        """`frames` more are done; `shown` stands beside the speed."""
+        self._done += frames
+        if not self._bar.disable:
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update(frames)
+        elif time.monotonic() - self._said > LINE_EVERY_SECONDS:
+            self._said = time.monotonic()
+            rate = (self._done - self._first) / (self._said - self._started)
+            left = (self._total - self._done) / rate if rate else float("inf")
+            facts = "".join(f"  {key} {value}" for key, value in shown.items())
+            percent = 100 * self._done / self._total
+            say(f"{self._label}: {percent:3.0f} %  {duration(left)} left  {rate:,.0f} frames/s{facts}")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 42 s, 3 min 5 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

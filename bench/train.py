@@ -1,0 +1,206 @@
+"""Training: the one loop. AdamW, a learning rate that decays every epoch, mirrored windows, a checkpoint an epoch.
+
+Everything random follows from (seed, epoch), so a run that was stopped and resumed ends with the same weights as one
+that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench import checkpoint
+from bench.config import Recipe
+from bench.data.pose_dataset import PoseDataset
+from bench.data.windows import Table, gather, train_windows
+from bench.errors import BenchError
+from bench.evaluate import predict, score
+from bench.method import Method, Window
+from bench.progress import Progress, duration, say
+
+# Raised by hand when the loop changes what it computes: part of a run's identity.
+REVISION = 1
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to. loss: by name, mean over windows. validation_mpjpe_mm: None where nothing is held out."""
+
+    epoch: int
+    loss: dict[str, float]
+    learning_rate: float
+    validation_mpjpe_mm: float | None
+    seconds: float
+    frames_per_second: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training came to. best_epoch: lowest validation error. kept: which weights the method holds."""
+
+    history: list[Epoch]
+    windows: int
+    best_epoch: int | None
+    kept: str
+
+    @property
+    def seconds(self) -> float:
+        return sum(epoch.seconds for epoch in self.history)
+
+
+def fit(
+    method: Method,
+    training: PoseDataset,
+    validation: PoseDataset | None,
+    recipe: Recipe,
+    *,
+    seed: int,
+    folder: Path,
+    device: torch.device,
+    label: str = "train",
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> Trained:
+    """Train a method and leave it with the weights that the recipe keeps.
+
+    validation: what the best epoch is chosen on. folder: gets `last.pt` after every epoch and `best.pt`; if it holds
+    a `last.pt` already, training goes on from there. on_epoch: told every epoch, those done earlier included.
+    Raises BenchError if the loss stops being a number.
+    """
+    table = train_windows(training.lengths, _train_window(method, recipe))
+    method.prepare(training)
+    method.to(device)
+    if not method.trainable:
+        return Trained([], len(table), None, "none to train")
+    optimizer = torch.optim.AdamW(method.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    history = _resume(method, optimizer, folder)
+    for epoch in history:
+        on_epoch(epoch)
+
+    per_epoch = len(table) * method.window.frames * (2 if recipe.flip else 1)
+    with Progress(label, recipe.epochs * per_epoch, done=len(history) * per_epoch) as progress:
+        for number in range(len(history), recipe.epochs):
+            started = time.monotonic()
+            rate = recipe.learning_rate * recipe.learning_rate_decay**number
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            loss = _run_epoch(method, training, table, optimizer, recipe, seed, number, device, progress)
+            spent = time.monotonic() - started
+            error = None if validation is None else _validate(method, validation, seed, device)
+            seconds = time.monotonic() - started
+            history.append(Epoch(number, loss, rate, error, seconds, per_epoch / spent))
+            _save(method, optimizer, history, folder)
+            on_epoch(history[-1])
+            say(f"{label}: {_line(history[-1], recipe.epochs)}")
+    best = _best(history)
+    kept = recipe.keep if best is not None or recipe.keep == "last" else "last"
+    if kept != "last":
+        method.load_state_dict(checkpoint.load(folder / "best.pt")["method"])
+    return Trained(history, len(table), best, kept)
+
+
+def resumable_epochs(folder: Path) -> int:
+    """How many epochs the checkpoint in a run's folder has behind it."""
+    return len(checkpoint.load(folder / "last.pt")["history"]) if (folder / "last.pt").is_file() else 0
+
+
+def _train_window(method: Method, recipe: Recipe) -> Window:
+    window = method.window
+    return window if recipe.window_stride is None else replace(window, stride=recipe.window_stride)
+
+
+def _run_epoch(
+    method: Method,
+    training: PoseDataset,
+    table: Table,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    seed: int,
+    epoch: int,
+    device: torch.device,
+    progress: Progress,
+) -> dict[str, float]:
+    """One pass over all windows, each also mirrored, in an order drawn for this epoch."""
+    rows = np.arange(len(table) * 2 if recipe.flip else len(table))
+    order = np.random.default_rng([seed, epoch]).permutation(rows)
+    generator = torch.Generator().manual_seed(_mix(seed, epoch, 1))
+    mixed = _mixed_precision(recipe, device)
+    totals: dict[str, float] = {}
+    method.train()
+    # Dropout and stochastic depth draw from torch's global generators: seed those for the epoch, then put them back.
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(_mix(seed, epoch, 2))
+        for first in range(0, len(order), recipe.batch_windows):
+            chosen = order[first : first + recipe.batch_windows]
+            batch = gather(training, table[chosen % len(table)], method.window, flipped=chosen >= len(table)).to(device)
+            with torch.autocast(device.type, dtype=torch.bfloat16) if mixed else nullcontext():
+                losses = method.loss(batch, generator)
+            optimizer.zero_grad(set_to_none=True)
+            losses["total"].backward()  # type: ignore[no-untyped-call]
+            if recipe.gradient_clip is not None:
+                torch.nn.utils.clip_grad_norm_(method.parameters(), recipe.gradient_clip)
+            optimizer.step()
+            values = {name: float(value.detach()) for name, value in losses.items()}
+            if not np.isfinite(values["total"]):
+                raise BenchError(
+                    f"{method.name}: the loss is {values['total']} in epoch {epoch + 1}; training diverged. "
+                    "Lower recipe.learning_rate or set recipe.gradient_clip"
+                )
+            for name, value in values.items():
+                totals[name] = totals.get(name, 0.0) + value * len(chosen)
+            rate = optimizer.param_groups[0]["lr"]
+            shown = {"epoch": str(epoch + 1), "loss": f"{values['total']:.4g}", "lr": f"{rate:.2g}"}
+            progress.update(len(chosen) * method.window.frames, **shown)
+    return {name: value / len(order) for name, value in totals.items()}
+
+
+def _validate(method: Method, validation: PoseDataset, seed: int, device: torch.device) -> float:
+    """Action-averaged MPJPE in mm on the held-out subjects; not mirrored, since it only ever chooses an epoch."""
+    predictions = predict(method, validation, flip=False, seed=seed, device=device, label="validate")
+    return score(predictions, validation).summary["mpjpe"]
+
+
+def _mixed_precision(recipe: Recipe, device: torch.device) -> bool:
+    return recipe.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+def _mix(*numbers: int) -> int:
+    """One 63-bit seed out of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _best(history: list[Epoch]) -> int | None:
+    judged = [epoch for epoch in history if epoch.validation_mpjpe_mm is not None]
+    return min(judged, key=lambda epoch: (epoch.validation_mpjpe_mm, epoch.epoch)).epoch if judged else None
+
+
+def _save(method: Method, optimizer: torch.optim.Optimizer, history: list[Epoch], folder: Path) -> None:
+    if _best(history) == history[-1].epoch:
+        checkpoint.save({"method": method.state_dict(), "epoch": history[-1].epoch}, folder / "best.pt")
+    content = {
+        "method": method.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "history": [asdict(epoch) for epoch in history],
+    }
+    checkpoint.save(content, folder / "last.pt")
+
+
+def _resume(method: Method, optimizer: torch.optim.Optimizer, folder: Path) -> list[Epoch]:
+    if not (folder / "last.pt").is_file():
+        return []
+    content = checkpoint.load(folder / "last.pt")
+    method.load_state_dict(content["method"])
+    optimizer.load_state_dict(content["optimizer"])
+    return [Epoch(**epoch) for epoch in content["history"]]
+
+
+def _line(epoch: Epoch, epochs: int) -> str:
+    parts = [f"epoch {epoch.epoch + 1}/{epochs}", f"loss {epoch.loss['total']:.4g}", f"lr {epoch.learning_rate:.2g}"]
+    if epoch.validation_mpjpe_mm is not None:
+        parts.append(f"validation {epoch.validation_mpjpe_mm:.1f} mm")
+    return "  ".join([*parts, f"{epoch.frames_per_second:,.0f} frames/s", duration(epoch.seconds)])

@@ -6,6 +6,7 @@ numbers stand in columns of their own; a measured number links to its record. Ne
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import statistics
@@ -152,11 +153,10 @@ def terminal(benchmark: Benchmark, records: Iterable[Record]) -> str:
         "Seeds": [_seeds(one) for one in table],
         **_metrics(table, shown, bold=False),
     }
-    floor = next((statistics.fmean(one.seeds("mpjpe")) for one in table if one.method == "mean_pose"), None)
-    if floor:
-        columns["vs mean_pose"] = [
-            f"{statistics.fmean(one.seeds('mpjpe')) / floor:.2f}x" if one.seeds("mpjpe") else NONE for one in table
-        ]
+    means = [statistics.fmean(one.seeds("mpjpe") or [math.nan]) for one in table]
+    floor = next((mean for one, mean in zip(table, means, strict=True) if one.method == "mean_pose"), math.nan)
+    if floor > 0:
+        columns["vs mean_pose"] = [NONE if math.isnan(mean) else f"{mean / floor:.2f}x" for mean in means]
     return tabulate(columns, headers="keys", tablefmt="simple", disable_numparse=True, colalign=_alignment(columns))
 
 
@@ -310,13 +310,17 @@ def _section(table: Sequence[Row]) -> list[str]:
 
 
 def _per_action(table: Sequence[Row]) -> list[str]:
-    measured = [one for one in table if any(record.per_action for record in one.records)]
-    actions = sorted({action for one in measured for record in one.records for action in record.per_action})
-    columns = {"Method": [one.label for one in measured], "Frames": [str(one.frames or NONE) for one in measured]}
-    for action in actions:
-        values = [[record.per_action.get(action, {}).get("mpjpe") for record in one.records] for one in measured]
-        columns[action] = _numbers([[v for v in seeds if v is not None] for seeds in values], COLUMNS["mpjpe"])
-    return ["## Measured MPJPE (mm) per action", _markdown(columns)] if actions else []
+    measured: dict[int, dict[str, list[float]]] = {}  # row -> action -> MPJPE of every seed
+    for number, one in enumerate(table):
+        for record in one.records:
+            for action, values in record.per_action.items():
+                if "mpjpe" in values:
+                    measured.setdefault(number, {}).setdefault(action, []).append(values["mpjpe"])
+    shown = [table[number] for number in measured]
+    columns = {"Method": [one.label for one in shown], "Frames": [str(one.frames or NONE) for one in shown]}
+    for action in sorted({action for actions in measured.values() for action in actions}):
+        columns[action] = _numbers([actions.get(action, []) for actions in measured.values()], COLUMNS["mpjpe"])
+    return ["## Measured MPJPE (mm) per action", _markdown(columns)] if measured else []
 
 
 def _sources(numbers: pd.DataFrame) -> list[str]:

@@ -1,0 +1,255 @@
+"""Results as data: one committed JSON file for each finished run, and the numbers that papers published.
+
+A `Record` says what one method, trained with one seed, scored on one benchmark, and where that came from. Records are
+written whole, once, and never overwritten: the tables are made of them (`docs/records.md`). Published numbers live in
+`results/published.csv`, each with its source, and never mix with measured ones.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import AwareDatetime, Field, ValidationError, model_validator
+
+from bench import paths
+from bench.config import Strict
+from bench.errors import BenchError
+
+NAME = r"^\w[\w.-]*$"  # benchmark, method and metric names are parts of file names and keys
+
+PUBLISHED_COLUMNS = ("benchmark", "method", "label", "frames", "metric", "value", "unit", "source", "paper", "note")
+
+
+class Metric(Strict):
+    """One headline number, with its confidence interval where one was computed."""
+
+    value: float
+    unit: str  # mm, mm/frame, %
+    ci: tuple[float, float] | None = None
+
+
+class Data(Strict):
+    """What was tested on: must be the benchmark's own `protocol.dataset` and `protocol.keypoints`."""
+
+    dataset: str
+    keypoints: str
+
+
+class Provenance(Strict):
+    """Enough to find the run again, or to repeat it. No path, user or host name."""
+
+    mlflow_run_id: str | None = None
+    git: str | None = None  # commit of the code, with "-dirty" where files were changed
+    config_hash: str
+    data_fingerprint: str
+    packages: dict[str, str]
+    hardware: str
+    finished_at: AwareDatetime
+
+
+class Record(Strict):
+    """The outcome of one finished run: one method, one seed, one benchmark."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    run_key: str = Field(pattern=r"^[0-9a-f]{8,64}$")
+    benchmark: str = Field(pattern=NAME)
+    method: str = Field(pattern=NAME)
+    seed: int = Field(ge=0)
+    accounting: Literal["shared", "as-published"]
+    data: Data
+    model: dict[str, Any] = Field({})  # hyper-parameters
+    recipe: dict[str, Any] = Field({})
+    receptive_field: int | None = Field(ge=1)  # input frames; None where only predictions were scored
+    metrics: dict[str, Metric] = Field(min_length=1)
+    per_action: dict[str, dict[str, float]] = Field({})  # action -> metric -> value, in the unit that `metrics` gives
+    per_joint: dict[str, dict[str, float]] = Field({})  # joint -> metric -> value
+    frames: int = Field(ge=1)  # test frames counted
+    sequences: int = Field(ge=1)
+    parameters: int | None = Field(ge=0)
+    macs_per_frame: int | float | None = Field(ge=0)
+    training: dict[str, Any] = Field({})
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _every_value_has_a_unit(self) -> Record:
+        for part in ("per_action", "per_joint"):
+            for row, values in getattr(self, part).items():
+                strangers = sorted(set(values) - set(self.metrics))
+                if strangers:
+                    raise ValueError(f"{part}.{row} has {', '.join(strangers)}, which metrics does not have")
+        return self
+
+    @property
+    def path(self) -> Path:
+        """Where the record belongs, relative to the folder of all records."""
+        return Path(self.benchmark) / f"{self.method}-s{self.seed}-{self.run_key[:8]}.json"
+
+
+# Writing and reading
+
+
+def write(record: Record, folder: Path | None = None) -> Path:
+    """Write a record under `results/records/` (or `folder`) and return its path.
+
+    A record that exists already stays as it is, for it may be committed: its path comes back, and `differences` tells
+    whether the new run reproduces it. Raises BenchError for NaN, for infinity and for text that looks like a path of
+    this machine.
+    """
+    path = (folder or paths.records()) / record.path
+    content = _portable(record.model_dump(by_alias=True), shown=paths.shown(path))
+    if not path.exists():
+        paths.write_text(
+            path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+        )
+    elif (existing := read(path)).run_key != record.run_key:
+        raise BenchError(f"{paths.shown(path)} belongs to run {existing.run_key}, not {record.run_key}; move it away")
+    return path
+
+
+def read(path: Path) -> Record:
+    """Read one record. Raises BenchError naming the file and the key if it is not what `write` writes."""
+    shown = paths.shown(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{shown} cannot be read as JSON: {error}. {_REPAIR}") from None
+    try:
+        record = Record.model_validate(content)
+    except ValidationError as error:
+        item = error.errors()[0]
+        key = ".".join(str(step) for step in item["loc"])
+        message = str(item["msg"]).removeprefix("Value error, ")
+        raise BenchError(f"{shown}: {key + ': ' if key else ''}{message}. {_REPAIR}") from None
+    _portable(content, shown)
+    return record
+
+
+_REPAIR = "Records are written by `bench run`, never by hand: restore the file from git or run again"
+
+
+def load(benchmark: str | None = None, folder: Path | None = None) -> list[Record]:
+    """Every record, or those of one benchmark, oldest first within a method and seed.
+
+    Raises BenchError for a broken record and for one that lies where another belongs.
+    """
+    folder = folder or paths.records()
+    found = []
+    for path in sorted(folder.glob(f"{benchmark or '*'}/*.json")):
+        record = read(path)
+        if folder / record.path != path:
+            raise BenchError(f"{paths.shown(path)} holds the record that belongs in {record.path.as_posix()}")
+        found.append(record)
+    return sorted(found, key=lambda one: (one.benchmark, one.method, one.seed, one.provenance.finished_at, one.run_key))
+
+
+def newest(records: Iterable[Record]) -> list[Record]:
+    """The record to show of each (benchmark, method, receptive field, seed, accounting): the last one finished."""
+    shown: dict[tuple[Any, ...], Record] = {}
+    for one in sorted(records, key=lambda one: (one.provenance.finished_at, one.run_key)):
+        shown[one.benchmark, one.method, one.receptive_field, one.seed, one.accounting] = one
+    return list(shown.values())
+
+
+def differences(record: Record, existing: Record) -> dict[str, float]:
+    """How far the metrics of a repeated run are from those on disk: new less old, infinite where only one has it.
+
+    All zero, within the six digits that a file keeps, where the run reproduces the record.
+    """
+    new, old = ({name: metric.value for name, metric in one.metrics.items()} for one in (record, existing))
+    return {
+        name: _six_digits(new[name]) - _six_digits(old[name]) if name in new and name in old else math.inf
+        for name in sorted(new | old)
+    }
+
+
+def _portable(value: Any, shown: str, key: str = "") -> Any:
+    """The value as JSON is to hold it, floats at six significant digits. Raises BenchError for what must not leave."""
+    if isinstance(value, Mapping):
+        for name in value:
+            _portable(str(name), shown, f"{key}.{name}".lstrip("."))
+        return {str(name): _portable(inner, shown, f"{key}.{name}".lstrip(".")) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_portable(inner, shown, f"{key}[{index}]") for index, inner in enumerate(value)]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise BenchError(f"{shown}: {key} is {value}; records hold finite numbers only. Did the training diverge?")
+        return _six_digits(value)
+    if isinstance(value, str):
+        if _PATH.search(value) or _in_home(value):
+            raise BenchError(f"{shown}: {key} is {value!r}, which looks like a path of this machine. Leave it out")
+        return value
+    if value is None or isinstance(value, int):
+        return value
+    raise BenchError(f"{shown}: {key} is a {type(value).__name__}; a record holds numbers and text only")
+
+
+# A Unix path (alone, or of two steps and more inside a text), a home folder, a Windows path or share, a file URL.
+_PATH = re.compile(r"""^/[\w.-]|(?:^|[\s"'=:(,\[])/[\w.-]+/|(?:^|\W)~\w*/|(?:^|\W)[A-Za-z]:[\\/]|^\\\\|file:/""")
+
+
+def _in_home(text: str) -> bool:
+    home = Path.home()
+    return len(home.parts) > 1 and str(home) in text  # a container's home may be "/", which every text may hold
+
+
+def _six_digits(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+# Data frames
+
+
+def frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Headline metrics of records, tidy: a line per record and metric."""
+    lines = [
+        {
+            "benchmark": one.benchmark,
+            "method": one.method,
+            "frames": one.receptive_field,
+            "seed": one.seed,
+            "accounting": one.accounting,
+            "metric": name,
+            "value": metric.value,
+            "unit": metric.unit,
+            "ci_low": metric.ci[0] if metric.ci else math.nan,
+            "ci_high": metric.ci[1] if metric.ci else math.nan,
+            "run_key": one.run_key,
+            "finished_at": one.provenance.finished_at,
+        }
+        for one in records
+        for name, metric in one.metrics.items()
+    ]
+    return pd.DataFrame(lines)
+
+
+def published(path: Path | None = None) -> pd.DataFrame:
+    """What papers report, a line per benchmark, method, frames and metric, in the order of the file.
+
+    path: default `results/published.csv` of the project ($BENCH_RESULTS moves what is measured, not this); a project
+    without the file has no published numbers. Raises BenchError for a file of another form.
+    """
+    path = path or paths.root() / "results" / "published.csv"
+    if not path.exists():
+        return pd.DataFrame(columns=list(PUBLISHED_COLUMNS))
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if tuple(table.columns) != PUBLISHED_COLUMNS:
+            raise ValueError(f"columns are {', '.join(table.columns)}, expected {', '.join(PUBLISHED_COLUMNS)}")
+        table = table.assign(frames=table["frames"].astype(int), value=table["value"].astype(float))
+        if not table["value"].map(math.isfinite).all():
+            raise ValueError("a value is not a finite number")
+        twice = table[table.duplicated(["benchmark", "method", "frames", "metric"])]
+        if len(twice):
+            raise ValueError(f"{' '.join(map(str, twice.iloc[0][['benchmark', 'method', 'frames', 'metric']]))} twice")
+    except ValueError as error:  # pandas' own errors of form are ValueErrors as well
+        raise BenchError(f"{paths.shown(path)}: {error}") from None
+    return table

@@ -1,0 +1,356 @@
+"""Result tables: `results/tables/*.md` and the marked blocks of README.md, made from results/ and configs/ alone.
+
+`write` renders everything (or tells what has drifted), `terminal` is what a finished run prints. Published and measured
+numbers stand in columns of their own; a measured number links to its record. Neither torch nor mlflow is needed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
+from tabulate import tabulate
+
+from bench import paths
+from bench.config import Benchmark, load_benchmark
+from bench.errors import BenchError, unknown
+from bench.records import Record, load, newest, published
+
+NONE, UNMEASURED = "—", "not measured yet"
+
+
+class Column(NamedTuple):
+    """How one metric of the records is shown."""
+
+    title: str
+    unit: str
+    digits: int = 1
+    higher_is_better: bool = False
+
+
+COLUMNS = {
+    "mpjpe": Column("MPJPE", "mm"),
+    "p_mpjpe": Column("P-MPJPE", "mm"),
+    "n_mpjpe": Column("N-MPJPE", "mm"),
+    "mpjve": Column("MPJVE", "mm/frame", digits=2),
+    "mpjpe_frames": Column("MPJPE over frames", "mm"),  # every frame weighs the same, instead of every action
+    "pck": Column("PCK", "%", higher_is_better=True),
+    "auc": Column("AUC", "%", higher_is_better=True),
+}
+ON_REQUEST = ("pck", "auc")  # columns of the benchmarks that publish or measure them
+
+
+@dataclass
+class Row:
+    """One method at one receptive field: what its paper reports, and the newest record of every seed."""
+
+    method: str
+    label: str
+    frames: int | None
+    published: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+    def seeds(self, metric: str) -> list[float]:
+        """The metric of every seed that has it."""
+        return [one.metrics[metric].value for one in self.records if metric in one.metrics]
+
+
+# Everything at once
+
+
+def write(check: bool = False, root: Path | None = None, results: Path | None = None) -> list[str]:
+    """Render the table of every benchmark and the blocks of README.md; return the files that change.
+
+    check: change nothing, only say what has drifted. root: the project. results: where records and tables lie, default
+    `paths.results()`, or the results folder of a given root; README.md always shows the records of the project itself.
+    Raises BenchError for a record that does not belong where it lies, and for a block that names no benchmark.
+    """
+    results = results or (root / "results" if root else paths.results())
+    root = root or paths.root()
+    configs = {path.stem: path for path in sorted((root / "configs").glob("*.yaml"))}
+    benchmarks = {name: load_benchmark(path) for name, path in configs.items()}
+    numbers = published(root / "results" / "published.csv")
+    records = {name: load(name, results / "records") for name in benchmarks}
+
+    files = {
+        results / "tables" / f"{name}.md": full(benchmark, records[name], numbers)
+        for name, benchmark in benchmarks.items()
+    }
+    readme, own = root / "README.md", root / "results"
+    if readme.exists():
+        committed = records if own == results else {name: load(name, own / "records") for name in benchmarks}
+        blocks = {name: short(benchmark, committed[name], numbers) for name, benchmark in benchmarks.items()}
+        files[readme] = fill(readme.read_text(encoding="utf-8"), blocks)
+
+    drifted = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in [] if check else drifted:
+        paths.write_text(path, files[path])
+    return [Path(os.path.relpath(path, root)).as_posix() for path in drifted]
+
+
+def fill(text: str, blocks: Mapping[str, str]) -> str:
+    """Put a block between every pair of `<!-- table:NAME -->` and `<!-- /table:NAME -->` of a text."""
+    pairs = re.compile(r"<!-- table:(\S+) -->\n.*?<!-- /table:\1 -->", re.DOTALL)
+    for marker in re.findall(r"<!-- /?table:\S+ -->", pairs.sub("", text)):
+        raise BenchError(f"README.md: {marker} has no partner; a block is <!-- table:NAME --> ... <!-- /table:NAME -->")
+
+    def block(pair: re.Match[str]) -> str:
+        name = pair[1]
+        if name not in blocks:
+            raise unknown("benchmark", name, blocks)
+        return f"<!-- table:{name} -->\n\n{blocks[name]}\n\n<!-- /table:{name} -->"
+
+    return pairs.sub(block, text)
+
+
+# One benchmark
+
+
+def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame) -> str:
+    """The page of a benchmark: every metric, cost, seeds, records; then every action; an accounting a section."""
+    protocol = benchmark.protocol
+    parts = [
+        f"# {benchmark.title}",
+        f"<!-- Rendered by `make tables` from results/ and configs/{benchmark.name}.yaml: edits are lost. -->",
+        f"Data set {protocol.dataset}, 2D keypoints {protocol.keypoints}, {protocol.frames} frames, "
+        f"tested on {', '.join(protocol.test_subjects)}. Measured numbers count every test frame once, the predicted "
+        "root at zero; ± is the standard deviation over seeds. The best of a column is bold, if there is a choice.",
+        *_section(rows(benchmark, records, numbers)),
+    ]
+    if others := [one for one in rows(benchmark, records, numbers, accounting="as-published") if one.records]:
+        parts += ["## Accounting as published: the counting of each method's own code", *_section(others)]
+    parts += _sources(numbers[numbers["benchmark"] == benchmark.name])
+    return "\n\n".join(parts) + "\n"
+
+
+def short(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame) -> str:
+    """The block of a benchmark in README.md: headline metrics, size, records."""
+    table = rows(benchmark, records, numbers)
+    columns = {
+        **_methods(table),
+        **_metrics(table, ["mpjpe", "pck", "auc"] if _has(table, "pck") else ["mpjpe", "p_mpjpe"]),
+        "Parameters": [_size(one, "parameters") for one in table],
+        "Record": [_links(one, "results/records") for one in table],
+    }
+    more = f"All metrics, every action: [results/tables/{benchmark.name}.md](results/tables/{benchmark.name}.md)"
+    return "\n\n".join([_markdown(columns), *_footnotes(table), more])
+
+
+def terminal(benchmark: Benchmark, records: Iterable[Record]) -> str:
+    """The measured methods of a benchmark as plain text, published MPJPE beside, and each MPJPE over mean_pose's."""
+    table = [one for one in rows(benchmark, records, published(), benchmark.protocol.accounting) if one.records]
+    shown = [name for name in COLUMNS if any(one.seeds(name) for one in table)]
+    columns = {
+        "Method": [one.label for one in table],
+        "Seeds": [_seeds(one) for one in table],
+        **_metrics(table, shown, bold=False),
+    }
+    means = [statistics.fmean(one.seeds("mpjpe") or [math.nan]) for one in table]
+    floor = next((mean for one, mean in zip(table, means, strict=True) if one.method == "mean_pose"), math.nan)
+    if floor > 0:
+        columns["vs mean_pose"] = [NONE if math.isnan(mean) else f"{mean / floor:.2f}x" for mean in means]
+    return tabulate(columns, headers="keys", tablefmt="simple", disable_numparse=True, colalign=_alignment(columns))
+
+
+def rows(
+    benchmark: Benchmark, records: Iterable[Record], numbers: pd.DataFrame, accounting: str = "shared"
+) -> list[Row]:
+    """A row for each method and receptive field: published, measured, or only configured; in that order.
+
+    Raises BenchError for a record of another benchmark, data set, kind of keypoints or unit.
+    """
+    labels = dict(zip(numbers["method"], numbers["label"], strict=True))
+    table: dict[tuple[str, int | None], Row] = {}
+
+    def row(method: str, frames: int | None) -> Row:
+        return table.setdefault((method, frames), Row(method, labels.get(method, method), frames))
+
+    for line in numbers[numbers["benchmark"] == benchmark.name].to_dict("records"):
+        one = row(line["method"], line["frames"])
+        one.published[line["metric"]] = line["value"]
+        if line["note"]:
+            one.notes.append(f"Published: {line['note']}")
+    order = [one.method for one in table.values()] + list(benchmark.methods)
+    for record in sorted(newest(records), key=lambda one: (one.method, one.seed)):
+        _check_belongs(record, benchmark)
+        if record.accounting == accounting:
+            row(record.method, record.receptive_field).records.append(record)
+    for method in benchmark.methods:
+        if all(one.method != method for one in table.values()):
+            row(method, benchmark.protocol.frames)
+    for one in table.values():
+        one.notes += _departures(one, benchmark)
+    order += sorted({one.method for one in table.values()} - set(order))
+    return sorted(table.values(), key=lambda one: (order.index(one.method), one.frames or 0))
+
+
+def _check_belongs(record: Record, benchmark: Benchmark) -> None:
+    where = f"results/records/{record.path.as_posix()}"
+    if record.benchmark != benchmark.name:
+        raise BenchError(f"{where} is a result of {record.benchmark} and has no place in the table of {benchmark.name}")
+    for key in ("dataset", "keypoints"):
+        found, expected = getattr(record.data, key), getattr(benchmark.protocol, key)
+        if found != expected:
+            raise BenchError(
+                f"{where}: data.{key} is {found!r}, but {benchmark.name} is measured on {expected!r}. "
+                "Remove the record; other data need a benchmark of their own in configs/"
+            )
+    for name, metric in record.metrics.items():
+        if name in COLUMNS and metric.unit != COLUMNS[name].unit:
+            raise BenchError(f"{where}: metrics.{name} is in {metric.unit!r}, tables show {COLUMNS[name].unit!r}")
+
+
+def _departures(row: Row, benchmark: Benchmark) -> Iterable[str]:
+    """What a reader must know of runs whose settings are not those of the benchmark's file."""
+    found: dict[str, list[int]] = {}
+    for record in row.records:
+        entry = benchmark.methods.get(row.method)
+        pairs = {"protocol.frames": (record.receptive_field, benchmark.protocol.frames)}
+        if entry is not None:
+            stated = {"model": entry.model, "recipe": entry.recipe.model_dump(mode="json")}
+            for part, ran in (("model", record.model), ("recipe", record.recipe)):
+                pairs |= {f"{part}.{key}": (ran[key], stated[part][key]) for key in sorted(ran.keys() & stated[part])}
+        for key, (ran_with, expected) in pairs.items():
+            if ran_with is not None and _text(ran_with) != _text(expected):
+                change = f"{key} {_text(ran_with)} instead of {_text(expected)}"
+                found.setdefault(change, []).append(record.seed)
+    if found:
+        changes = "; ".join(f"{change} (seed {', '.join(map(str, seeds))})" for change, seeds in found.items())
+        yield f"Measured with other settings than configs/{benchmark.name}.yaml: {changes}"
+    if any(record.recipe.get("keep") == "best-test" for record in row.records):
+        yield "Measured with the weights that scored best on the test set, as the method's own code does"
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+# Columns: one cell a row
+
+
+def _methods(table: Sequence[Row]) -> dict[str, list[str]]:
+    notes = _notes(table)
+    marks = [",".join(str(notes.index(note) + 1) for note in dict.fromkeys(one.notes)) for one in table]
+    return {
+        "Method": [one.label + (f" <sup>{mark}</sup>" if mark else "") for one, mark in zip(table, marks, strict=True)],
+        "Frames": [str(one.frames or NONE) for one in table],
+    }
+
+
+def _metrics(table: Sequence[Row], names: Iterable[str], bold: bool = True) -> dict[str, list[str]]:
+    """The measured column of each metric and, where papers report it, the published one before it."""
+    columns = {}
+    any_published = any(one.published for one in table)
+    for name in names:
+        column = COLUMNS[name]
+        if any(name in one.published for one in table):
+            reported = [[one.published[name]] if name in one.published else [] for one in table]
+            columns[f"{column.title} published ({column.unit})"] = _numbers(reported, column, bold)
+        title = f"{column.title} measured ({column.unit})" if any_published else f"{column.title} ({column.unit})"
+        columns[title] = _numbers([one.seeds(name) for one in table], column, bold)
+    return columns
+
+
+def _numbers(values: Sequence[Sequence[float]], column: Column, bold: bool = True) -> list[str]:
+    """Mean and standard deviation over seeds; in bold what is best as shown, where there are two to compare."""
+    means = [round(statistics.fmean(seeds), column.digits) if seeds else None for seeds in values]
+    known = [mean for mean in means if mean is not None]
+    best = (max if column.higher_is_better else min)(known) if bold and len(known) > 1 else None
+    cells = []
+    for mean, seeds in zip(means, values, strict=True):
+        spread = f" ± {statistics.stdev(seeds):.{column.digits}f}" if len(seeds) > 1 else ""
+        cell = NONE if mean is None else f"{mean:.{column.digits}f}{spread}"
+        cells.append(f"**{cell}**" if mean is not None and mean == best else cell)
+    return cells
+
+
+def _size(row: Row, key: Literal["parameters", "macs_per_frame"]) -> str:
+    """A count with three digits and k, M, G; 0 for what has nothing to train."""
+    counts = [count for one in row.records if (count := getattr(one, key)) is not None]
+    if not counts:
+        return NONE
+    count = float(f"{counts[0]:.3g}")
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= factor:
+            return f"{count / factor:#.3g}".rstrip(".") + f" {letter}"
+    return f"{count:.0f}"
+
+
+def _seeds(row: Row) -> str:
+    return ", ".join(str(one.seed) for one in row.records) or NONE
+
+
+def _links(row: Row, folder: str) -> str:
+    return " ".join(f"[s{one.seed}]({folder}/{one.path.as_posix()})" for one in row.records) or UNMEASURED
+
+
+# Parts of a page
+
+
+def _section(table: Sequence[Row]) -> list[str]:
+    """The full table with its notes, and the table of actions."""
+    names = [name for name in COLUMNS if name not in ON_REQUEST or _has(table, name)]
+    columns = {
+        **_methods(table),
+        **_metrics(table, names),
+        "Parameters": [_size(one, "parameters") for one in table],
+        "MACs/frame": [_size(one, "macs_per_frame") for one in table],
+        "Seeds": [_seeds(one) for one in table],
+        "Record": [_links(one, "../records") for one in table],
+    }
+    return [_markdown(columns), *_footnotes(table), *_per_action(table)]
+
+
+def _per_action(table: Sequence[Row]) -> list[str]:
+    measured: dict[int, dict[str, list[float]]] = {}  # row -> action -> MPJPE of every seed
+    for number, one in enumerate(table):
+        for record in one.records:
+            for action, values in record.per_action.items():
+                if "mpjpe" in values:
+                    measured.setdefault(number, {}).setdefault(action, []).append(values["mpjpe"])
+    shown = [table[number] for number in measured]
+    columns = {"Method": [one.label for one in shown], "Frames": [str(one.frames or NONE) for one in shown]}
+    for action in sorted({action for actions in measured.values() for action in actions}):
+        columns[action] = _numbers([actions.get(action, []) for actions in measured.values()], COLUMNS["mpjpe"])
+    return ["## Measured MPJPE (mm) per action", _markdown(columns)] if measured else []
+
+
+def _sources(numbers: pd.DataFrame) -> list[str]:
+    """Where the published columns come from: a line a source."""
+    lines = []
+    for source in dict.fromkeys(numbers["source"]):
+        quoted = numbers[numbers["source"] == source]
+        papers = dict.fromkeys(
+            f"{label} ({paper})" for label, paper in zip(quoted["label"], quoted["paper"], strict=True)
+        )
+        lines.append(f"- {', '.join(papers)}: {source}")
+    return ["## Sources of the published numbers", "\n".join(lines)] if lines else []
+
+
+def _notes(table: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(note for one in table for note in one.notes))
+
+
+def _footnotes(table: Sequence[Row]) -> list[str]:
+    lines = [f"{number}. {note}." for number, note in enumerate(_notes(table), start=1)]
+    return ["\n".join(lines)] if lines else []
+
+
+def _has(table: Sequence[Row], metric: str) -> bool:
+    return any(metric in one.published or one.seeds(metric) for one in table)
+
+
+def _markdown(columns: dict[str, list[str]]) -> str:
+    return tabulate(columns, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=_alignment(columns))
+
+
+def _alignment(columns: Iterable[str]) -> list[str]:
+    return ["left" if title in ("Method", "Seeds", "Record") else "right" for title in columns]

@@ -1,0 +1,424 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import records, tables
+from bench.config import identity, load_benchmark
+from bench.errors import BenchError
+from bench.records import Record
+
+CHECKOUT = Path(__file__).parents[2]
+
+CONFIG = """\
+title: A toy
+protocol:
+  dataset: {dataset}
+  keypoints: {keypoints}
+  frames: {frames}
+  train_subjects: [S1]
+  test_subjects: [S9]
+methods:
+  mean_pose: {{}}
+  mixste:
+    model: {{dim: 32}}
+    recipe: {{epochs: 8}}
+  diff3dhpe: {{}}
+"""
+
+README = """\
+# A project
+
+<!-- table:toy -->
+<!-- /table:toy -->
+
+Words between.
+
+<!-- table:h36m-cpn-243 -->
+<!-- /table:h36m-cpn-243 -->
+The end.
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with a benchmark of its own, one that papers report, and no records."""
+    for name, dataset, keypoints, frames in [("toy", "synthetic", "det", 27), ("h36m-cpn-243", "h36m", "cpn", 243)]:
+        add_benchmark(tmp_path, name, dataset, keypoints, frames)
+    (tmp_path / "results").mkdir()
+    shutil.copy(CHECKOUT / "results" / "published.csv", tmp_path / "results")
+    (tmp_path / "README.md").write_text(README)
+    return tmp_path
+
+
+def add_benchmark(project: Path, name: str, dataset: str, keypoints: str, frames: int) -> None:
+    (project / "configs").mkdir(exist_ok=True)
+    text = CONFIG.format(dataset=dataset, keypoints=keypoints, frames=frames)
+    (project / "configs" / f"{name}.yaml").write_text(text)
+
+
+def measured(method: str, seed: int = 0, *, day: int = 1, **changes: Any) -> Record:
+    """A record of `method` on the toy benchmark; metric values may be given by name."""
+    units = {"pck": "%", "auc": "%", "mpjve": "mm/frame"}
+    metrics = {name: changes.pop(name) for name in list(changes) if name in tables.COLUMNS} or {"mpjpe": 50.0}
+    fields: dict[str, Any] = {
+        "run_key": identity([method, seed, day, changes.get("benchmark"), changes.get("accounting")]),
+        "benchmark": "toy",
+        "method": method,
+        "seed": seed,
+        "accounting": "shared",
+        "data": {"dataset": "synthetic", "keypoints": "det"},
+        "model": {},
+        "recipe": {},
+        "receptive_field": 27,
+        "metrics": {name: {"value": value, "unit": units.get(name, "mm")} for name, value in metrics.items()},
+        "frames": 1000,
+        "sequences": 8,
+        "parameters": 0 if method == "mean_pose" else 33_650_435,
+        "macs_per_frame": 0 if method == "mean_pose" else 573_456_789,
+        "provenance": {
+            "config_hash": "c0ffee",
+            "data_fingerprint": "da7a",
+            "packages": {},
+            "hardware": "CPU",
+            "finished_at": datetime(2026, 1, day, tzinfo=UTC),
+        },
+    }
+    return Record.model_validate({**fields, **changes})
+
+
+H36M: dict[str, Any] = {
+    "benchmark": "h36m-cpn-243",
+    "data": {"dataset": "h36m", "keypoints": "cpn"},
+    "receptive_field": 243,
+}
+
+
+def publish(project: Path, *found: Record) -> list[str]:
+    for record in found:
+        records.write(record, project / "results" / "records")
+    return tables.write(root=project)
+
+
+def page(project: Path, benchmark: str = "toy") -> str:
+    return (project / "results" / "tables" / f"{benchmark}.md").read_text()
+
+
+def block(project: Path, benchmark: str = "toy") -> str:
+    text = (project / "README.md").read_text()
+    return text.split(f"<!-- table:{benchmark} -->")[1].split(f"<!-- /table:{benchmark} -->")[0]
+
+
+def cells(text: str, method: str) -> dict[str, str]:
+    """The row of a method in the first table of a text, by column title."""
+    lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    titles = [cell.strip() for cell in lines[0]]
+    row = next(line for line in lines[2:] if line[0].strip().split(" <sup>")[0] == method)
+    return dict(zip(titles, [cell.strip() for cell in row], strict=True))
+
+
+# The whole
+
+
+TITLES = "Method|Frames|MPJPE published (mm)|MPJPE measured (mm)|P-MPJPE published (mm)|P-MPJPE measured (mm)"
+TITLES += "|Parameters|Record"
+
+
+def test_the_block_of_a_published_benchmark_as_it_was_read(project: Path) -> None:
+    ours, base = measured("mixste", mpjpe=41.26, p_mpjpe=33.0, **H36M), measured("mean_pose", mpjpe=120, **H36M)
+    publish(project, ours, base)
+    links = {one.method: f"[s0](results/records/{one.path.as_posix()})" for one in (ours, base)}
+    expected = [
+        TITLES.split("|"),
+        ["VideoPose3D", "243", "46.8", "—", "36.5", "—", "—", "not measured yet"],
+        ["MixSTE", "243", "40.9", "**41.3**", "—", "33.0", "33.7 M", links["mixste"]],
+        ["P-STMO-S <sup>1</sup>", "243", "42.8", "—", "—", "—", "—", "not measured yet"],
+        ["Diff3DHPE-MixSTE", "243", "**40.0**", "—", "—", "—", "—", "not measured yet"],
+        ["mean_pose", "243", "—", "120.0", "—", "—", "0", links["mean_pose"]],
+    ]
+    lines = block(project, "h36m-cpn-243").strip().split("\n\n")
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[0].splitlines()]
+    assert [table[0], *table[2:]] == expected
+    conflict = "in conflict with the P-STMO README, which gives 43.0 for P-STMO-S and 42.8 for P-STMO (4 layers)"
+    assert lines[1] == f"1. Published: {conflict}."
+    assert lines[2].endswith("[results/tables/h36m-cpn-243.md](results/tables/h36m-cpn-243.md)")
+
+
+def test_a_page_byte_for_byte(project: Path) -> None:
+    actions = {"Walking": {"mpjpe": 49.0}, "Sitting": {"mpjpe": 51.0}}
+    key = {"run_key": "0123456789abcdef", "recipe": {"epochs": 2}}
+    publish(project, measured("mixste", mpjpe=50, mpjve=4.567, per_action=actions, **key))
+    assert page(project) == (CHECKOUT / "tests" / "golden" / "table_toy.md").read_text()
+
+
+def test_writing_twice_gives_the_same_bytes(project: Path) -> None:
+    changed = publish(project, measured("mixste"), measured("mean_pose"))
+    assert changed == ["results/tables/h36m-cpn-243.md", "results/tables/toy.md", "README.md"]
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in project.rglob("*.md")}
+    assert tables.write(root=project) == []
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in project.rglob("*.md")} == before
+
+
+def test_words_around_the_blocks_stay(project: Path) -> None:
+    publish(project)
+    text = (project / "README.md").read_text()
+    assert text.startswith("# A project\n\n<!-- table:toy -->\n")
+    assert "\n<!-- /table:toy -->\n\nWords between.\n\n<!-- table:h36m-cpn-243 -->\n" in text
+    assert text.endswith("<!-- /table:h36m-cpn-243 -->\nThe end.\n")
+
+
+# Drift
+
+
+def test_check_reports_a_number_edited_by_hand_and_changes_nothing(project: Path) -> None:
+    publish(project, measured("mixste", mpjpe=50.0))
+    assert tables.write(check=True, root=project) == []
+    readme = project / "README.md"
+    readme.write_text(readme.read_text().replace("50.0", "48.0"))
+    edited = readme.read_bytes()
+    assert tables.write(check=True, root=project) == ["README.md"]
+    assert readme.read_bytes() == edited
+    assert tables.write(root=project) == ["README.md"]
+    assert "48.0" not in readme.read_text()
+
+
+def test_check_reports_a_record_that_is_in_no_table_yet(project: Path) -> None:
+    publish(project)
+    records.write(measured("mixste"), project / "results" / "records")
+    assert tables.write(check=True, root=project) == ["results/tables/toy.md", "README.md"]
+    assert "not measured yet" in cells(page(project), "MixSTE")["Record"]
+
+
+def test_results_kept_elsewhere_do_not_reach_the_readme(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("results")
+    monkeypatch.setenv("BENCH_RESULTS", str(elsewhere))
+    monkeypatch.setattr("bench.paths.root", lambda: project)
+    records.write(measured("mixste", mpjpe=50.0))
+    tables.write()
+    assert "50.0" in (elsewhere / "tables" / "toy.md").read_text()
+    assert "50.0" not in block(project)
+    assert not (project / "results" / "tables").exists()
+
+
+# Rows
+
+
+def test_what_nobody_has_measured_says_so(project: Path) -> None:
+    publish(project)
+    for text in (page(project), block(project)):
+        row = cells(text, "MixSTE")
+        assert row.pop("Record") == "not measured yet"
+        assert (row.pop("Method"), row.pop("Frames")) == ("MixSTE", "27")
+        assert set(row.values()) == {"—"}
+    assert "per action" not in page(project)
+
+
+def test_published_rows_without_a_configured_method_appear(project: Path) -> None:
+    publish(project)
+    row = cells(page(project, "h36m-cpn-243"), "VideoPose3D")
+    assert (row["MPJPE published (mm)"], row["P-MPJPE published (mm)"]) == ("46.8", "36.5")
+    assert row["Record"] == "not measured yet"
+    assert "VideoPose3D (CVPR 2019): VideoPose3D public README" in page(project, "h36m-cpn-243")
+
+
+def test_a_benchmark_that_no_paper_reports_has_no_published_column(project: Path) -> None:
+    publish(project, measured("mixste"))
+    assert "ublished" not in page(project)
+    assert "ublished" not in block(project)
+
+
+def test_a_method_that_is_not_configured_is_shown_under_its_own_name(project: Path) -> None:
+    publish(project, measured("mine", mpjpe=47.0, receptive_field=None, parameters=None, macs_per_frame=None))
+    row = cells(page(project), "mine")
+    assert (row["Frames"], row["MPJPE (mm)"], row["Parameters"], row["MACs/frame"]) == ("—", "47.0", "—", "—")
+
+
+def test_several_seeds_give_mean_and_spread_and_a_link_each(project: Path) -> None:
+    found = [measured("mixste", seed, mpjpe=value) for seed, value in [(0, 50.0), (1, 51.0), (2, 52.0)]]
+    publish(project, *found)
+    row = cells(page(project), "MixSTE")
+    assert row["MPJPE (mm)"] == "51.0 ± 1.0"
+    assert row["Seeds"] == "0, 1, 2"
+    assert row["Record"] == " ".join(f"[s{one.seed}](../records/{one.path.as_posix()})" for one in found)
+
+
+def test_links_lead_to_records(project: Path) -> None:
+    record = measured("mixste")
+    publish(project, record)
+    link = cells(page(project), "MixSTE")["Record"].split("(")[1].rstrip(")")
+    assert records.read(project / "results" / "tables" / link) == record
+    link = cells(block(project), "MixSTE")["Record"].split("(")[1].rstrip(")")
+    assert records.read(project / link) == record
+
+
+def test_the_record_that_finished_last_is_shown(project: Path) -> None:
+    publish(project, measured("mixste", day=5, mpjpe=50.0), measured("mixste", day=3, mpjpe=40.0))
+    row = cells(page(project), "MixSTE")
+    assert row["MPJPE (mm)"] == "50.0"
+    assert len(list((project / "results" / "records" / "toy").iterdir())) == 2
+
+
+def test_another_receptive_field_is_another_row_with_a_footnote(project: Path) -> None:
+    publish(project, measured("mixste", mpjpe=50.0), measured("mixste", day=2, mpjpe=55.0, receptive_field=9))
+    rows = [line for line in page(project).splitlines() if line.startswith("| MixSTE")]
+    assert len(rows) == 2
+    assert "protocol.frames 9 instead of 27 (seed 0)" in page(project)
+
+
+def test_settings_that_the_file_does_not_state_are_a_footnote(project: Path) -> None:
+    as_configured = {"model": {"dim": 32}, "recipe": {"epochs": 8, "learning_rate": 4e-4}}
+    publish(project, measured("mixste", 0, **as_configured))
+    assert "other settings" not in page(project)
+    publish(project, measured("mixste", 1, model={"dim": 64}, recipe={"epochs": 2}))
+    note = "1. Measured with other settings than configs/toy.yaml: "
+    note += "model.dim 64 instead of 32 (seed 1); recipe.epochs 2 instead of 8 (seed 1)."
+    assert note in page(project)
+    assert note in block(project)
+    assert "| MixSTE <sup>1</sup>" in page(project)
+
+
+def test_weights_picked_on_the_test_set_are_labelled(project: Path) -> None:
+    publish(project, measured("mine", recipe={"keep": "best-test"}))
+    assert "scored best on the test set" in page(project)
+
+
+def test_other_accountings_have_a_section_of_their_own(project: Path) -> None:
+    publish(project, measured("mixste", mpjpe=50.0), measured("mixste", mpjpe=44.0, accounting="as-published"))
+    shared, own = page(project).split("## Accounting as published")
+    assert "44.0" not in shared
+    assert "50.0" not in own
+    assert "44.0" not in block(project)
+
+
+# Bold
+
+
+def test_the_best_of_each_column_is_bold(project: Path) -> None:
+    publish(project, measured("mixste", mpjpe=50.0, pck=90.0), measured("mean_pose", mpjpe=120.0, pck=30.0))
+    row, floor = cells(page(project), "MixSTE"), cells(page(project), "mean_pose")
+    assert (row["MPJPE (mm)"], row["PCK (%)"]) == ("**50.0**", "**90.0**")
+    assert (floor["MPJPE (mm)"], floor["PCK (%)"]) == ("120.0", "30.0")
+    assert floor["Parameters"] == "0", "size is no contest"
+
+
+def test_what_ties_as_printed_is_bold_together(project: Path) -> None:
+    publish(project, measured("mixste", mpjpe=50.01), measured("diff3dhpe", mpjpe=49.99), measured("mine", mpjpe=50.06))
+    found = [cells(page(project), name)["MPJPE (mm)"] for name in ("MixSTE", "Diff3DHPE-MixSTE", "mine")]
+    assert found == ["**50.0**", "**50.0**", "50.1"]
+
+
+def test_a_number_alone_is_not_the_best(project: Path) -> None:
+    publish(project, measured("mixste", mpjpe=50.0))
+    assert cells(page(project), "MixSTE")["MPJPE (mm)"] == "50.0"
+
+
+def test_published_numbers_compete_among_themselves(project: Path) -> None:
+    publish(project, measured("mixste", mpjpe=10.0, **H36M), measured("mean_pose", mpjpe=120.0, **H36M))
+    assert cells(page(project, "h36m-cpn-243"), "Diff3DHPE-MixSTE")["MPJPE published (mm)"] == "**40.0**"
+    assert cells(page(project, "h36m-cpn-243"), "MixSTE")["MPJPE published (mm)"] == "40.9"
+
+
+def test_mpi_inf_3dhp_shows_pck_and_auc_where_more_is_better(project: Path) -> None:
+    add_benchmark(project, "3dhp-gt", "3dhp", "gt", 27)
+    (project / "README.md").write_text("<!-- table:3dhp-gt -->\n<!-- /table:3dhp-gt -->\n")
+    publish(project)
+    row = cells(block(project, "3dhp-gt"), "Diff3DHPE-MixSTE")
+    assert [row[f"{title} published ({unit})"] for title, unit in [("MPJPE", "mm"), ("PCK", "%"), ("AUC", "%")]] == [
+        "**19.6**",
+        "**99.1**",
+        "**84.8**",
+    ]
+    assert cells(block(project, "3dhp-gt"), "PoseFormer")["Frames"] == "9"
+    assert "PoseFormerV2 reports MPJPE 57.7, PCK 95.4, AUC 63.2" in block(project, "3dhp-gt")
+    assert "P-MPJPE" not in block(project, "3dhp-gt")
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"dataset": "synthetic", "keypoints": "cpn"}}, r"data\.dataset is 'synthetic'.*measured on 'h36m'"),
+        ({"data": {"dataset": "h36m", "keypoints": "gt"}}, r"data\.keypoints is 'gt'.*measured on 'cpn'"),
+        ({"metrics": {"mpjpe": {"value": 0.04, "unit": "m"}}}, r"metrics\.mpjpe is in 'm', tables show 'mm'"),
+    ],
+)
+def test_a_record_of_other_data_or_units_is_refused(project: Path, changes: dict[str, Any], message: str) -> None:
+    before = (project / "README.md").read_bytes()
+    with pytest.raises(BenchError, match=message) as error:
+        publish(project, measured("mixste", **{**H36M, **changes}))
+    assert "results/records/h36m-cpn-243/mixste-s0-" in str(error.value)
+    assert (project / "README.md").read_bytes() == before
+    assert not (project / "results" / "tables").exists()
+
+
+def test_a_block_of_an_unknown_benchmark_is_refused(project: Path) -> None:
+    (project / "README.md").write_text(README.replace("table:toy", "table:toi"))
+    with pytest.raises(BenchError, match=r"No benchmark 'toi'\. Did you mean 'toy'"):
+        tables.write(root=project)
+
+
+@pytest.mark.parametrize("marker", ["<!-- /table:toy -->\n", "<!-- table:toy -->\n"])
+def test_a_block_without_its_other_end_is_refused(project: Path, marker: str) -> None:
+    (project / "README.md").write_text(README.replace(marker, ""))
+    with pytest.raises(BenchError, match=r"README.md: <!-- /?table:toy --> has no partner"):
+        tables.write(root=project)
+
+
+# The terminal
+
+
+def test_terminal_shows_what_ran_with_the_published_number_and_the_floor(project: Path) -> None:
+    benchmark = load_benchmark(project / "configs" / "h36m-cpn-243.yaml")
+    found = [measured("mean_pose", mpjpe=100.0, **H36M), measured("mixste", mpjpe=55.0, **H36M)]
+    lines = [line.split() for line in tables.terminal(benchmark, found).splitlines()]
+    assert " ".join(lines[0]) == "Method Seeds MPJPE published (mm) MPJPE measured (mm) vs mean_pose"
+    assert lines[2:] == [["MixSTE", "0", "40.9", "55.0", "0.55x"], ["mean_pose", "0", "—", "100.0", "1.00x"]]
+
+
+def test_terminal_has_no_ratio_without_the_floor(project: Path) -> None:
+    benchmark = load_benchmark(project / "configs" / "toy.yaml")
+    text = tables.terminal(benchmark, [measured("mixste", 0, mpjpe=55.0), measured("mixste", 1, mpjpe=57.0)])
+    assert "mean_pose" not in text
+    assert "56.0 ± 1.4" in text
+
+
+def test_terminal_leaves_out_a_ratio_that_cannot_be_formed(project: Path) -> None:
+    benchmark = load_benchmark(project / "configs" / "toy.yaml")
+    text = tables.terminal(benchmark, [measured("mean_pose", mpjpe=100.0), measured("mixste", p_mpjpe=40.0)])
+    assert text.splitlines()[-1].split()[-1] == "—"
+    assert "vs mean_pose" not in tables.terminal(benchmark, [measured("mean_pose", p_mpjpe=90.0)])
+
+
+def test_terminal_refuses_records_of_another_benchmark(project: Path) -> None:
+    with pytest.raises(BenchError, match="is a result of toy and has no place in the table of h36m-cpn-243"):
+        tables.terminal(load_benchmark(project / "configs" / "h36m-cpn-243.yaml"), [measured("mixste")])
+
+
+# Small parts
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0"), (999, "999"), (1000, "1.00 k"), (999_950, "1.00 M"), (33_650_435, "33.7 M"), (277.4e9, "277 G")],
+)
+def test_sizes_read_in_three_digits(project: Path, count: float, text: str) -> None:
+    publish(project, measured("mine", macs_per_frame=count))
+    assert cells(page(project), "mine")["MACs/frame"] == text
+
+
+def test_importing_tables_loads_neither_torch_nor_mlflow() -> None:
+    code = "import sys, bench.tables; print(sorted({'torch', 'mlflow', 'matplotlib'} & set(sys.modules)))"
+    env = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -74,11 +74,12 @@ def _check(poses: dict[str, Array], keypoints_2d: Array | None, skeleton: Skelet
 def _figure(columns: int, rows: int, title: str) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2.6 * columns, 2.8 * rows + (0.4 if title else 0)), dpi=110, facecolor="white")
-    top = 1 - (0.4 / figure.get_figheight() if title else 0)
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=top - 0.22 / figure.get_figheight(), hspace=0.1)
+    height = 2.5 * rows + (0.65 if title else 0.35)  # inches
+    figure = Figure(figsize=(2.3 * columns, height), dpi=120, facecolor="white")
+    top = 1 - (0.65 if title else 0.35) / height
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=top, wspace=0.04, hspace=0.12)
     if title:
-        figure.suptitle(title, fontsize=11, color=TRUNK, y=1 - 0.1 / figure.get_figheight(), va="top")
+        figure.suptitle(title, fontsize=11, color=TRUNK, y=1 - 0.1 / height, va="top")
     return figure
 
 
@@ -102,9 +103,7 @@ def _draw_2d(figure: Figure, position: tuple[int, int, int], keypoints: Array, s
     axes.set_title("2D input", fontsize=9, color=TRUNK, pad=3)
 
 
-def _draw_3d(
-    figure: Figure, rows: int, columns: int, skip: int, poses: dict[str, Array], skeleton: Skeleton
-) -> None:
+def _draw_3d(figure: Figure, rows: int, columns: int, skip: int, poses: dict[str, Array], skeleton: Skeleton) -> None:
     from mpl_toolkits.mplot3d import Axes3D  # noqa: F401  # registers the projection
 
     upright = {name: _upright(np.asarray(pose, float), skeleton) for name, pose in poses.items()}
@@ -115,7 +114,7 @@ def _draw_3d(
             axes.plot(*pose[[joint, parent]].T, color=_colour(joint, skeleton), linewidth=2, solid_capstyle="round")
         axes.scatter(*pose.T, s=5, color=[_colour(joint, skeleton) for joint in range(len(skeleton))], depthshade=False)
         axes.set(xlim=(-half, half), ylim=(-half, half), zlim=(-half, half))
-        axes.set_box_aspect((1, 1, 1), zoom=1.25)
+        axes.set_box_aspect((1, 1, 1), zoom=1.3)
         axes.view_init(elev=15, azim=-70)
         for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
             axis.set_pane_color((0.97, 0.975, 0.98, 1.0))
@@ -124,7 +123,7 @@ def _draw_3d(
             axis.set_ticklabels([])
             axis._axinfo["grid"].update(color="#e3e7ec", linewidth=0.6)
             axis._axinfo["tick"].update(inward_factor=0, outward_factor=0)
-        axes.set_title(name, fontsize=9, color=TRUNK, pad=0, y=0.98)
+        axes.set_title(name, fontsize=9, color=TRUNK, pad=3, y=1.06)
 
 
 def _upright(pose: Array, skeleton: Skeleton) -> Array:

@@ -117,9 +117,9 @@ def test_each_joint_is_the_far_end_of_its_bone(root):
     positions = cmu.read_trial(folder / "02.asf", str(folder / "02_01.amc"))
     assert positions.shape == (25, 17, 3)
     rest = np.array([REST[joint] for joint in H36M_17.joints])
-    expected = (rest + np.array([0, 17, 0])) * UNIT
+    expected = (rest + np.array([0, 17, 0])) * UNIT  # the root stands 17 units high
     np.testing.assert_allclose(positions[0], expected, atol=1e-12)
-    np.testing.assert_allclose(positions[10], [*expected, 0, 0, 10 * 0.1 * UNIT], atol=1e-12)
+    np.testing.assert_allclose(positions[10] - positions[0], np.tile([0, 0, 10 * 0.1 * UNIT], (17, 1)), atol=1e-12)
 
 
 def test_a_skeleton_without_the_bones_is_refused(tmp_path):

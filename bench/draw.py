@@ -91,7 +91,13 @@ def _draw_2d(figure: Figure, position: tuple[int, int, int], keypoints: Array, s
     axes = figure.add_subplot(*position)
     for joint, parent in skeleton.bones:
         axes.plot(*keypoints[[joint, parent]].T, color=_colour(joint, skeleton), linewidth=2, solid_capstyle="round")
-    axes.scatter(*keypoints.T, s=7, color=[_colour(joint, skeleton) for joint in range(len(skeleton))], zorder=3)
+    axes.scatter(
+        keypoints[:, 0],
+        keypoints[:, 1],
+        s=7,
+        color=[_colour(joint, skeleton) for joint in range(len(skeleton))],
+        zorder=3,
+    )
     centre, half = (keypoints.min(axis=0) + keypoints.max(axis=0)) / 2, 0.6 * np.ptp(keypoints, axis=0).max() + 1e-9
     axes.set_xlim(centre[0] - half, centre[0] + half)
     axes.set_ylim(centre[1] + half, centre[1] - half)  # y runs down, as in the image
@@ -104,8 +110,6 @@ def _draw_2d(figure: Figure, position: tuple[int, int, int], keypoints: Array, s
 
 
 def _draw_3d(figure: Figure, rows: int, columns: int, skip: int, poses: dict[str, Array], skeleton: Skeleton) -> None:
-    from mpl_toolkits.mplot3d import Axes3D  # noqa: F401  # registers the projection
-
     upright = {name: _upright(np.asarray(pose, float), skeleton) for name, pose in poses.items()}
     half = max(SIDE / 2, *(np.nanmax(np.abs(pose), initial=0.0) for pose in upright.values()))
     for cell, (name, pose) in enumerate(upright.items(), start=skip + 1):

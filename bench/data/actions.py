@@ -50,7 +50,7 @@ class Action:
     stance: dict[str, Keys] = field(default_factory=lambda: {"hip": (2,), "hip out": (4,), "knee": (5,)})
 
 
-HANGING_ARMS: dict[str, Keys] = {"shoulder": (4,), "shoulder out": (16,), "elbow": (16,), "bend": (5,)}
+HANGING_ARMS: dict[str, Keys] = {"shoulder": (4,), "shoulder out": (18,), "elbow": (16,), "bend": (5,)}
 
 ACTIONS: dict[str, Action] = {
     "walk": Action(

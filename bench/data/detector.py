@@ -74,7 +74,7 @@ def detect(
     )
     seen = truth + scale * errors + _occlusion_errors(truth, scale, skeleton, difficulty, fps, rng, settings)
     _swap_limbs(seen, skeleton, fps, rng, settings)
-    return seen.astype(keypoints_px.dtype)
+    return np.asarray(seen, keypoints_px.dtype)
 
 
 def _autoregressive(shape: tuple[int, ...], keep: float, rng: np.random.Generator) -> Array:
@@ -96,18 +96,19 @@ def _occlusion_errors(
     settings: Detector,
 ) -> Array:
     """(frames, joints, 2) pixels: hidden joints drift off, partly towards their parents, and come back."""
-    errors = np.zeros_like(truth)
+    errors, pull = np.zeros_like(truth), np.zeros(truth.shape[:2])
     joints = [joint for joint, _ in skeleton.bones]
     chances = difficulty[joints] / difficulty[joints].sum()
     for start, stop in _bursts(len(truth), fps, settings.occlusions_per_second, settings.occlusion_seconds, rng):
         joint = rng.choice(joints, p=chances)
-        swell = np.sin(np.pi * (np.arange(start, stop) + 0.5 - start) / (stop - start))[:, None] ** 2
+        swell = np.sin(np.pi * (np.arange(stop - start) + 0.5) / (stop - start)) ** 2
         frames = slice(max(start, 0), stop)
         swell = swell[frames.start - start :][: len(truth) - frames.start]
-        to_parent = truth[frames, skeleton.parents[joint]] - truth[frames, joint]
-        offset = settings.occlusion_error * rng.standard_normal(2) * scale[frames, joint]
-        errors[frames, joint] += swell * (offset + settings.occlusion_pull * rng.uniform() * to_parent)
-    return errors
+        offset = settings.occlusion_error * rng.standard_normal(2)
+        errors[frames, joint] += swell[:, None] * offset * scale[frames, joint]
+        pull[frames, joint] = np.maximum(pull[frames, joint], settings.occlusion_pull * rng.uniform() * swell)
+    parents = [max(parent, joint * (parent < 0)) for joint, parent in enumerate(skeleton.parents)]
+    return np.asarray(errors + pull[..., None] * (truth[:, parents] - truth))
 
 
 def _swap_limbs(seen: Array, skeleton: Skeleton, fps: float, rng: np.random.Generator, settings: Detector) -> None:

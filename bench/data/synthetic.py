@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench.data.actions import ACTIONS, HANGING_ARMS, LIMITS, SIDED, Action, Keys
 from bench.data.archive import fingerprint as digest
+from bench.data.detector import Detector
 from bench.data.pose_dataset import Builder, PoseDataset
 from bench.errors import unknown
 from bench.skeleton import H36M_17
@@ -60,7 +61,8 @@ def bone_lengths(subject: str, seed: int = SEED) -> dict[str, float]:
 
 def fingerprint(root: Path, keypoints: str) -> str:
     """What the numbers depend on. There are no files: `root` is not looked at."""
-    return digest(["synthetic", keypoints, f"revision {REVISION}", f"seed {SEED}"])
+    options = ["synthetic", keypoints, f"revision {REVISION}", f"seed {SEED}"]
+    return digest([*options, str(Detector())] if keypoints == "det" else options)
 
 
 def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
@@ -77,7 +79,7 @@ def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
                     action=action,
                     sequence=f"{action} {take}" if take else action,
                     motion=motion(subject, action, take),
-                    keypoints=keypoints,
+                    keypoints="det" if keypoints == "det" else "gt",
                     seed=SEED,
                 )
     return builder.build()
@@ -228,7 +230,7 @@ _SUPPORTS = {
 }  # fmt: skip
 
 
-def _place(joints: Array, lift: Array, rng: np.random.Generator, softness: float = 0.03) -> Array:
+def _place(joints: Array, lift: Array, rng: np.random.Generator, softness: float = 0.01) -> Array:
     """Put the body on the floor: the lowest supports share its weight and stay where they are. Returns world metres."""
     supports = joints[:, [H36M_17.joints.index(name) for name in _SUPPORTS]]
     heights = supports[..., 2] - np.array(list(_SUPPORTS.values()))
@@ -241,7 +243,7 @@ def _place(joints: Array, lift: Array, rng: np.random.Generator, softness: float
     return np.asarray(joints + _cushioned(path)[:, None])
 
 
-def _cushioned(path: Array, seconds: float = 0.18) -> Array:
+def _cushioned(path: Array, seconds: float = 0.14) -> Array:
     """Soften the moments when weight moves from one support to another. (frames, 3) to (frames, 3)."""
     reach = round(seconds * FPS / 2)
     window = np.hanning(2 * reach + 1)[1:-1] / np.hanning(2 * reach + 1).sum()

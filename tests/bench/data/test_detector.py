@@ -37,7 +37,8 @@ def difficulty(joint: str) -> float:
 def test_shape_and_type_are_those_of_the_input(kind):
     truth = still_person(7).astype(kind)
     seen = detect(truth, H36M_17, FPS, np.random.default_rng(0))
-    assert seen.shape == truth.shape and seen.dtype == kind and np.isfinite(seen).all()
+    assert (seen.shape, seen.dtype) == (truth.shape, kind)
+    assert np.isfinite(seen).all()
     assert detect(truth[:0], H36M_17, FPS, np.random.default_rng(0)).shape == (0, 17, 2)
 
 
@@ -65,8 +66,8 @@ def test_noise_has_the_size_of_the_setting_for_every_joint(setting):
 
 
 def test_wrists_and_ankles_are_worse_than_hips():
-    spread = errors(5_000, Detector()).std(axis=(0, 2))
-    by_name = dict(zip(JOINTS, spread, strict=True))
+    videos = np.concatenate([errors(100, Detector(swaps_per_second=0, occlusion_pull=0), seed) for seed in range(200)])
+    by_name = dict(zip(JOINTS, videos.std(axis=(0, 2)), strict=True))
     for side in ("left", "right"):
         assert min(by_name[f"{side} wrist"], by_name[f"{side} ankle"]) > 1.2 * by_name[f"{side} hip"]
 
@@ -119,7 +120,8 @@ def test_hidden_joints_are_pulled_towards_their_parents():
     for joint, parent in H36M_17.bones:
         bone = truth[0, parent] - truth[0, joint]
         share = moved[:, joint] @ bone / (bone @ bone)
-        assert share.min() > -1e-9 and share.max() <= 0.6 + 1e-9
+        assert share.min() > -1e-9
+        assert share.max() <= 0.6 + 1e-9
         np.testing.assert_allclose(moved[:, joint], share[:, None] * bone, atol=1e-9)
         assert share.max() > 0.1
 

@@ -41,7 +41,8 @@ def bend(poses: np.ndarray, upper: str, middle: str, lower: str) -> np.ndarray:
 
 def test_every_performance_is_five_to_six_seconds_of_finite_poses(performances):
     for poses in performances.values():
-        assert poses.shape[1:] == (17, 3) and 250 <= len(poses) <= 300
+        assert poses.shape[1:] == (17, 3)
+        assert 250 <= len(poses) <= 300
         assert np.isfinite(poses).all()
 
 
@@ -59,7 +60,7 @@ def test_no_two_subjects_have_the_same_bones():
     bones = np.array([list(bone_lengths(subject).values()) for subject in SUBJECTS])
     differences = np.abs(bones[:, None] - bones[None]).max(axis=-1)[np.triu_indices(len(SUBJECTS), 1)]
     assert differences.min() > 0.005
-    assert (0.85 < bones / bones.mean(axis=0)).all() and (bones / bones.mean(axis=0) < 1.15).all()
+    assert np.abs(bones / bones.mean(axis=0) - 1).max() < 0.15
 
 
 def test_knees_bend_backwards_only(performances):
@@ -91,7 +92,7 @@ def test_hinges_in_space_show_the_angles_and_stay_within_limits(performances):
     for (subject, action, take), poses in performances.items():
         angles = joint_angles(subject, action, take)
         for name, (low, high) in LIMITS.items():
-            assert angles[name].min() >= low - 1e-9 and angles[name].max() <= high + 1e-9, (subject, action, name)
+            assert low - 1e-9 <= angles[name].min() <= angles[name].max() <= high + 1e-9, (subject, action, name)
         for side in SIDES:
             knee = bend(poses, f"{side} hip", f"{side} knee", f"{side} ankle")
             elbow = bend(poses, f"{side} shoulder", f"{side} elbow", f"{side} wrist")
@@ -130,7 +131,7 @@ def test_walking_gets_somewhere_on_feet_that_do_not_slide():
         assert np.abs(poses[:, 0, :2]).max() < 2.5  # it stays in the room
         feet = poses[:, [INDEX["left ankle"], INDEX["right ankle"]]]
         sliding = np.linalg.norm(np.diff(feet[..., :2], axis=0), axis=-1).min(axis=1) * FPS
-        assert np.median(sliding) < 0.25 * path
+        assert np.median(sliding) < 0.1 * path
 
 
 def test_sitting_lowers_the_pelvis_over_bent_knees():

@@ -153,7 +153,7 @@ def read_figure(asf: Path) -> Figure:
     root_channels: tuple[str, ...] = ()
     bones: dict[str, Bone] = {}
     parents: dict[str, str] = {}
-    entry: dict[str, list[str]] = {}
+    entry: dict[str, tuple[int, list[str]]] = {}
     number = 0
     for number, words in _words(asf):
         key, rest = words[0], words[1:]
@@ -175,7 +175,7 @@ def read_figure(asf: Path) -> Figure:
             bone = _bone(asf, number, entry, unit)
             bones[bone.name], entry = bone, {}
         elif section == ":bonedata":
-            entry[key] = rest
+            entry[key] = number, rest
         elif section == ":hierarchy" and key not in ("begin", "end"):
             for child in rest:
                 if child not in bones or child in parents or (key != "root" and key not in parents):
@@ -188,21 +188,24 @@ def read_figure(asf: Path) -> Figure:
     return Figure(tuple(bones[name] for name in parents), tuple(parents.values()), root_channels, unit)
 
 
-def _bone(asf: Path, number: int, entry: dict[str, list[str]], unit: float) -> Bone:
-    """A bone from the lines between `begin` and `end`; `number` is the line of its end."""
-    missing = [key for key in ("name", "direction", "length", "axis") if not entry.get(key)]
+def _bone(asf: Path, end: int, entry: dict[str, tuple[int, list[str]]], unit: float) -> Bone:
+    """A bone from its lines, each as (line number, words after the key); `end` is the number of the last one."""
+    missing = [key for key in ("name", "direction", "length", "axis") if not entry.get(key, (0, []))[1]]
     if missing:
-        raise _wrong(asf, number, f"the bone that ends here has no {', '.join(missing)}")
-    *angles, order = entry["axis"]
+        raise _wrong(asf, end, f"the bone that ends here has no {', '.join(missing)}")
+    number, (*angles, order) = entry["axis"]
     if order.upper() != "XYZ":
-        raise _wrong(asf, number, f"the bone that ends here has an axis in the order {order!r}, not XYZ")
-    channels = tuple(channel.lower() for channel in entry.get("dof", []))
-    if not set(channels) <= set(AXES):
-        raise _wrong(asf, number, f"the bone that ends here has dof {' '.join(channels)}; rx, ry and rz are supported")
-    direction = np.array(_numbers(asf, number, entry["direction"], count=3))
-    (length,) = _numbers(asf, number, entry["length"], count=1)
+        raise _wrong(asf, number, f"an axis must be in the order XYZ, found {order!r}")
     frame = _rotation(np.array(_numbers(asf, number, angles, count=3)))
-    return Bone(entry["name"][0], direction * length * unit, frame, channels)
+    number, words = entry.get("dof", (end, []))
+    channels = tuple(word.lower() for word in words)
+    if not set(channels) <= set(AXES):
+        raise _wrong(asf, number, f"dof may name {', '.join(AXES)}, found {' '.join(words)!r}")
+    number, words = entry["direction"]
+    direction = np.array(_numbers(asf, number, words, count=3))
+    number, words = entry["length"]
+    (length,) = _numbers(asf, number, words, count=1)
+    return Bone(entry["name"][1][0], direction * length * unit, frame, channels)
 
 
 # --- lines, numbers, mistakes

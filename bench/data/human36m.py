@@ -1,0 +1,145 @@
+"""Human3.6M (Ionescu et al., TPAMI 2014) in the files of the lifting community.
+
+`data_3d_h36m.npz` holds `positions_3d`: {subject: {sequence: (frames, 32, 3)}}, world axes, metres, 50 Hz.
+`data_2d_h36m_<keypoints>.npz` holds `positions_2d`: {subject: {sequence: [(frames, 17, 2) pixels of each camera]}}.
+Both lie in the data folder or in `h36m/` below it. Rules: README "Datasets".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.camera import Camera, h36m_cameras
+from bench.data import archive
+from bench.data.pose_dataset import Builder, PoseDataset, Video
+from bench.errors import BenchError, MissingDataError
+from bench.paths import shown
+from bench.skeleton import H36M_17, H36M_17_OF_32
+
+Array = NDArray[Any]
+
+KEYPOINTS = {"gt": "gt", "cpn": "cpn_ft_h36m_dbb"}
+
+FPS = 50.0
+RECORDED_JOINTS = 32
+FARTHEST = 50.0  # metres from the studio's origin that no joint can be: beyond it the file is in millimetres
+READER = "h36m, reader 1"  # a change of any number made here changes this line
+
+
+def fingerprint(root: Path, keypoints: str) -> str:
+    """What the data set is made from, as a hash. Raises MissingDataError if one of the two files is not there."""
+    return archive.fingerprint([READER, keypoints], _files(root, keypoints))
+
+
+def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
+    """Every sequence of the annotated subjects, seen by its four cameras. keypoints: the suffix of the 2D file.
+
+    Raises MissingDataError if a file is not there; BenchError, naming file, subject, sequence and camera, if the files
+    do not hold what they should or do not belong together. Subjects with 2D but no 3D are left out.
+    """
+    path_3d, path_2d = _files(root, keypoints)
+    positions_3d = _positions(path_3d, "positions_3d", archive.read_npz(path_3d))
+    content_2d = archive.read_npz(path_2d)
+    _check_joint_order(path_2d, content_2d.get("metadata"))
+    positions_2d = _positions(path_2d, "positions_2d", content_2d)
+    builder = Builder("h36m", keypoints, FPS, fingerprint)
+    for subject in sorted(positions_3d):
+        if subject not in h36m_cameras():
+            raise BenchError(f"{shown(path_3d)}: no cameras are known for subject {subject!r}")
+        views = positions_2d.pop(subject, {})
+        for sequence, recorded in _emptied(positions_3d[subject]):
+            where = f"{subject} {sequence!r}"
+            poses = _world_poses(f"{shown(path_3d)}: {where}", recorded)
+            seen = views.pop(sequence, None)
+            if seen is None:
+                raise BenchError(f"{shown(path_2d)}: {where} is missing, which {path_3d.name} holds. {_MISMATCH}")
+            for camera, keypoints_px in _by_camera(f"{shown(path_2d)}: {where}", seen, subject, len(poses)):
+                # World to camera in the files' float32, as the published files were made.
+                video = Video(subject, sequence.split(" ")[0], sequence, camera, keypoints_px, camera.to_camera(poses))
+                builder.add(video)
+    return builder.build()
+
+
+_MISMATCH = 'The two files come from different preparations: see README "Datasets"'
+
+
+def _files(root: Path, keypoints: str) -> tuple[Path, Path]:
+    """The 3D and the 2D file, in the data folder or in `h36m/` below it."""
+    found = []
+    for name in ("data_3d_h36m.npz", f"data_2d_h36m_{keypoints}.npz"):
+        places = [root / "h36m" / name, root / name]
+        there = [place for place in places if place.is_file()]
+        if not there:
+            raise MissingDataError(
+                f"h36m: {name} not found, looked for {' and '.join(shown(place) for place in places)}. Human3.6M needs "
+                'a licence; how to get and prepare it: README "Datasets". To try the suite without it: make demo'
+            )
+        found.append(there[0])
+    return found[0], found[1]
+
+
+def _positions(path: Path, key: str, content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The nested dictionary {subject: {sequence: ...}} of a file."""
+    positions = content.get(key)
+    if not isinstance(positions, dict) or not positions:
+        raise BenchError(f"{shown(path)}: expected an array {key!r}, found {', '.join(sorted(content)) or 'nothing'}")
+    for subject, sequences in positions.items():
+        if not isinstance(sequences, dict):
+            raise BenchError(f"{shown(path)}: {subject} holds {type(sequences).__name__}, not sequences by name")
+    return positions
+
+
+def _emptied(sequences: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The sequences by name, each taken out of the dictionary: what was converted need not stay in memory."""
+    for sequence in sorted(sequences):
+        yield sequence, sequences.pop(sequence)
+
+
+def _world_poses(where: str, recorded: Any) -> NDArray[np.float32]:
+    """The 17 joints of the recorded 32. (frames, 32, 3) to (frames, 17, 3) float32 metres."""
+    shape: tuple[int, ...] = getattr(recorded, "shape", ())
+    if len(shape) != 3 or shape[1:] != (RECORDED_JOINTS, 3) or not shape[0]:
+        raise BenchError(f"{where}: expected (frames, {RECORDED_JOINTS}, 3), found {shape}")
+    poses = np.asarray(recorded, np.float32)[:, H36M_17_OF_32]
+    if not np.isfinite(poses).all():
+        frame = int(np.argwhere(~np.isfinite(poses))[0, 0])
+        raise BenchError(f"{where}: frame {frame} holds numbers that are not finite")
+    if np.abs(poses).max() > FARTHEST:
+        raise BenchError(f"{where}: a joint lies {np.abs(poses).max():.0f} m away; is the file in millimetres?")
+    return poses
+
+
+def _by_camera(where: str, seen: Any, subject: str, frames: int) -> Iterator[tuple[Camera, NDArray[np.float32]]]:
+    """Each camera with its keypoints, cut to the frames that have 3D: (frames, 17, 2) pixels."""
+    rig, joints = h36m_cameras()[subject], len(H36M_17)
+    cameras = len(seen) if isinstance(seen, (list, tuple, np.ndarray)) else 0
+    if cameras != len(rig):
+        raise BenchError(f"{where}: {cameras} cameras, expected {len(rig)}")
+    for index, (camera, view) in enumerate(zip(rig, seen, strict=True)):
+        shape: tuple[int, ...] = getattr(view, "shape", ())
+        if len(shape) != 3 or shape[1] != joints or shape[2] < 2:
+            raise BenchError(f"{where}, camera {index}: expected (frames, {joints}, 2), found {shape}")
+        if shape[0] < frames:
+            raise BenchError(f"{where}, camera {index}: {shape[0]} frames of 2D, {frames} of 3D. {_MISMATCH}")
+        keypoints_px = np.asarray(view, np.float32)[:frames, :, :2]  # videos run on after the motion capture stops
+        if not np.isfinite(keypoints_px).all():
+            frame = int(np.argwhere(~np.isfinite(keypoints_px))[0, 0])
+            raise BenchError(f"{where}, camera {index}: frame {frame} holds numbers that are not finite")
+        yield camera, keypoints_px
+
+
+def _check_joint_order(path: Path, metadata: Any) -> None:
+    """COCO has 17 keypoints too: left and right tell the layouts apart."""
+    if not isinstance(metadata, dict) or "keypoints_symmetry" not in metadata:
+        return
+    sides = [sorted(int(joint) for joint in side) for side in metadata["keypoints_symmetry"]]
+    if sides != [list(H36M_17.left), list(H36M_17.right)]:
+        raise BenchError(
+            f"{shown(path)}: its left and right joints are {sides[0]} and {sides[1:]}, those of {H36M_17.name} are "
+            f"{list(H36M_17.left)} and {list(H36M_17.right)}; the file holds another joint set"
+        )

@@ -1,0 +1,144 @@
+"""Pictures of skeletons. matplotlib is imported by the functions: `import bench.draw` costs nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.paths import whole_file
+from bench.skeleton import H36M_17, Skeleton
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = NDArray[Any]
+
+LEFT, RIGHT, TRUNK = "#2b7bba", "#e4572e", "#333b47"
+SIDE = 1.7  # metres: the cube around the root
+
+
+def skeleton_picture(
+    path: Path,
+    poses: dict[str, Array],
+    *,
+    keypoints_2d: Array | None = None,
+    skeleton: Skeleton = H36M_17,
+    title: str = "",
+) -> None:
+    """One row of panels: the 2D input if given, then each named pose in 3D, all at one scale.
+
+    poses: (joints, 3) metres, camera axes; they are drawn about their roots. keypoints_2d: (joints, 2), y down, any
+    scale. The file's suffix chooses the format. Raises ValueError for arrays of another shape.
+    """
+    _check(poses, keypoints_2d, skeleton)
+    panels = len(poses) + (keypoints_2d is not None)
+    figure = _figure(panels, 1, title)
+    if keypoints_2d is not None:
+        _draw_2d(figure, (1, panels, 1), np.asarray(keypoints_2d, float), skeleton)
+    _draw_3d(figure, 1, panels, panels - len(poses), poses, skeleton)
+    _save(figure, path)
+
+
+def contact_sheet(
+    path: Path, poses: dict[str, Array], *, columns: int = 6, skeleton: Skeleton = H36M_17, title: str = ""
+) -> None:
+    """A grid of named poses in 3D, row by row, all at one scale. poses: (joints, 3) metres, camera axes.
+
+    Raises ValueError for arrays of another shape.
+    """
+    _check(poses, None, skeleton)
+    columns = min(columns, len(poses))
+    rows = -(-len(poses) // columns)
+    figure = _figure(columns, rows, title)
+    _draw_3d(figure, rows, columns, 0, poses, skeleton)
+    _save(figure, path)
+
+
+# --- details
+
+
+def _check(poses: dict[str, Array], keypoints_2d: Array | None, skeleton: Skeleton) -> None:
+    if not poses:
+        raise ValueError("there is no pose to draw")
+    expected = {name: (pose, 3) for name, pose in poses.items()}
+    if keypoints_2d is not None:
+        expected["keypoints_2d"] = (keypoints_2d, 2)
+    for name, (points, axes) in expected.items():
+        if np.shape(points) != (len(skeleton), axes):
+            raise ValueError(f"{name}: {np.shape(points)}, but {skeleton.name} is drawn from {(len(skeleton), axes)}")
+
+
+def _figure(columns: int, rows: int, title: str) -> Figure:
+    from matplotlib.figure import Figure
+
+    height = 2.5 * rows + (0.65 if title else 0.35)  # inches
+    figure = Figure(figsize=(2.3 * columns, height), dpi=120, facecolor="white")
+    top = 1 - (0.65 if title else 0.35) / height
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=top, wspace=0.04, hspace=0.12)
+    if title:
+        figure.suptitle(title, fontsize=11, color=TRUNK, y=1 - 0.1 / height, va="top")
+    return figure
+
+
+def _colour(joint: int, skeleton: Skeleton) -> str:
+    return LEFT if joint in skeleton.left else RIGHT if joint in skeleton.right else TRUNK
+
+
+def _draw_2d(figure: Figure, position: tuple[int, int, int], keypoints: Array, skeleton: Skeleton) -> None:
+    axes = figure.add_subplot(*position)
+    for joint, parent in skeleton.bones:
+        axes.plot(*keypoints[[joint, parent]].T, color=_colour(joint, skeleton), linewidth=2, solid_capstyle="round")
+    axes.scatter(
+        keypoints[:, 0],
+        keypoints[:, 1],
+        s=7,
+        color=[_colour(joint, skeleton) for joint in range(len(skeleton))],
+        zorder=3,
+    )
+    centre, half = (keypoints.min(axis=0) + keypoints.max(axis=0)) / 2, 0.6 * np.ptp(keypoints, axis=0).max() + 1e-9
+    axes.set_xlim(centre[0] - half, centre[0] + half)
+    axes.set_ylim(centre[1] + half, centre[1] - half)  # y runs down, as in the image
+    axes.set_aspect("equal")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color("#d5dae1")
+    axes.set_title("2D input", fontsize=9, color=TRUNK, pad=3)
+
+
+def _draw_3d(figure: Figure, rows: int, columns: int, skip: int, poses: dict[str, Array], skeleton: Skeleton) -> None:
+    upright = {name: _upright(np.asarray(pose, float), skeleton) for name, pose in poses.items()}
+    half = max(SIDE / 2, *(np.nanmax(np.abs(pose), initial=0.0) for pose in upright.values()))
+    for cell, (name, pose) in enumerate(upright.items(), start=skip + 1):
+        axes: Any = figure.add_subplot(rows, columns, cell, projection="3d")
+        for joint, parent in skeleton.bones:
+            axes.plot(*pose[[joint, parent]].T, color=_colour(joint, skeleton), linewidth=2, solid_capstyle="round")
+        axes.scatter(*pose.T, s=5, color=[_colour(joint, skeleton) for joint in range(len(skeleton))], depthshade=False)
+        axes.set(xlim=(-half, half), ylim=(-half, half), zlim=(-half, half))
+        axes.set_box_aspect((1, 1, 1), zoom=1.3)
+        axes.view_init(elev=15, azim=-70)
+        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+            axis.set_pane_color((0.97, 0.975, 0.98, 1.0))
+            axis.line.set_color("#d5dae1")
+            axis.set_ticks(np.arange(-1.5, 1.51, 0.5)[np.abs(np.arange(-1.5, 1.51, 0.5)) <= half])
+            axis.set_ticklabels([])
+            axis._axinfo["grid"].update(color="#e3e7ec", linewidth=0.6)
+            axis._axinfo["tick"].update(inward_factor=0, outward_factor=0)
+        axes.set_title(name, fontsize=9, color=TRUNK, pad=3, y=1.06)
+
+
+def _upright(pose: Array, skeleton: Skeleton) -> Array:
+    """Camera axes (x right, y down, z forward) about the root, to x right, y away, z up."""
+    x, y, z = (pose - pose[skeleton.root]).T
+    return np.stack([x, z, -y], axis=1)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    with whole_file(Path(path)) as unfinished:
+        figure.savefig(unfinished, format=Path(path).suffix.lstrip(".") or "png")

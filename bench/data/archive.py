@@ -7,8 +7,10 @@ import io
 import json
 import pickle
 import shutil
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,17 @@ from bench.errors import BenchError, MissingDataError
 # --- the community's pickled archives
 
 # What a pickled dictionary of arrays needs, and nothing more. Containers, numbers and strings need no name at all.
-_ALLOWED = {
-    (module, name)
+_ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
+    (f"{package}.{module}", name)
     for package in ("numpy.core", "numpy._core")
-    for module, name in ((f"{package}.multiarray", "_reconstruct"), (f"{package}.multiarray", "scalar"))
-} | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+    for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
+}
+
+# What zipfile, zlib, numpy and pickle raise over bytes that are not what was written.
+_DAMAGED = (
+    ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, OverflowError, RuntimeError, struct.error,
+    zlib.error,
+)  # fmt: skip
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
@@ -60,7 +68,7 @@ def read_npz(path: Path) -> dict[str, Any]:
             f"{paths.shown(path)} was refused: {error}. A pose file holds arrays, dictionaries, lists, numbers and "
             "strings only; do not trust this one"
         ) from error
-    except (ValueError, EOFError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
+    except _DAMAGED as error:
         raise BenchError(f"{paths.shown(path)} cannot be read ({error}); copy it again") from error
     return content
 

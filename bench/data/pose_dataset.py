@@ -44,6 +44,8 @@ class PoseDataset:
         missing = [column for column in COLUMNS if column not in self.sequences]
         if missing:
             raise ValueError(f"{self.name}: the table of sequences lacks {', '.join(missing)}")
+        if (self.sequences["frames"] < 1).any():
+            raise ValueError(f"{self.name}: a sequence without frames")
         total, joints = int(self.sequences["frames"].sum()), len(self.skeleton)
         for label, block, shape in (
             ("keypoints_2d", self.keypoints_2d, (total, joints, 2)),

@@ -103,14 +103,17 @@ def write(record: Record, folder: Path | None = None) -> Path:
     this machine.
     """
     path = (folder or paths.records()) / record.path
-    content = _portable(record.model_dump(by_alias=True), shown=paths.shown(path))
     if not path.exists():
-        paths.write_text(
-            path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-        )
+        paths.write_text(path, text(record))
     elif (existing := read(path)).run_key != record.run_key:
         raise BenchError(f"{paths.shown(path)} belongs to run {existing.run_key}, not {record.run_key}; move it away")
     return path
+
+
+def text(record: Record) -> str:
+    """A record as it stands in its file. Raises BenchError for what `write` refuses."""
+    content = _portable(record.model_dump(by_alias=True), shown=str(record.path))
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def read(path: Path) -> Record:

@@ -72,7 +72,7 @@ def fit(
     a `last.pt` already, training goes on from there. on_epoch: told every epoch, those done earlier included.
     Raises BenchError if the loss stops being a number.
     """
-    table = train_windows(training.lengths, _train_window(method, recipe))
+    table = train_windows(training.lengths, training_window(method, recipe))
     method.prepare(training)
     method.to(device)
     if not method.trainable:
@@ -109,7 +109,8 @@ def resumable_epochs(folder: Path) -> int:
     return len(checkpoint.load(folder / "last.pt")["history"]) if (folder / "last.pt").is_file() else 0
 
 
-def _train_window(method: Method, recipe: Recipe) -> Window:
+def training_window(method: Method, recipe: Recipe) -> Window:
+    """The method's window with the recipe's distance between training windows."""
     window = method.window
     return window if recipe.window_stride is None else replace(window, stride=recipe.window_stride)
 

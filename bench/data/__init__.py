@@ -51,3 +51,29 @@ def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt
     if not archive.is_cached(cached):
         archive.store(module.read(folder, kind, fingerprint), cached)
     return archive.memory_mapped(cached)
+
+
+def describe(name: str, root: str | Path | None = None, keypoints: str = "gt") -> str:
+    """What a data set holds, as text: videos and frames of each subject, actions, fingerprint."""
+    from tabulate import tabulate
+
+    dataset = load_dataset(name, root, keypoints)
+    videos = dataset.sequences
+    by_subject = videos.groupby("subject", sort=False).agg(
+        videos=("frames", "size"),
+        frames=("frames", "sum"),
+        actions=("action", "nunique"),
+        cameras=("camera", "nunique"),
+    )
+    total = (
+        f"{len(videos):,} videos, {int(dataset.lengths.sum()):,} frames at {dataset.fps:g} fps, {dataset.skeleton.name}"
+    )
+    return "\n".join(
+        [
+            f"{dataset.name}, {dataset.keypoints} keypoints, {dataset.skeleton.name}: {total}",
+            f"actions: {', '.join(sorted(set(videos['action'])))}",
+            f"fingerprint: {dataset.fingerprint}",
+            "",
+            tabulate(by_subject.reset_index().to_dict("list"), headers="keys", intfmt=","),
+        ]
+    )

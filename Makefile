@@ -1,0 +1,61 @@
+# A target is what a user wants; its recipe is one call of `bench`. Bare `make` lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BENCH := $(VENV)/bin/bench
+
+METHODS ?=
+SEEDS ?=
+DEVICE ?=
+DATA ?=
+SET ?=
+PORT ?= 5000
+export MLFLOW_DISABLE_TELEMETRY ?= true
+
+RUN_OPTIONS = $(if $(METHODS),--methods "$(METHODS)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DEVICE),--device $(DEVICE)) \
+  $(if $(DATA),--data "$(DATA)") $(foreach change,$(SET),--set "$(change)")
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format perf tables tables-check ui
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[^\t#]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.stamp  ## the environment in .venv, from scratch; done once
+
+$(VENV)/.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make setup PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## minutes on a laptop, no data needed: synthetic people, every method at toy size
+	@$(BENCH) run demo $(RUN_OPTIONS)
+
+bench-%: setup  ## one benchmark: make bench-cmu-gt-27 DATA=... METHODS=mixste SEEDS=3 DEVICE=cuda SET="recipe.epochs=5"
+	@$(BENCH) run $* $(RUN_OPTIONS)
+
+data-%: setup  ## read a data set and say what is in it: make data-cmu DATA=...
+	@$(BENCH) data $* $(if $(DATA),--data "$(DATA)")
+
+tables: setup  ## rewrite the tables of README and results/tables from results/
+	@$(BENCH) tables
+
+tables-check: setup  ## fail if a table does not say what results/ says
+	@$(BENCH) tables --check
+
+ui: setup  ## the tracked runs in a browser, on this machine only: make ui PORT=5001
+	@$(BENCH) ui --port $(PORT)
+
+test: setup  ## the fast tests; SLOW=1 adds the slow ones
+	@$(VENV)/bin/python -m pytest $(if $(SLOW),-m "slow or not slow",-m "not slow")
+
+lint: setup  ## style, types, and tables that fit their records
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(BENCH) tables --check
+
+format: setup  ## rewrite the code in the house style
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .

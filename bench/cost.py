@@ -1,0 +1,22 @@
+"""What a method costs: multiply-accumulates, counted without running it."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.method import Method
+
+
+def macs_per_frame(method: Method, joints: int) -> int:
+    """Multiply-accumulates of matrix products for each lifted frame, all sampling steps included, not mirrored.
+
+    Counted on PyTorch's meta device: shapes only, no arithmetic, so a published size takes seconds.
+    """
+    hollow = copy.deepcopy(method).eval().to("meta")
+    window = torch.zeros(1, method.window.frames, joints, 2, device="meta")
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        lifted = hollow.lift(window)
+    return int(counter.get_total_flops()) // (2 * lifted.shape[1])

@@ -1,0 +1,151 @@
+"""The outcome of a run: its record, and what MLflow keeps of it."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+from bench import draw, records, tracking
+from bench.cost import macs_per_frame
+from bench.data.pose_dataset import PoseDataset
+from bench.evaluate import METRICS, Predictions, Scores
+from bench.method import Method
+from bench.plan import Run
+from bench.records import Record
+from bench.train import Trained
+
+
+def make_record(
+    run: Run,
+    method: Method,
+    trained: Trained,
+    scores: Scores,
+    dataset: PoseDataset,
+    facts: dict[str, Any],
+    mlflow_run_id: str | None,
+) -> Record:
+    """The record of a run. facts: as `bench.provenance.provenance`, taken before training."""
+    headline = {name: (value, METRICS[name.removesuffix("_frames")]) for name, value in scores.summary.items()}
+    per_action: dict[str, dict[str, float]] = {}
+    for metric, values in scores.per_action.items():
+        for action, value in values.items():
+            per_action.setdefault(action, {})[metric] = value
+    training: dict[str, Any] = {"windows": trained.windows, "kept": trained.kept}
+    if trained.history:
+        best = trained.best_epoch
+        training |= {
+            "epochs": len(trained.history),
+            "seconds": trained.seconds,
+            "frames_per_second": trained.history[-1].frames_per_second,
+            "final_loss": trained.history[-1].loss["total"],
+            "best_epoch": None if best is None else best + 1,
+            "validation_mpjpe_mm": trained.history[-1 if best is None else best].validation_mpjpe_mm,
+        }
+    git = facts["git"]["sha"]
+    hardware = facts["hardware"]
+    return Record(
+        schema=1,
+        run_key=run.key,
+        benchmark=run.benchmark.name,
+        method=run.method,
+        seed=run.seed,
+        accounting=run.benchmark.protocol.accounting,
+        data=records.Data(dataset=dataset.name, keypoints=run.benchmark.protocol.keypoints),
+        model=run.entry.model,
+        recipe=run.entry.recipe.model_dump(mode="json"),
+        receptive_field=method.window.frames,
+        metrics={name: records.Metric(value=value, unit=unit) for name, (value, unit) in headline.items()},
+        per_action=per_action,
+        per_joint={joint: {"mpjpe": value} for joint, value in scores.per_joint.items()},
+        frames=len(scores.errors),
+        sequences=len(scores.sequences),
+        parameters=method.parameter_count,
+        macs_per_frame=macs_per_frame(method, len(dataset.skeleton)),
+        training=training,
+        provenance=records.Provenance(
+            mlflow_run_id=mlflow_run_id,
+            git=f"{git}-dirty" if git and facts["git"]["dirty"] else git,
+            config_hash=run.config_hash,
+            data_fingerprint=dataset.fingerprint,
+            packages={name: version for name, version in facts["packages"].items() if version},
+            hardware=", ".join(str(hardware[part]) for part in ("cpu", "cores", "gpu", "platform") if hardware[part]),
+            finished_at=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
+        ),
+    )
+
+
+def log_outcome(
+    log: tracking.Run, run: Run, record: Record, scores: Scores, predictions: Predictions, testing: PoseDataset
+) -> None:
+    """Final numbers and the artifacts a person looks for first."""
+    final = {f"test/{name}_{metric.unit.split('/')[0]}": metric.value for name, metric in record.metrics.items()}
+    for action, values in record.per_action.items():
+        final[tracking.metric_name("test/mpjpe_mm", action)] = values["mpjpe"]
+    for joint, values in record.per_joint.items():
+        final[tracking.metric_name("test/joint_mpjpe_mm", joint)] = values["mpjpe"]
+    final |= {
+        "cost/parameters": float(record.parameters or 0),
+        "cost/macs_per_frame": float(record.macs_per_frame or 0),
+    }
+    step = int(record.training.get("epochs") or 0)
+    log.metrics(step, final)
+    log.flush()
+    log.json(record.model_dump(mode="json", by_alias=True), "record.json")
+    log.json({"run_key": run.key, "benchmark": run.benchmark.model_dump(mode="json")}, "config.json")
+    by_action = scores.table.pivot(index="action", columns="metric", values="value")
+    log.text(by_action.round(4).to_csv(), "per_action.csv")
+    by_video = scores.per_frame.groupby(["subject", "action", "sequence", "camera"], as_index=False)
+    log.text(by_video.mean(numeric_only=True).round(4).to_csv(index=False), "errors_per_video.csv")
+    picture = run.folder / "median_frame.png"
+    draw_median_frame(picture, predictions, scores, testing)
+    log.file(picture, "figures")
+    log.file(run.folder / "weights.pt", "checkpoints")
+
+
+def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, testing: PoseDataset) -> None:
+    """One picture: the frame with the median error, input, truth and prediction side by side."""
+    errors = scores.errors.mean(axis=1)
+    frame = int(errors.argsort(kind="stable")[len(errors) // 2])
+    about = scores.per_frame.iloc[frame]
+    poses = {
+        "ground truth": testing.poses_3d[frame].numpy(),
+        f"prediction, {errors[frame]:.0f} mm": predictions.per_frame(testing)[frame],
+    }
+    title = f"median frame: {about['subject']} {about['sequence']}, camera {about['camera']}"
+    draw.skeleton_picture(path, poses, keypoints_2d=testing.keypoints_2d[frame].numpy(), title=title)
+
+
+def parameters(run: Run) -> dict[str, object]:
+    """What MLflow shows as the run's parameters: hyper-parameters, recipe and protocol, flat."""
+    flat: dict[str, object] = {"method": run.method, "seed": run.seed}
+    protocol = run.benchmark.protocol.model_dump(mode="json")
+    for part, values in {**run.entry.model_dump(mode="json"), "protocol": protocol}.items():
+        for key, value in values.items():
+            flat[f"{part}.{key}"] = ",".join(value) if isinstance(value, list) else value
+    return flat
+
+
+def tags(facts: dict[str, Any], dataset: PoseDataset) -> dict[str, str]:
+    """Where a run comes from, as MLflow tags."""
+    git = facts["git"]
+    found = {"git_sha": git["sha"], "git_dirty": git["dirty"], "data_sha256": dataset.fingerprint}
+    found |= {**facts["packages"], "platform": platform.system()}
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def inputs(dataset: PoseDataset, run: Run) -> list[tracking.DatasetInput]:
+    """The data set as MLflow inputs, train and test, with our own digest."""
+    protocol = run.benchmark.protocol
+
+    def part(context: Literal["train", "test"], subjects: tuple[str, ...]) -> tracking.DatasetInput:
+        return tracking.DatasetInput(
+            name=f"{dataset.name}-{dataset.keypoints}",
+            digest=f"sha256:{dataset.fingerprint[:16]}",
+            source=f"{dataset.name} {dataset.keypoints}: {', '.join(subjects)}",
+            context=context,
+            tags={"sha256": dataset.fingerprint},
+        )
+
+    return [part("train", protocol.fitted_subjects), part("test", protocol.test_subjects)]

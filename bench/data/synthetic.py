@@ -47,7 +47,7 @@ def joint_angles(subject: str, action: str, take: int = 0, seed: int = SEED) -> 
 
 
 def bone_lengths(subject: str, seed: int = SEED) -> dict[str, float]:
-    """A subject's bones in metres; left and right are alike. Proportions after Human3.6M's actors."""
+    """A subject's bones in metres; left and right are alike. Typical adult proportions, chosen by hand."""
     if subject not in SUBJECTS:
         raise unknown("synthetic subject", subject, SUBJECTS)
     typical = {

@@ -80,6 +80,7 @@ def test_it_becomes_a_server_that_only_this_machine_reaches(store: Path, monkeyp
         "--backend-store-uri": f"sqlite:///{store}/mlflow/mlflow.db",
         "--artifacts-destination": (store / "mlflow" / "artifacts").as_uri(),
         "--allowed-hosts": f"localhost:{port},127.0.0.1:{port}",
+        "--uvicorn-opts": "--log-level warning",
     }
     shown = capsys.readouterr().out
     assert f"http://127.0.0.1:{port}" in shown

@@ -1,8 +1,8 @@
 """The MLflow store of a project: where it is, how it is opened safely, and the one guarded way to write to it.
 
-By default an SQLite file in the results folder with the artifacts beside it. Habits of MLflow 3 that shape this
-file, all measured: two processes that open a new SQLite store at once destroy it; artifact folders are absolute and
-frozen when an experiment is made; what is killed stays RUNNING for ever; an absent server blocks for minutes.
+By default an SQLite file in the results folder with the artifacts beside it. What was measured of MLflow 3 and shapes
+this file: two processes that open a new SQLite store at once destroy it; artifact folders are absolute and frozen when
+an experiment is made; what is killed stays RUNNING for ever; an absent server blocks for minutes.
 """
 
 from __future__ import annotations

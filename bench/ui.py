@@ -12,6 +12,8 @@ from bench import paths
 from bench.errors import BenchError
 from bench.mlflow_store import SETTINGS, artifact_folder, is_server, sqlite_file, store_uri
 
+PAGE = "/#/experiments?workflowType=machine_learning"  # without it MLflow shows its pages for language models
+
 
 def serve(port: int = 5000) -> NoReturn:
     """Print where to look and become `mlflow server`, which listens on loopback only and has no log-in.
@@ -25,7 +27,7 @@ def serve(port: int = 5000) -> NoReturn:
     if database and not database.is_file():
         raise BenchError(f"No runs to show: {paths.shown(database)} does not exist. Run 'make demo' first")
     _check_port(port)
-    print(f"http://127.0.0.1:{port}  (stop with Ctrl-C)")
+    print(f"http://127.0.0.1:{port}{PAGE}  in about ten seconds; stop with Ctrl-C")
     print(f"from another machine first: ssh -N -L {port}:127.0.0.1:{port} {platform.node()}", flush=True)
     for name, value in {**SETTINGS, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}.items():
         os.environ.setdefault(name, value)
@@ -38,6 +40,7 @@ def command(uri: str, port: int) -> list[str]:
         *("server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", uri, "--artifacts-destination", artifact_folder(uri).as_uri()),
         *("--allowed-hosts", f"localhost:{port},127.0.0.1:{port}"),
+        *("--uvicorn-opts", "--log-level warning"),  # else a line for every picture of every page
     ]
 
 

@@ -77,7 +77,9 @@ def fit(
     method.to(device)
     if not method.trainable:
         return Trained([], len(table), None, "none to train")
-    optimizer = torch.optim.AdamW(method.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(
+        method.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
     history = _resume(method, optimizer, folder)
     for epoch in history:
         on_epoch(epoch)

@@ -107,9 +107,9 @@ class Block(nn.Module):
         self.time = None if time_dim is None else nn.Linear(time_dim, dim)
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        """x: (rows, tokens, dim). time: (rows, time_dim) after its activation, or nothing."""
-        if self.time is not None:
-            x = x + self.time(time)[:, None]
+        """x: (rows, tokens, dim). time: (batch, time_dim) after its activation, each for rows / batch rows in turn."""
+        if self.time is not None and time is not None:
+            x = x + self.time(time).repeat_interleave(len(x) // len(time), dim=0)[:, None]
         x = x + self.drop_path(self.attn(self.norm1(x)))
         out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
         return out
@@ -153,16 +153,14 @@ class SpatioTemporalEncoder(nn.Module):
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         """x: (batch, frames, joints, dim). time: (batch, time_dim) after its activation, or nothing."""
         frames, joints = x.shape[1:3]
-        frame_time = None if time is None else time.repeat_interleave(frames, dim=0)
-        joint_time = None if time is None else time.repeat_interleave(joints, dim=0)
         for level, (spatial, temporal) in enumerate(zip(self.spatial_blocks, self.temporal_blocks, strict=True)):
             x = rearrange(x, "batch frames joints c -> (batch frames) joints c")
             if level == 0:
                 x = x + self.joint_embedding
-            x = self.spatial_norm(spatial(x, frame_time))
+            x = self.spatial_norm(spatial(x, time))
             x = rearrange(x, "(batch frames) joints c -> (batch joints) frames c", frames=frames)
             if level == 0:
                 x = x + self.frame_embedding
-            x = self.temporal_norm(temporal(x, joint_time))
+            x = self.temporal_norm(temporal(x, time))
             x = rearrange(x, "(batch joints) frames c -> batch frames joints c", joints=joints)
         return x

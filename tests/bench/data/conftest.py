@@ -1,4 +1,4 @@
-"""What the tests of data sets share: caches in a folder of the test's own, made-up files in the community's formats."""
+"""What the tests of data sets share: made-up files in the community's formats."""
 
 from __future__ import annotations
 
@@ -22,13 +22,6 @@ H36M_FRAMES = {
     "S9": {"Sitting": 11, "SittingDown 1": 6},
     "S11": {"Phoning 3": 9},
 }
-
-
-@pytest.fixture(autouse=True)
-def results_folder(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.mktemp("results")
-    monkeypatch.setenv("BENCH_RESULTS", str(folder))
-    return folder
 
 
 def h36m_positions(frames: dict[str, dict[str, int]] = H36M_FRAMES) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,0 +1,29 @@
+"""What all tests share: results of their own, golden numbers, and one thread so that sums come out the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True)
+def results_folder(tmp_path_factory, monkeypatch):
+    """Caches, records and stores of a test go to a folder of its own."""
+    folder = tmp_path_factory.mktemp("results")
+    monkeypatch.setenv("BENCH_RESULTS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def golden():
+    """Golden numbers by file name: golden("mixste.npz")."""
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        with np.load(GOLDEN / name, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+
+    return load

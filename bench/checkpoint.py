@@ -102,8 +102,8 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], names: Mapping[
     ours: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
     for key, value in state.items():
-        renamed = _renamed(key, names)
-        ours[renamed], origin[renamed] = value, key
+        name = renamed(key, names)
+        ours[name], origin[name] = value, key
     expected = module.state_dict()
     missing = sorted(expected.keys() - ours.keys())
     surplus = sorted(origin[key] for key in ours.keys() - expected.keys())
@@ -124,7 +124,8 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], names: Mapping[
     module.load_state_dict(ours)
 
 
-def _renamed(key: str, names: Mapping[str, str]) -> str:
+def renamed(key: str, names: Mapping[str, str]) -> str:
+    """An upstream key under our names; `names` as in `load_exactly`."""
     for theirs, ours in names.items():
         if not theirs.startswith(".") and key.startswith(theirs):
             key = ours + key.removeprefix(theirs)
@@ -136,4 +137,4 @@ def _renamed(key: str, names: Mapping[str, str]) -> str:
 
 
 def _upstream_name(key: str, names: Mapping[str, str]) -> str:
-    return _renamed(key, {ours: theirs for theirs, ours in names.items()})
+    return renamed(key, {ours: theirs for theirs, ours in names.items()})

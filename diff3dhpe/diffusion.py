@@ -43,7 +43,8 @@ def noise_schedule(timesteps: int, schedule: Schedule) -> NDArray[np.float64]:
 class Diffusion(nn.Module):
     """The diffusion process of `timesteps` steps; poses are clean at step 0 and noise at the last.
 
-    Buffers (not saved, they follow from the schedule): betas, alphas_cumprod, (timesteps,) float32.
+    betas, alphas_cumprod: (timesteps,) float32 buffers, made in float64 and not saved, since they follow from the
+    schedule.
     """
 
     betas: Tensor
@@ -56,19 +57,25 @@ class Diffusion(nn.Module):
         self.timesteps = timesteps
         self.schedule = schedule
         betas = noise_schedule(timesteps, schedule)
-        self._signal = np.cumprod(1 - betas)  # float64, for the sampler's small differences
-        self.register_buffer("betas", torch.from_numpy(betas).float(), persistent=False)
-        self.register_buffer("alphas_cumprod", torch.from_numpy(self._signal).float(), persistent=False)
+        self._signal = signal = np.cumprod(1 - betas)
+        for name, values in {
+            "betas": betas,
+            "alphas_cumprod": signal,
+            "signal_scale": np.sqrt(signal),
+            "noise_scale": np.sqrt(1 - signal),
+            "weight": 1 + signal / np.sqrt(1 - signal),
+        }.items():
+            self.register_buffer(name, torch.from_numpy(values).float(), persistent=False)
 
     def add_noise(self, poses: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """The noisy pose of step t. poses, noise: (batch, ...). timesteps: (batch,) integers in [0, T)."""
-        signal = self._at(self.alphas_cumprod, timesteps, poses)
-        return signal.sqrt() * poses + (1 - signal).sqrt() * noise
+        shape = (-1, *[1] * (poses.ndim - 1))
+        signal, spread = (self.get_buffer(name)[timesteps].reshape(shape) for name in ("signal_scale", "noise_scale"))
+        return signal * poses + spread * noise
 
     def loss_weight(self, timesteps: Tensor, clip: bool) -> Tensor:
         """Weight of the squared error at step t: 1 + a / sqrt(1 - a), at most 3 with `clip`. (batch,) to (batch,)."""
-        signal = self.alphas_cumprod[timesteps]
-        weight = 1 + signal / (1 - signal).sqrt()
+        weight = self.get_buffer("weight")[timesteps]
         return weight.clamp(max=3) if clip else weight
 
     def sampling_times(self, steps: int) -> list[int]:
@@ -79,7 +86,7 @@ class Diffusion(nn.Module):
         """
         if not 1 <= steps <= self.timesteps:
             raise ValueError(f"sampling steps must be in 1..{self.timesteps}, not {steps}")
-        times = torch.linspace(-1, self.timesteps - 1, steps + 1, dtype=torch.float32)
+        times = torch.linspace(-1, self.timesteps - 1, steps + 1, dtype=torch.float32, device="cpu")
         return [int(time) for time in reversed(times.tolist())]
 
     def sample(
@@ -131,8 +138,3 @@ class Diffusion(nn.Module):
         if sigma > 0:
             state = state + sigma * randn(state.shape, generator, state.device)
         return state
-
-    @staticmethod
-    def _at(values: Tensor, timesteps: Tensor, like: Tensor) -> Tensor:
-        """values[timesteps], shaped to multiply `like`."""
-        return values[timesteps].reshape(-1, *[1] * (like.ndim - 1))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor, nn
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -27,3 +28,20 @@ def golden():
             return {key: stored[key] for key in stored.files}
 
     return load
+
+
+@pytest.fixture
+def first_output():
+    """first_output(module) is a list that receives what the module gives when it is first called."""
+
+    def watch(module: nn.Module) -> list[Tensor]:
+        seen: list[Tensor] = []
+
+        def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
+            if not seen:
+                seen.append(output.detach())
+
+        module.register_forward_hook(keep)
+        return seen
+
+    return watch

@@ -16,6 +16,7 @@ from bench.data import load_dataset
 from bench.data.pose_dataset import PoseDataset
 from bench.errors import BenchError
 from bench.evaluate import predict, score
+from bench.mlflow_store import sqlite_file, store_uri
 from bench.plan import Run, describe, plan
 from bench.progress import say
 from bench.provenance import provenance
@@ -52,12 +53,14 @@ def run_benchmark(
             with tracker.invocation(f"bench run {benchmark.name}", outcome.tags(facts, dataset)) as invocation:
                 for run in waiting:
                     _do(run, dataset, where, invocation, facts)
-        if tracker.uri:
-            print(f"tracked in  {tracker.uri}  (make ui shows it)")
     done = [records.read(run.record_file) for run in runs]
     print(f"\n{benchmark.title}\n\n{tables.terminal(benchmark, done)}\n")
     for record in done:
         _say_record(record)
+    if track:
+        database = sqlite_file(store_uri())
+        print(f"tracked in  {paths.shown(database) if database else store_uri()}  (make ui shows it)")
+    print(f"report      {paths.shown(paths.results() / 'report.html')}  (to be written by a later version)")
     return done
 
 

@@ -64,6 +64,8 @@ def _tables(options: argparse.Namespace) -> int:
     changed = tables.write(check=options.check)
     for name in changed:
         print(f"{'drifted' if options.check else 'written'}  {name}")
+    for line in tables.left_out():
+        print(f"left out {line}")
     if options.check and changed:
         print("bench: tables do not say what results/ says; run: make tables", file=sys.stderr)
         return 2

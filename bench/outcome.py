@@ -7,7 +7,9 @@ import platform
 from pathlib import Path
 from typing import Any, Literal
 
-from bench import draw, records, tracking
+import numpy as np
+
+from bench import draw, paths, records, tracking
 from bench.cost import macs_per_frame
 from bench.data.pose_dataset import PoseDataset
 from bench.evaluate import METRICS, Predictions, Scores
@@ -96,8 +98,12 @@ def log_outcome(
     log.json({"run_key": run.key, "benchmark": run.benchmark.model_dump(mode="json")}, "config.json")
     by_action = scores.table.pivot(index="action", columns="metric", values="value")
     log.text(by_action.round(4).to_csv(), "per_action.csv")
-    by_video = scores.per_frame.groupby(["subject", "action", "sequence", "camera"], as_index=False)
+    by_video = scores.per_frame.groupby(["subject", "action", "sequence", "camera"], as_index=False, sort=False)
     log.text(by_video.mean(numeric_only=True).round(4).to_csv(index=False), "errors_per_video.csv")
+    errors = run.folder / "errors_mm.npz"  # (frames, joints), in the order of errors_per_video.csv's videos
+    with paths.whole_file(errors) as unfinished, unfinished.open("wb") as stream:
+        np.savez_compressed(stream, errors_mm=scores.errors)
+    log.file(errors)
     picture = run.folder / "median_frame.png"
     draw_median_frame(picture, predictions, scores, testing)
     log.file(picture, "figures")

@@ -106,6 +106,9 @@ def describe(runs: Sequence[Run], dataset: PoseDataset, device: torch.device) ->
     protocol = benchmark.protocol
     training, testing = (dataset.subset(part) for part in (protocol.fitted_subjects, protocol.test_subjects))
     counting = "each counted once, root zeroed" + (", averaged with the mirrored input" if protocol.flip_test else "")
+    notes = []
+    if protocol.test_videos not in (None, len(testing.sequences)):
+        notes = [f"  note        the whole test set has {protocol.test_videos} videos: no table will show these runs"]
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     held_out = f", {', '.join(protocol.validation_subjects)} held out" if protocol.validation_subjects else ""
     lines = [
@@ -114,6 +117,7 @@ def describe(runs: Sequence[Run], dataset: PoseDataset, device: torch.device) ->
         f"  train       {_amount(training)}{held_out}",
         f"  test        {_amount(testing)}, {counting}",
         f"  device      {device}{threads}",
+        *notes,
         "",
     ]
     rows = []

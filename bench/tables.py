@@ -78,7 +78,7 @@ def write(check: bool = False, root: Path | None = None, results: Path | None = 
     configs = {path.stem: path for path in sorted((root / "configs").glob("*.yaml"))}
     benchmarks = {name: load_benchmark(path) for name, path in configs.items()}
     numbers = published(root / "results" / "published.csv")
-    records = {name: load(name, results / "records") for name in benchmarks}
+    records = {name: _eligible(benchmark, results) for name, benchmark in benchmarks.items()}
 
     files = {
         results / "tables" / f"{name}.md": full(benchmark, records[name], numbers)
@@ -86,14 +86,51 @@ def write(check: bool = False, root: Path | None = None, results: Path | None = 
     }
     readme, own = root / "README.md", root / "results"
     if readme.exists():
-        committed = records if own == results else {name: load(name, own / "records") for name in benchmarks}
-        blocks = {name: short(benchmark, committed[name], numbers) for name, benchmark in benchmarks.items()}
+        if own != results:
+            records = {name: _eligible(benchmark, own) for name, benchmark in benchmarks.items()}
+        blocks = {name: short(benchmark, records[name], numbers) for name, benchmark in benchmarks.items()}
         files[readme] = fill(readme.read_text(encoding="utf-8"), blocks)
 
     drifted = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in [] if check else drifted:
         paths.write_text(path, files[path])
     return [Path(os.path.relpath(path, root)).as_posix() for path in drifted]
+
+
+def left_out(results: Path | None = None) -> list[str]:
+    """Records that no table shows, a line each with the reason: other settings or other data than their benchmark's."""
+    lines = []
+    for path in sorted(paths.configs().glob("*.yaml")):
+        benchmark = load_benchmark(path)
+        for record in load(benchmark.name, (results or paths.results()) / "records"):
+            if reasons := departures(record, benchmark):
+                lines.append(f"results/records/{record.path.as_posix()}: {'; '.join(reasons)}")
+    return lines
+
+
+def departures(record: Record, benchmark: Benchmark) -> list[str]:
+    """What keeps a record out of its benchmark's table: settings that are not the file's, a test set that is not whole.
+
+    So an experiment with `SET=...`, or a run on sample files, never stands where a reader expects the benchmark.
+    """
+    pairs: dict[str, tuple[Any, Any]] = {}
+    if record.receptive_field is not None:
+        pairs["protocol.frames"] = (record.receptive_field, benchmark.protocol.frames)
+    if benchmark.protocol.test_videos is not None:
+        pairs["test videos"] = (record.sequences, benchmark.protocol.test_videos)
+    if record.method in benchmark.methods:
+        stated = benchmark.methods[record.method].model_dump(mode="json")
+        for part, ran in (("model", record.model), ("recipe", record.recipe)):
+            pairs |= {f"{part}.{key}": (ran[key], stated[part][key]) for key in sorted(ran.keys() & stated[part])}
+    return [
+        f"{key} {_text(found)} instead of {_text(expected)}"
+        for key, (found, expected) in pairs.items()
+        if _text(found) != _text(expected)
+    ]
+
+
+def _eligible(benchmark: Benchmark, results: Path) -> list[Record]:
+    return [one for one in load(benchmark.name, results / "records") if not departures(one, benchmark)]
 
 
 def fill(text: str, blocks: Mapping[str, str]) -> str:
@@ -187,7 +224,10 @@ def rows(
         if all(one.method != method for one in table.values()):
             row(method, benchmark.protocol.frames)
     for one in table.values():
-        one.notes += _departures(one, benchmark)
+        if any(record.recipe.get("keep") == "best-test" for record in one.records):
+            one.notes.append(
+                "Measured with the weights that scored best on the test set, as the method's own code does"
+            )
     order += sorted({one.method for one in table.values()} - set(order))
     return sorted(table.values(), key=lambda one: (order.index(one.method), one.frames or 0))
 
@@ -206,27 +246,6 @@ def _check_belongs(record: Record, benchmark: Benchmark) -> None:
     for name, metric in record.metrics.items():
         if name in COLUMNS and metric.unit != COLUMNS[name].unit:
             raise BenchError(f"{where}: metrics.{name} is in {metric.unit!r}, tables show {COLUMNS[name].unit!r}")
-
-
-def _departures(row: Row, benchmark: Benchmark) -> Iterable[str]:
-    """What a reader must know of runs whose settings are not those of the benchmark's file."""
-    found: dict[str, list[int]] = {}
-    for record in row.records:
-        entry = benchmark.methods.get(row.method)
-        pairs = {"protocol.frames": (record.receptive_field, benchmark.protocol.frames)}
-        if entry is not None:
-            stated = {"model": entry.model, "recipe": entry.recipe.model_dump(mode="json")}
-            for part, ran in (("model", record.model), ("recipe", record.recipe)):
-                pairs |= {f"{part}.{key}": (ran[key], stated[part][key]) for key in sorted(ran.keys() & stated[part])}
-        for key, (ran_with, expected) in pairs.items():
-            if ran_with is not None and _text(ran_with) != _text(expected):
-                change = f"{key} {_text(ran_with)} instead of {_text(expected)}"
-                found.setdefault(change, []).append(record.seed)
-    if found:
-        changes = "; ".join(f"{change} (seed {', '.join(map(str, seeds))})" for change, seeds in found.items())
-        yield f"Measured with other settings than configs/{benchmark.name}.yaml: {changes}"
-    if any(record.recipe.get("keep") == "best-test" for record in row.records):
-        yield "Measured with the weights that scored best on the test set, as the method's own code does"
 
 
 def _text(value: Any) -> str:

@@ -153,7 +153,7 @@ def test_the_block_of_a_published_benchmark_as_it_was_read(project: Path) -> Non
 
 def test_a_page_byte_for_byte(project: Path) -> None:
     actions = {"Walking": {"mpjpe": 49.0}, "Sitting": {"mpjpe": 51.0}}
-    key = {"run_key": "0123456789abcdef", "recipe": {"epochs": 2}}
+    key = {"run_key": "0123456789abcdef", "recipe": {"epochs": 8}}
     publish(project, measured("mixste", mpjpe=50, mpjve=4.567, per_action=actions, **key))
     assert page(project) == (CHECKOUT / "tests" / "golden" / "table_toy.md").read_text()
 
@@ -267,23 +267,28 @@ def test_the_record_that_finished_last_is_shown(project: Path) -> None:
     assert len(list((project / "results" / "records" / "toy").iterdir())) == 2
 
 
-def test_another_receptive_field_is_another_row_with_a_footnote(project: Path) -> None:
-    publish(project, measured("mixste", mpjpe=50.0), measured("mixste", day=2, mpjpe=55.0, receptive_field=9))
-    rows = [line for line in page(project).splitlines() if line.startswith("| MixSTE")]
-    assert len(rows) == 2
-    assert "protocol.frames 9 instead of 27 (seed 0)" in page(project)
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"receptive_field": 9}, "protocol.frames 9 instead of 27"),
+        ({"model": {"dim": 64}}, "model.dim 64 instead of 32"),
+        ({"recipe": {"epochs": 2}}, "recipe.epochs 2 instead of 8"),
+    ],
+)
+def test_an_experiment_never_stands_in_the_table(project: Path, changes: dict[str, Any], reason: str) -> None:
+    kept = measured("mixste", mpjpe=50.0, model={"dim": 32}, recipe={"epochs": 8, "learning_rate": 4e-4})
+    experiment = measured("mixste", day=2, mpjpe=40.0, **changes)
+    publish(project, kept, experiment)
+    assert cells(page(project), "MixSTE")["MPJPE (mm)"] == "50.0"
+    assert tables.departures(experiment, load_benchmark(project / "configs" / "toy.yaml")) == [reason]
 
 
-def test_settings_that_the_file_does_not_state_are_a_footnote(project: Path) -> None:
-    as_configured = {"model": {"dim": 32}, "recipe": {"epochs": 8, "learning_rate": 4e-4}}
-    publish(project, measured("mixste", 0, **as_configured))
-    assert "other settings" not in page(project)
-    publish(project, measured("mixste", 1, model={"dim": 64}, recipe={"epochs": 2}))
-    note = "1. Measured with other settings than configs/toy.yaml: "
-    note += "model.dim 64 instead of 32 (seed 1); recipe.epochs 2 instead of 8 (seed 1)."
-    assert note in page(project)
-    assert note in block(project)
-    assert "| MixSTE <sup>1</sup>" in page(project)
+def test_a_run_on_a_part_of_the_test_set_never_stands_in_the_table(project: Path) -> None:
+    toy = project / "configs" / "toy.yaml"
+    toy.write_text(toy.read_text().replace("  frames: 27", "  frames: 27\n  test_videos: 236"))
+    publish(project, measured("mixste", mpjpe=40.0))
+    assert cells(page(project), "MixSTE")["Record"] == "not measured yet"
+    assert tables.departures(measured("mixste"), load_benchmark(toy)) == ["test videos 8 instead of 236"]
 
 
 def test_weights_picked_on_the_test_set_are_labelled(project: Path) -> None:

@@ -15,7 +15,7 @@ from bench.config import Benchmark
 from bench.data import load_dataset
 from bench.data.pose_dataset import PoseDataset
 from bench.errors import BenchError
-from bench.evaluate import predict, score
+from bench.evaluation import predict, score
 from bench.mlflow_store import sqlite_file, store_uri
 from bench.plan import Run, describe, plan
 from bench.progress import say

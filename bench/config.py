@@ -36,7 +36,7 @@ class Protocol(Strict):
     train_subjects: tuple[str, ...] = Field(min_length=1)
     validation_subjects: tuple[str, ...] = ()  # training subjects held out for choosing; never trained on
     test_subjects: tuple[str, ...] = Field(min_length=1)
-    test_videos: int | None = Field(None, ge=1)  # of the whole test set; no table shows a run on fewer
+    test_videos: Count | None = None  # of the whole test set; no table shows a run on fewer
     accounting: Literal["shared"] = "shared"  # every test frame once, the root zeroed
     flip_test: bool = True  # average with the prediction for the mirrored input
 

@@ -115,6 +115,19 @@ class Block(nn.Module):
         return out
 
 
+def check_sizes(dim: int, depth: int, heads: int, mlp_ratio: float, drop_path: float) -> None:
+    """Raises ValueError, naming it, for a size that no transformer can have: torch would fail late or not at all."""
+    for name, size in (("dim", dim), ("depth", depth), ("heads", heads)):
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, not {size!r}")
+    if dim % heads:
+        raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
+    if int(dim * mlp_ratio) < 1:
+        raise ValueError(f"mlp_ratio {mlp_ratio} leaves the MLP without a single unit")
+    if not 0 <= drop_path < 1:
+        raise ValueError(f"drop path rate {drop_path} is not in [0, 1)")
+
+
 class SpatioTemporalEncoder(nn.Module):
     """Alternating attention over the joints of a frame and over the frames of a joint (MixSTE, CVPR 2022, section 3).
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baselines.layers import SpatioTemporalEncoder
+from baselines.layers import SpatioTemporalEncoder, check_sizes
 from bench.checkpoint import load_exactly
 from bench.method import Batch, Generators, Method, Window
 
@@ -38,6 +38,7 @@ class MixSTENetwork(nn.Module):
         self, frames: int, joints: int, dim: int, depth: int, heads: int, mlp_ratio: float, drop_path: float
     ) -> None:
         super().__init__()
+        check_sizes(dim, depth, heads, mlp_ratio, drop_path)
         self.embed = nn.Linear(2, dim)
         self.encoder = SpatioTemporalEncoder(frames, joints, dim, depth, heads, mlp_ratio, drop_path)
         self.norm = nn.LayerNorm(dim)

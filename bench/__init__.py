@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from bench.checkpoint import import_upstream as import_upstream
     from bench.config import load_benchmark as load_benchmark
     from bench.data import load_dataset as load_dataset
-    from bench.evaluate import Scores as Scores
-    from bench.evaluate import evaluate as evaluate
+    from bench.evaluation import Scores as Scores
+    from bench.evaluation import evaluate as evaluate
     from bench.method import Batch as Batch
     from bench.method import Method as Method
     from bench.method import Window as Window
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 _HOME = {
     "Batch": "bench.method",
     "Method": "bench.method",
-    "Scores": "bench.evaluate",
+    "Scores": "bench.evaluation",
     "Window": "bench.method",
     "build": "bench.registry",
-    "evaluate": "bench.evaluate",
+    "evaluate": "bench.evaluation",
     "import_upstream": "bench.checkpoint",
     "load_benchmark": "bench.config",
     "load_dataset": "bench.data",

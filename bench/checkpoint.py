@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,13 +24,32 @@ def save(content: Mapping[str, Any], path: Path) -> None:
         torch.save(dict(content), unfinished)
 
 
+# What torch and its weights-only unpickler raise over bytes that are not a checkpoint, or not all of it.
+_DAMAGED = (
+    pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError,
+    AssertionError, struct.error,
+)  # fmt: skip
+
+
 def load(path: Path) -> dict[str, Any]:
-    """Read what `save` wrote; nothing but tensors and plain values is ever built."""
+    """Read what `save` wrote; nothing but tensors and plain values is ever built.
+
+    Raises MissingDataError if there is no such file, BenchError if it is damaged or holds anything else.
+    """
+    if not path.is_file():
+        raise MissingDataError(f"{paths.shown(path)} not found: no checkpoint there")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise BenchError(f"{paths.shown(path)} is not a checkpoint that can be read safely ({reason})") from None
+    except _DAMAGED as error:
+        if wanted := re.search(r"GLOBAL (\S+)", str(error)):
+            raise BenchError(
+                f"{paths.shown(path)} was refused: it wants to run {wanted[1]}. A checkpoint holds tensors, numbers, "
+                "text and containers of them only; do not trust this one"
+            ) from None
+        reason = next(iter(str(error).splitlines()), "")
+        raise BenchError(
+            f"{paths.shown(path)} is no checkpoint, or not all of one ({type(error).__name__}: {reason}); copy it again"
+        ) from None
     if not isinstance(content, dict):
         raise BenchError(f"{paths.shown(path)} holds a {type(content).__name__}, not a checkpoint")
     return content
@@ -42,20 +63,24 @@ def import_upstream(name: str, source: str | Path | Mapping[str, Any], **hyperpa
 
     source: a published checkpoint file, or a mapping of upstream state-dict keys to tensors or arrays, with or without
     `module.` prefixes. Sizes come from the tensors; `hyperparameters` give what tensors do not tell (heads).
-    Raises BenchError naming every key that is missing or not expected.
+    Raises BenchError naming every key that is missing or not expected, or the hyper-parameter that does not fit.
     """
     from bench.registry import method_class
 
+    cls = method_class(name)
     state = upstream_state(source)
-    method = method_class(name).from_upstream(state, **hyperparameters)
+    try:
+        method = cls.from_upstream(state, **hyperparameters)
+    except BenchError:
+        raise
+    except (ValueError, TypeError, LookupError) as error:
+        raise BenchError(f"{name}: {error}") from error
     return method.eval()
 
 
 def upstream_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
     """The state dict of a published checkpoint, without `module.` prefixes and profiler leftovers."""
     if isinstance(source, str | Path):
-        if not Path(source).is_file():
-            raise MissingDataError(f"{source} not found: no checkpoint to import there")
         with torch.serialization.safe_globals(_random_state_stand_ins()):
             content: Mapping[str, Any] = load(Path(source))
     else:
@@ -87,8 +112,9 @@ def _random_state_stand_ins() -> list[Any]:
     random = ("__randomstate_ctor", "__generator_ctor", "__bit_generator_ctor")
     allowed: list[Any] = [(_InertRandomState, f"numpy.random._pickle.{name}") for name in random]
     allowed.append((_InertRandomState, "numpy.random._mt19937.MT19937"))
-    reconstruct = np.array([]).__reduce__()[0]
-    allowed += [(reconstruct, f"{package}.multiarray._reconstruct") for package in ("numpy.core", "numpy._core")]
+    reconstruct, scalar = np.array([]).__reduce__()[0], np.float64(0).__reduce__()[0]
+    for package in ("numpy.core", "numpy._core"):
+        allowed += [(reconstruct, f"{package}.multiarray._reconstruct"), (scalar, f"{package}.multiarray.scalar")]
     kinds = {type(np.dtype(kind)) for kind in (np.uint32, np.uint64, np.int32, np.int64, np.float64)}
     return [*allowed, np.ndarray, np.dtype, *kinds]
 
@@ -101,12 +127,16 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], names: Mapping[
     """
     ours: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
+    twice: list[str] = []  # keys that would overwrite what another one filled
     for key, value in state.items():
         name = renamed(key, names)
+        if name in ours:
+            twice.append(key)
+            continue
         ours[name], origin[name] = value, key
     expected = module.state_dict()
     missing = sorted(expected.keys() - ours.keys())
-    surplus = sorted(origin[key] for key in ours.keys() - expected.keys())
+    surplus = sorted({*twice, *(origin[key] for key in ours.keys() - expected.keys())})
     reshaped = [
         f"{origin[key]} is {tuple(ours[key].shape)}, not {tuple(expected[key].shape)}"
         for key in sorted(expected.keys() & ours.keys())

@@ -82,7 +82,7 @@ def _methods(options: argparse.Namespace) -> int:
     rows = []
     for name in methods():
         cls = method_class(name)
-        summary = (cls.__doc__ or "").strip().splitlines()[0]
+        summary = next(iter((cls.__doc__ or "").strip().splitlines()), "-")
         rows.append({"method": name, "paper": cls.paper or "-", "what it is": summary})
     print(tabulate(rows, headers="keys"))
     return 0

@@ -5,16 +5,20 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench import paths
 from bench.errors import BenchError
+
+NAME = r"^\w[\w.-]*$"  # names of benchmarks and methods are parts of file names and keys
+Count = Annotated[int, Field(ge=1, strict=True)]  # a whole number of at least 1; true is not one
 
 
 class Strict(BaseModel):
@@ -28,11 +32,11 @@ class Protocol(Strict):
 
     dataset: str
     keypoints: str  # where the 2D comes from: gt, or the detector's name
-    frames: int = Field(ge=1)  # receptive field of every method
+    frames: Count  # receptive field of every method
     train_subjects: tuple[str, ...] = Field(min_length=1)
     validation_subjects: tuple[str, ...] = ()  # training subjects held out for choosing; never trained on
     test_subjects: tuple[str, ...] = Field(min_length=1)
-    test_videos: int | None = Field(None, ge=1)  # of the whole test set; no table shows a run on fewer
+    test_videos: Count | None = None  # of the whole test set; no table shows a run on fewer
     accounting: Literal["shared"] = "shared"  # every test frame once, the root zeroed
     flip_test: bool = True  # average with the prediction for the mirrored input
 
@@ -57,9 +61,11 @@ class Protocol(Strict):
 class Recipe(Strict):
     """How one method is trained on one protocol. Every field is part of a run's identity."""
 
-    epochs: int = Field(200, ge=1)
-    batch_windows: int = Field(64, ge=1)  # windows, not frames
-    window_stride: int | None = Field(None, ge=1)  # frames between training windows; default: the method's own
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    epochs: Count = 200
+    batch_windows: Count = 64  # windows, not frames
+    window_stride: Count | None = None  # frames between training windows; default: the method's own
     learning_rate: float = Field(4e-4, gt=0)
     learning_rate_decay: float = Field(0.99, gt=0, le=1)  # factor after every epoch
     weight_decay: float = Field(0.1, ge=0)  # AdamW, on every parameter
@@ -82,14 +88,28 @@ class MethodEntry(Strict):
     model: dict[str, Any] = {}
     recipe: Recipe = Recipe()
 
+    @model_validator(mode="after")
+    def _hyperparameters_are_plain(self) -> MethodEntry:
+        for key in ("frames", "joints"):
+            if key in self.model:
+                raise ValueError(f"model.{key} is not for a method to choose: it follows from the protocol")
+        for key, value in self.model.items():
+            try:
+                identity(value)
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"model.{key} must be made of finite numbers, text, true and false, found {value!r}"
+                ) from None
+        return self
+
 
 class Benchmark(Strict):
     """One file of `configs/`: a protocol and the methods compared on it."""
 
-    name: str
+    name: str = Field(pattern=NAME)
     title: str
     protocol: Protocol
-    methods: dict[str, MethodEntry] = Field(min_length=1)
+    methods: dict[Annotated[str, Field(pattern=NAME)], MethodEntry] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _choosing_needs_something_to_choose_on(self) -> Benchmark:
@@ -121,8 +141,9 @@ def load_benchmark(name: str | Path, changes: Iterable[str] = ()) -> Benchmark:
     path = find(name)
     tree = _read_yaml(path)
     _refuse_unknown(tree, Benchmark, path, "")
-    for method, entry in (tree.get("methods") or {}).items():
-        tree["methods"][method] = _extended(entry or {}, path, method)
+    entries = tree.get("methods")
+    if isinstance(entries, dict):
+        tree["methods"] = {method: _extended(entry, path, method) for method, entry in entries.items()}
     for change in changes:
         _apply(tree, change)
     try:
@@ -141,13 +162,14 @@ def find(name: str | Path) -> Path:
     raise BenchError(f"No benchmark {str(name)!r}.{hint} Known: {', '.join(benchmark_names())}")
 
 
-def _extended(entry: dict[str, Any], path: Path, method: str) -> dict[str, Any]:
+def _extended(stated: Any, path: Path, method: str) -> dict[str, Any]:
     """A method's entry laid over the defaults file that its `extends:` names (relative to the benchmark's folder)."""
-    if not isinstance(entry, dict):
+    if not isinstance(stated, dict | None):  # `mean_pose:` with nothing behind it is None
         raise BenchError(f"{paths.shown(path)}: methods.{method} must hold keys like model: and recipe:")
-    entry = dict(entry)
+    entry: dict[str, Any] = dict(stated or {})
     base_name = entry.pop("extends", None)
     _refuse_unknown(entry, MethodEntry, path, f"methods.{method}.")
+    entry = _parts(entry, path, f"methods.{method}.")
     if base_name is None:
         return entry
     base_path = path.parent / str(base_name)
@@ -155,13 +177,45 @@ def _extended(entry: dict[str, Any], path: Path, method: str) -> dict[str, Any]:
         raise BenchError(f"{paths.shown(path)}: methods.{method}.extends: {base_name} is not beside the benchmark")
     base = _read_yaml(base_path)
     _refuse_unknown(base, MethodEntry, base_path, "")
-    return {part: {**(base.get(part) or {}), **(entry.get(part) or {})} for part in ("model", "recipe")}
+    base = _parts(base, base_path, "")
+    return {part: {**base[part], **entry[part]} for part in ("model", "recipe")}
+
+
+def _parts(entry: dict[str, Any], path: Path, prefix: str) -> dict[str, Any]:
+    """`model` and `recipe` of an entry, empty where nothing is stated."""
+    parts = {part: entry.get(part) or {} for part in ("model", "recipe")}
+    for part, content in parts.items():
+        if not isinstance(content, dict):
+            raise BenchError(f"{paths.shown(path)}: {prefix}{part} must hold keys and values, found {content!r}")
+    return parts
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number (PyYAML's is 1.1, where it is text) and no key stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+            seen.add(key.value)
+        content: dict[Any, Any] = super().construct_mapping(node, deep)
+        return content
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def _parse(text: str) -> Any:
+    return yaml.load(text, _Loader)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        tree = _parse(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BenchError(f"{paths.shown(path)} is not valid YAML: {error}") from None
     if not isinstance(tree, dict):
         raise BenchError(f"{paths.shown(path)} must hold keys like title: and protocol:")
@@ -194,14 +248,15 @@ def _apply(tree: dict[str, Any], change: str) -> None:
     if not equals or not all(steps):
         raise BenchError(f"{change!r} is not of the form key=value, like recipe.epochs=5")
     try:
-        value = yaml.safe_load(text)
+        value = _parse(text)
     except yaml.YAMLError:
         raise BenchError(f"{change!r}: {text!r} is not a YAML value") from None
-    methods = tree.get("methods") or {}
+    found = tree.get("methods")
+    methods: dict[str, Any] = found if isinstance(found, dict) else {}
     if steps[0] == "recipe":
         targets = [["methods", method, *steps] for method in methods]
     elif steps[0] == "model":
-        targets = [["methods", name, *steps] for name, entry in methods.items() if steps[-1] in entry.get("model", {})]
+        targets = [["methods", name, *steps] for name, entry in methods.items() if steps[-1] in entry["model"]]
         if not targets:
             raise BenchError(f"{change!r}: no method of this benchmark states the hyper-parameter {steps[-1]!r}")
     else:
@@ -230,7 +285,8 @@ def _set(tree: dict[str, Any], steps: list[str], value: Any, change: str) -> Non
 
 
 def _check_method(tree: Mapping[str, Any], steps: list[str], change: str) -> None:
-    known = tree.get("methods") or {}
+    methods = tree.get("methods")
+    known = methods if isinstance(methods, dict) else {}
     if len(steps) < 4 or steps[1] not in known:
         names = ", ".join(known)
         raise BenchError(f"{change!r}: expected methods.NAME.model.KEY or methods.NAME.recipe.KEY, NAME one of {names}")

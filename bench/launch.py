@@ -15,9 +15,9 @@ from bench.config import Benchmark
 from bench.data import load_dataset
 from bench.data.pose_dataset import PoseDataset
 from bench.errors import BenchError
-from bench.evaluate import predict, score
+from bench.evaluation import predict, score
 from bench.mlflow_store import sqlite_file, store_uri
-from bench.plan import Run, describe, plan
+from bench.plan import Run, chosen_methods, describe, plan
 from bench.progress import say
 from bench.provenance import provenance
 from bench.records import Record
@@ -39,6 +39,7 @@ def run_benchmark(
     Prints the plan first; dry_run: and stops there. Raises BenchError for anything the user has to mend.
     """
     where = choose_device(device)
+    chosen_methods(benchmark, methods)  # a wrong name should not wait for the data to be read
     dataset = load_dataset(benchmark.protocol.dataset, data, benchmark.protocol.keypoints)
     runs = plan(benchmark, dataset, methods, seeds)
     print(describe(runs, dataset, where), flush=True)

@@ -99,7 +99,7 @@ class Method(nn.Module):
     @classmethod
     def from_upstream(cls, state: dict[str, Tensor], **hyperparameters: Any) -> Method:
         """Build from the state dict of the published implementation, keys without `module.` prefixes."""
-        raise ValueError(f"{cls.name} has no published checkpoints that could be imported")
+        raise ValueError("this method has no published checkpoints that could be imported")
 
     @property
     def parameter_count(self) -> int:

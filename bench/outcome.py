@@ -12,7 +12,7 @@ import numpy as np
 from bench import draw, paths, records, tracking
 from bench.cost import macs_per_frame
 from bench.data.pose_dataset import PoseDataset
-from bench.evaluate import METRICS, Predictions, Scores
+from bench.evaluation import METRICS, Predictions, Scores
 from bench.method import Method
 from bench.plan import Run
 from bench.records import Record

@@ -21,7 +21,7 @@ from bench.data.pose_dataset import PoseDataset
 from bench.data.windows import train_windows
 from bench.errors import unknown
 from bench.method import Method
-from bench.registry import build, code_version
+from bench.registry import build, code_version, method_class
 from bench.train import REVISION, resumable_epochs, training_window
 
 
@@ -77,10 +77,7 @@ def plan(
     benchmark: Benchmark, dataset: PoseDataset, methods: Sequence[str] = (), seeds: Sequence[int] = (0,)
 ) -> list[Run]:
     """The runs of a benchmark, in the order they will be done. methods: some of the benchmark's (default: all)."""
-    for method in methods:
-        if method not in benchmark.methods:
-            raise unknown(f"method of {benchmark.name}", method, benchmark.methods)
-    chosen = {name: entry for name, entry in benchmark.methods.items() if not methods or name in methods}
+    chosen = chosen_methods(benchmark, methods)
     runs = []
     for seed in seeds:
         for name, entry in chosen.items():
@@ -98,6 +95,17 @@ def plan(
             )
             runs.append(Run(benchmark, name, entry, seed, key))
     return runs
+
+
+def chosen_methods(benchmark: Benchmark, methods: Sequence[str] = ()) -> dict[str, MethodEntry]:
+    """The methods to run, in the benchmark's order. Raises BenchError for one that is not in it or not installed."""
+    for method in methods:
+        if method not in benchmark.methods:
+            raise unknown(f"method of {benchmark.name}", method, benchmark.methods)
+    chosen = {name: entry for name, entry in benchmark.methods.items() if not methods or name in methods}
+    for name in chosen:
+        method_class(name)
+    return chosen
 
 
 def describe(runs: Sequence[Run], dataset: PoseDataset, device: torch.device) -> str:

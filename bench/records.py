@@ -19,10 +19,8 @@ import pandas as pd
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from bench import paths
-from bench.config import Strict
+from bench.config import NAME, Strict
 from bench.errors import BenchError
-
-NAME = r"^\w[\w.-]*$"  # benchmark, method and metric names are parts of file names and keys
 
 PUBLISHED_COLUMNS = ("benchmark", "method", "label", "frames", "metric", "value", "unit", "source", "paper", "note")
 

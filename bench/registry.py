@@ -57,13 +57,14 @@ def build(name: str, *, frames: int, joints: int = 17, **hyperparameters: Any) -
     Raises BenchError for an unknown method or hyper-parameter, or one whose value does not fit.
     """
     cls = method_class(name)
-    known = [key for key in inspect.signature(cls.__init__).parameters if key not in ("self", "frames", "joints")]
+    accepted = inspect.signature(cls).parameters.values()
+    known = [one.name for one in accepted if one.kind is not one.VAR_KEYWORD and one.name not in ("frames", "joints")]
     for key in hyperparameters:
-        if key not in known:
+        if key not in known and not any(one.kind is one.VAR_KEYWORD for one in accepted):
             raise unknown(f"hyper-parameter of {name}", key, known)
     try:
         method = cls(frames=frames, joints=joints, **hyperparameters)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:  # the last two: torch, of impossible sizes
         raise BenchError(f"{name}: {error}") from error
     return method
 
@@ -126,6 +127,8 @@ def _bare(source: str) -> str:
     """A source text as its syntax tree, docstrings removed."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)

@@ -20,7 +20,7 @@ from bench.config import Recipe
 from bench.data.pose_dataset import PoseDataset
 from bench.data.windows import Table, gather, train_windows
 from bench.errors import BenchError
-from bench.evaluate import predict, score
+from bench.evaluation import predict, score
 from bench.method import Method, Window
 from bench.progress import Progress, duration, say
 

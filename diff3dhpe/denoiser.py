@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.layers import SpatioTemporalEncoder
+from baselines.layers import SpatioTemporalEncoder, check_sizes
 
 
 class TimeEmbedding(nn.Module):
@@ -55,6 +55,9 @@ class Denoiser(nn.Module):
         time_embedding: bool,
     ) -> None:
         super().__init__()
+        check_sizes(dim, depth, heads, mlp_ratio, drop_path)
+        if time_embedding and dim % 2:
+            raise ValueError(f"dim {dim} is odd: the time embedding needs as many sines as cosines")
         self.fusion = nn.Linear(5, dim)
         self.time = TimeEmbedding(dim) if time_embedding else None
         self.encoder = SpatioTemporalEncoder(

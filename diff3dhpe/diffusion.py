@@ -52,8 +52,8 @@ class Diffusion(nn.Module):
 
     def __init__(self, timesteps: int = 1000, schedule: Schedule = "cosine") -> None:
         super().__init__()
-        if timesteps < 1:
-            raise ValueError(f"timesteps must be at least 1, not {timesteps}")
+        if not isinstance(timesteps, int) or timesteps < 1:
+            raise ValueError(f"timesteps must be a whole number of at least 1, not {timesteps!r}")
         self.timesteps = timesteps
         self.schedule = schedule
         betas = noise_schedule(timesteps, schedule)
@@ -84,7 +84,7 @@ class Diffusion(nn.Module):
         Spaced in float32 and cut to integers, as published: for some numbers of steps an entry is one lower than exact
         arithmetic would have it. Raises ValueError unless 1 <= steps <= timesteps.
         """
-        if not 1 <= steps <= self.timesteps:
+        if not isinstance(steps, int) or not 1 <= steps <= self.timesteps:
             raise ValueError(f"sampling steps must be in 1..{self.timesteps}, not {steps}")
         times = torch.linspace(-1, self.timesteps - 1, steps + 1, dtype=torch.float32, device="cpu")
         return [int(time) for time in reversed(times.tolist())]

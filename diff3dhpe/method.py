@@ -78,8 +78,12 @@ class Diff3DHPE(Method):
         super().__init__()
         if sampler not in ("published", "textbook"):
             raise ValueError(f"sampler must be 'published' or 'textbook', not {sampler!r}")
-        if hypotheses < 1:
-            raise ValueError(f"hypotheses must be at least 1, not {hypotheses}")
+        if not isinstance(hypotheses, int) or hypotheses < 1:
+            raise ValueError(f"hypotheses must be a whole number of at least 1, not {hypotheses!r}")
+        if not 0 <= eta <= 1:
+            raise ValueError(f"eta must be in 0..1, not {eta}")
+        if pose_scale is not None and not pose_scale > 0:
+            raise ValueError(f"pose_scale must be above 0, not {pose_scale}")
         self.window = Window(frames, targets="all")
         self.diffusion = Diffusion(timesteps, schedule)
         self.diffusion.sampling_times(sampling_steps)  # raises now rather than after training

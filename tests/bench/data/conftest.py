@@ -8,50 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from samples import h36m_positions, save_h36m
 
-from bench.camera import denormalise_screen, h36m_cameras
-from bench.skeleton import H36M_17, H36M_17_OF_32
-
-# Sequences of each subject and their frames. "Sitting" is a prefix of "SittingDown", and numbers differ by subject.
-H36M_FRAMES = {
-    "S1": {"Sitting 1": 12, "SittingDown 2": 9},
-    "S5": {"Walking": 10},
-    "S6": {"Photo 1": 8},
-    "S7": {"Walking 2": 8},
-    "S8": {"WalkTogether 2": 7},
-    "S9": {"Sitting": 11, "SittingDown 1": 6},
-    "S11": {"Phoning 3": 9},
-}
-
-
-def h36m_positions(frames: dict[str, dict[str, int]] = H36M_FRAMES) -> tuple[dict[str, Any], dict[str, Any]]:
-    """positions_3d and the exact positions_2d: 32 joints that wander through the studio, random bodies."""
-    rng = np.random.default_rng(5)
-    world: dict[str, Any] = {}
-    pixels: dict[str, Any] = {}
-    for subject, sequences in frames.items():
-        world[subject], pixels[subject] = {}, {}
-        for sequence, length in sequences.items():
-            body = rng.normal([0, 0, 1], [0.3, 0.3, 0.5], (32, 3))
-            path = rng.normal(0, 0.02, (length, 1, 3)).cumsum(axis=0)
-            poses = (body + path).astype(np.float32)
-            world[subject][sequence] = poses
-            pixels[subject][sequence] = [
-                denormalise_screen(
-                    camera.project(camera.to_camera(poses[:, H36M_17_OF_32])), camera.width, camera.height
-                )
-                for camera in h36m_cameras()[subject]
-            ]
-    return world, pixels
-
-
-def save_h36m(root: Path, positions_3d: Any, positions_2d: Any, keypoints: str = "gt", **metadata: Any) -> None:
-    """Write the two files exactly as the community's are: dictionaries in 0-d object arrays."""
-    root.mkdir(parents=True, exist_ok=True)
-    symmetry = [list(H36M_17.left), list(H36M_17.right)]
-    about = {"num_joints": 17, "keypoints_symmetry": symmetry} | metadata
-    np.savez_compressed(root / "data_3d_h36m.npz", positions_3d=positions_3d)
-    np.savez_compressed(root / f"data_2d_h36m_{keypoints}.npz", positions_2d=positions_2d, metadata=about)
+from bench.skeleton import H36M_17
 
 
 @pytest.fixture

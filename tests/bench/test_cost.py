@@ -1,0 +1,61 @@
+"""Multiply-accumulates are those that the layers' sizes say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bench import Method, Window, build
+from bench.cost import macs_per_frame
+
+JOINTS, DIM, DEPTH, FRAMES = 17, 512, 8, 81
+
+
+def encoder(frames: int, dim: int, depth: int) -> int:
+    """Twice `depth` blocks: 8 D² for each token, and the two products of attention over joints and over frames."""
+    tokens = frames * JOINTS
+    return 16 * depth * dim**2 * tokens + 2 * depth * dim * (frames * JOINTS**2 + JOINTS * frames**2)
+
+
+@pytest.mark.parametrize(("frames", "dim", "depth", "heads"), [(FRAMES, DIM, DEPTH, 8), (9, 16, 2, 2)])
+def test_mixste(frames: int, dim: int, depth: int, heads: int) -> None:
+    window = encoder(frames, dim, depth) + 5 * dim * frames * JOINTS
+    method = build("mixste", frames=frames, dim=dim, depth=depth, heads=heads)
+    assert macs_per_frame(method, JOINTS) == window // frames
+
+
+@pytest.mark.parametrize(("frames", "dim", "depth", "heads", "steps"), [(FRAMES, DIM, DEPTH, 8, 3), (9, 16, 2, 2, 1)])
+def test_diff3dhpe_counts_every_sampling_step(frames: int, dim: int, depth: int, heads: int, steps: int) -> None:
+    time = 6 * dim**2 + 4 * depth * dim**2  # two maps to 2 D, and one of 2 D to D in each block
+    one = encoder(frames, dim, depth) + 8 * dim * frames * JOINTS + time
+    method = build("diff3dhpe", frames=frames, dim=dim, depth=depth, heads=heads, sampling_steps=steps)
+    assert macs_per_frame(method, JOINTS) == steps * one // frames
+
+
+def test_a_mean_pose_multiplies_nothing() -> None:
+    assert macs_per_frame(build("mean_pose", frames=9), JOINTS) == 0
+
+
+def test_a_method_for_the_centre_frame_pays_a_window_for_each_frame() -> None:
+    class Centre(Method):
+        name = "centre"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.window = Window(9, targets="centre")
+            self.layer = torch.nn.Linear(9 * JOINTS * 2, JOINTS * 3)
+
+        def lift(self, keypoints_2d, *, generator=None):
+            return self.layer(keypoints_2d.flatten(1)).reshape(-1, 1, JOINTS, 3)
+
+    assert macs_per_frame(Centre(), JOINTS) == 9 * JOINTS * 2 * JOINTS * 3
+
+
+def test_counting_leaves_the_method_alone() -> None:
+    method = build("diff3dhpe", frames=9, dim=16, depth=1, heads=2).train()
+    before = {key: value.clone() for key, value in method.state_dict().items()}
+    state = torch.get_rng_state()
+    macs_per_frame(method, JOINTS)
+    assert method.training
+    assert all(torch.equal(before[key], value) for key, value in method.state_dict().items())
+    assert torch.equal(state, torch.get_rng_state())

@@ -1,0 +1,286 @@
+"""From a method to numbers: every frame once, the same in any batch, and scores as worked out by hand."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from samples import VIDEOS, toy_dataset
+
+import bench
+from bench import Method, Window, build, load_benchmark
+from bench.config import Protocol
+from bench.data.windows import mirror, test_windows
+from bench.errors import BenchError
+from bench.evaluation import METRICS, Predictions, _generator, evaluate, predict, score
+from bench.skeleton import H36M_17
+
+SIZES = {"frames": 9, "dim": 16, "depth": 1, "heads": 2}
+
+
+class Echo(Method):
+    """Answers with the keypoints of the frame in question, at depth 0."""
+
+    name = "echo"
+
+    def __init__(self, window: Window) -> None:
+        super().__init__()
+        self.window = window
+
+    def lift(self, keypoints_2d, *, generator=None):
+        if self.window.targets == "centre":
+            middle = self.window.frames // 2
+            keypoints_2d = keypoints_2d[:, middle : middle + 1]
+        return torch.cat([keypoints_2d, torch.zeros_like(keypoints_2d[..., :1])], dim=-1)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return toy_dataset()
+
+
+@pytest.fixture(scope="module", params=["mixste", "diff3dhpe"])
+def method(request):
+    torch.manual_seed(0)
+    extra = {"sampling_steps": 2, "eta": 0.5} if request.param == "diff3dhpe" else {}
+    return build(request.param, **SIZES, **extra).eval()
+
+
+WINDOWS = [Window(9), Window(1), Window(64), Window(9, "centre"), Window(5, "centre", step=3)]
+
+
+# Predictions
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize("flip", [False, True])
+def test_every_frame_gets_its_own_prediction_once(dataset, window, flip):
+    predictions = predict(Echo(window), dataset, flip=flip)
+    # Mirrored there and back again the echo is the same, to the last bit but one.
+    np.testing.assert_allclose(predictions.per_frame(dataset)[..., :2], dataset.keypoints_2d.numpy(), rtol=1e-6)
+    assert predictions.poses_3d.shape[1] == (window.frames if window.targets == "all" else 1)
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_predictions_survive_writing_and_reading(dataset, window, tmp_path):
+    predictions = predict(Echo(window), dataset)
+    predictions.save(tmp_path / "predictions.npz")
+    back = Predictions.load(tmp_path / "predictions.npz")
+    assert back.window == window
+    np.testing.assert_array_equal(back.table, predictions.table)
+    np.testing.assert_array_equal(back.poses_3d, predictions.poses_3d)
+    assert back.poses_3d.dtype == np.float32
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.npz"]
+
+
+def test_frames_counted_twice_or_never_are_refused(dataset):
+    whole = predict(Echo(Window(9)), dataset)
+    fewer = Predictions(whole.window, whole.table[1:], whole.poses_3d[1:])
+    twice = Predictions(whole.window, test_windows(dataset.lengths, Window(9), "mixste"), whole.poses_3d)
+    for predictions in (fewer, twice):
+        with pytest.raises(ValueError, match="frames are not counted exactly once"):
+            predictions.per_frame(dataset)
+
+
+@pytest.mark.parametrize("frames_per_pass", [1, 9, 40])
+def test_a_prediction_does_not_depend_on_the_batch(dataset, method, monkeypatch, frames_per_pass):
+    together = predict(method, dataset)
+    monkeypatch.setattr("bench.evaluation.FRAMES_PER_PASS", frames_per_pass)
+    apart = predict(method, dataset)
+    np.testing.assert_allclose(apart.poses_3d, together.poses_3d, atol=1e-4)  # a tenth of a millimetre; sums differ
+
+
+def test_a_prediction_does_not_depend_on_which_other_videos_are_tested(dataset, method):
+    everybody, one = predict(method, dataset), predict(method, dataset.subset(["S3"]))
+    rows = slice(len(dataset.poses_3d) - len(one.per_frame(dataset.subset(["S3"]))), None)
+    np.testing.assert_allclose(one.per_frame(dataset.subset(["S3"])), everybody.per_frame(dataset)[rows], atol=1e-4)
+
+
+def test_noise_follows_the_seed_and_differs_between_windows(dataset, method):
+    first, again, other = (predict(method, dataset, seed=seed).poses_3d for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.array_equal(first, other) != method.stochastic
+    draws = [
+        torch.randn(3, generator=_generator(key)).tolist() for key in ("0/a/0/plain", "0/a/0/mirrored", "0/a/9/plain")
+    ]
+    assert len({tuple(draw) for draw in draws}) == 3
+
+
+def test_flipping_is_the_mean_with_the_mirrored_prediction_of_the_mirror_image(dataset, method):
+    window, table = method.window, test_windows(dataset.lengths, method.window)
+    videos = ["/".join(row) for row in dataset.sequences[["subject", "sequence", "camera"]].to_numpy()]
+    expected = []
+    for sequence, start, *_ in table.tolist():
+        length = int(dataset.lengths[sequence])
+        frames = np.clip(np.arange(start, start + window.frames), 0, length - 1) + dataset.starts[sequence]
+        seen = dataset.keypoints_2d[torch.from_numpy(frames)][None]
+        noise = [[_generator(f"0/{videos[sequence]}/{start}/{version}")] for version in ("plain", "mirrored")]
+        with torch.inference_mode():
+            plain = method.lift(seen, generator=noise[0])
+            turned = method.lift(mirror(seen, H36M_17.mirror), generator=noise[1])
+        expected.append((plain + mirror(turned, H36M_17.mirror))[0] / 2)
+    np.testing.assert_allclose(predict(method, dataset).poses_3d, torch.stack(expected), atol=1e-5)
+    assert not np.allclose(predict(method, dataset, flip=False).poses_3d, torch.stack(expected), atol=1e-3)
+
+
+def test_predicting_draws_from_no_global_generator(dataset, method):
+    state, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
+    predict(method, dataset)
+    assert torch.equal(state, torch.get_rng_state())
+    np.testing.assert_array_equal(numbers, np.random.get_state()[1])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_predictions_that_are_not_numbers_are_refused(dataset, value):
+    torch.manual_seed(0)
+    broken = build("mixste", **SIZES)
+    broken.network.head.bias.data[1] = value
+    with pytest.raises(BenchError, match=r"mixste: predicted poses are not finite; .* Lower the learning rate"):
+        predict(broken, dataset)
+
+
+# Scores, worked out by hand
+
+TWO = (("S9", "sit", "sit", "a", 3), ("S9", "walk", "walk 1", "a", 1), ("S9", "walk", "walk 2", "a", 2))
+
+
+@pytest.fixture
+def by_hand():
+    """Three videos of 3, 1 and 2 frames; in frame f every joint is f + 1 cm off along z, the root 17 cm."""
+    data = toy_dataset(TWO)
+    window = Window(2)
+    table = test_windows(data.lengths, window)
+    wrong = data.poses_3d.numpy().copy()
+    wrong[:, :, 2] += 0.01 * np.arange(1, 7)[:, None]
+    wrong[:, 0] = [0, 0, 0.17]
+    poses = np.full((len(table), 2, 17, 3), 9.0, np.float32)  # what is not counted is far off
+    for row, (sequence, start, first, last) in enumerate(table.tolist()):
+        for frame in range(first, last):
+            poses[row, frame - start] = wrong[data.starts[sequence] + frame]
+    return data, score(Predictions(window, table, poses), data)
+
+
+def test_errors_are_per_frame_and_joint_with_the_root_zeroed(by_hand):
+    data, scores = by_hand
+    expected = np.tile(10.0 * np.arange(1, 7)[:, None], (1, 17))
+    expected[:, 0] = 0
+    np.testing.assert_allclose(scores.errors, expected, atol=1e-3)
+    np.testing.assert_allclose(scores.root_errors, 170, rtol=1e-5)
+    assert scores.joints == data.skeleton.joints
+    assert scores.per_joint["pelvis"] == 0
+    assert scores.per_joint["left wrist"] == pytest.approx(35, rel=1e-5)
+
+
+def test_actions_weigh_the_same_and_frames_weigh_the_same(by_hand):
+    summary = by_hand[1].summary
+    share = 16 / 17  # the root has no error
+    sit, walk = share * (10 + 20 + 30) / 3, share * (40 + 50 + 60) / 3
+    assert by_hand[1].per_action["mpjpe"] == pytest.approx({"sit": sit, "walk": walk}, rel=1e-5)
+    assert summary["mpjpe"] == pytest.approx((sit + walk) / 2, rel=1e-5)
+    assert summary["mpjpe_frames"] == pytest.approx(share * 35, rel=1e-5)
+
+
+def test_the_two_averages_differ_where_actions_differ_in_length():
+    data = toy_dataset((("S9", "sit", "sit", "a", 3), ("S9", "walk", "walk", "a", 1)))
+    poses = data.poses_3d.numpy().copy()
+    poses[:, 1, 0] += [0.017, 0.017, 0.017, 0.085]
+    table = np.array([[0, 0, 0, 3], [1, 0, 0, 1]])
+    stacked = np.stack([poses[:3], poses[[3, 3, 3]]])
+    summary = score(Predictions(Window(3), table, stacked), data).summary
+    assert summary["mpjpe"] == pytest.approx((1 + 5) / 2, rel=1e-4)
+    assert summary["mpjpe_frames"] == pytest.approx((3 * 1 + 5) / 4, rel=1e-4)
+
+
+def test_the_raw_root_counts_as_one_joint_of_seventeen(by_hand):
+    summary = by_hand[1].summary
+    for metric in ("", "_frames"):
+        raw, zeroed = summary[f"mpjpe_raw_root{metric}"], summary[f"mpjpe{metric}"]
+        assert raw - zeroed == pytest.approx(170 / 17, rel=1e-5)
+
+
+def test_velocity_is_taken_within_videos_only(by_hand):
+    velocity = by_hand[1].velocity
+    # The error grows by 10 mm a frame in 16 of 17 joints; the first frame of each video has no step to it.
+    expected = [np.nan, 160 / 17, 160 / 17, np.nan, np.nan, 160 / 17]
+    np.testing.assert_allclose(velocity, expected, rtol=1e-4)
+    assert by_hand[1].summary["mpjve"] == pytest.approx(160 / 17, rel=1e-4)
+    counted = by_hand[1].table.set_index(["metric", "action"])["frames"]
+    assert counted["mpjve", "sit"] == 2
+    assert counted["mpjve", "walk"] == 1
+    assert counted["mpjpe", "all frames"] == 6
+
+
+def test_alignment_and_scale_are_those_of_each_frame():
+    data = toy_dataset(TWO)
+    table = test_windows(data.lengths, Window(1))
+    turned = data.poses_3d.numpy()[..., [1, 2, 0]] * np.float32(1.5)  # a rotation and a scale
+    scaled = data.poses_3d.numpy() * np.linspace(0.5, 2, 6, dtype=np.float32)[:, None, None]
+    for poses, metric in ((turned, "p_mpjpe"), (scaled, "n_mpjpe")):
+        summary = score(Predictions(Window(1), table, poses[:, None]), data).summary
+        assert summary[metric] < 1e-3 < 1 < summary["mpjpe"]
+
+
+def test_the_table_is_tidy(by_hand):
+    data, scores = by_hand
+    table = scores.table
+    assert list(table.columns) == ["metric", "action", "value", "unit", "frames"]
+    assert set(table["metric"]) == set(METRICS)
+    assert list(table["action"][:4]) == ["sit", "walk", "average", "all frames"]
+    assert dict(zip(table["metric"], table["unit"], strict=True)) == METRICS
+    assert np.isfinite(table["value"]).all()
+    assert scores.summary.keys() == {*METRICS, *(f"{metric}_frames" for metric in METRICS)}
+    per_frame = scores.per_frame
+    assert list(per_frame["sequence"]) == ["sit", "sit", "sit", "walk 1", "walk 2", "walk 2"]
+    assert len(per_frame) == len(data.poses_3d)
+
+
+def test_perfect_predictions_have_no_error(dataset):
+    window = Window(9)
+    table = test_windows(dataset.lengths, window)
+    rows = np.clip(table[:, 1, None] + np.arange(9), 0, dataset.lengths[table[:, 0], None] - 1)
+    poses = dataset.poses_3d.numpy()[rows + dataset.starts[table[:, 0], None]]
+    summary = score(Predictions(window, table, poses), dataset).summary
+    assert max(summary.values()) < 1e-3
+
+
+# The public function
+
+
+def protocol(**changes) -> Protocol:
+    fields = {"dataset": "toy", "keypoints": "gt", "frames": 9, "train_subjects": ["S1"], "test_subjects": ["S3"]}
+    return Protocol.model_validate(fields | changes)
+
+
+def test_no_public_name_is_hidden_by_a_module_of_that_name():
+    for module in ("checkpoint", "config", "data", "evaluation", "launch", "registry"):
+        importlib.import_module(f"bench.{module}")  # sets bench.<module>
+    assert bench.evaluate is evaluate
+    assert all(not isinstance(getattr(bench, name), ModuleType) for name in bench.__all__)
+
+
+def test_evaluate_takes_the_test_subjects_of_a_protocol(dataset, method):
+    testing = dataset.subset(["S3"])
+    expected = score(predict(method, testing, flip=True, seed=3), testing).summary
+    assert evaluate(method, dataset, protocol(), seed=3).summary == expected
+    assert evaluate(method, testing, protocol(), seed=3).summary == expected
+    assert len(evaluate(method, dataset, protocol()).sequences) == sum(video[0] == "S3" for video in VIDEOS)
+
+
+def test_evaluate_flips_as_the_protocol_says_unless_told_otherwise(dataset, method):
+    plain = evaluate(method, dataset, protocol(flip_test=False)).summary
+    assert evaluate(method, dataset, protocol(), flip=False).summary == plain
+    assert evaluate(method, dataset, protocol()).summary != plain
+
+
+def test_evaluate_takes_a_benchmark_or_its_name(method):
+    data = toy_dataset([("S1", *VIDEOS[0][1:]), ("S9", *VIDEOS[1][1:]), ("S11", *VIDEOS[2][1:])])
+    found = [evaluate(method, data, which).summary for which in ("demo", load_benchmark("demo"))]
+    assert found[0] == found[1] == evaluate(method, data, load_benchmark("demo").protocol).summary
+
+
+def test_evaluate_refuses_data_without_the_test_subjects(dataset, method):
+    with pytest.raises(BenchError, match="toy: no subject 'S9'; the data hold S1, S2, S3"):
+        evaluate(method, dataset, protocol(test_subjects=["S9"]))

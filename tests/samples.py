@@ -1,0 +1,97 @@
+"""Made-up data for the tests: files in the community's formats, and a small data set that can be learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from bench.camera import denormalise_screen, h36m_cameras
+from bench.data.pose_dataset import COLUMNS, PoseDataset, offsets
+from bench.skeleton import H36M_17, H36M_17_OF_32
+
+# Sequences of each subject and their frames. "Sitting" is a prefix of "SittingDown", and numbers differ by subject.
+H36M_FRAMES = {
+    "S1": {"Sitting 1": 12, "SittingDown 2": 9},
+    "S5": {"Walking": 10},
+    "S6": {"Photo 1": 8},
+    "S7": {"Walking 2": 8},
+    "S8": {"WalkTogether 2": 7},
+    "S9": {"Sitting": 11, "SittingDown 1": 6},
+    "S11": {"Phoning 3": 9},
+}
+
+
+def h36m_positions(frames: dict[str, dict[str, int]] = H36M_FRAMES) -> tuple[dict[str, Any], dict[str, Any]]:
+    """positions_3d and the exact positions_2d: 32 joints that wander through the studio, random bodies."""
+    rng = np.random.default_rng(5)
+    world: dict[str, Any] = {}
+    pixels: dict[str, Any] = {}
+    for subject, sequences in frames.items():
+        world[subject], pixels[subject] = {}, {}
+        for sequence, length in sequences.items():
+            body = rng.normal([0, 0, 1], [0.3, 0.3, 0.5], (32, 3))
+            path = rng.normal(0, 0.02, (length, 1, 3)).cumsum(axis=0)
+            poses = (body + path).astype(np.float32)
+            world[subject][sequence] = poses
+            pixels[subject][sequence] = [
+                denormalise_screen(
+                    camera.project(camera.to_camera(poses[:, H36M_17_OF_32])), camera.width, camera.height
+                )
+                for camera in h36m_cameras()[subject]
+            ]
+    return world, pixels
+
+
+def save_h36m(root: Path, positions_3d: Any, positions_2d: Any, keypoints: str = "gt", **metadata: Any) -> None:
+    """Write the two files exactly as the community's are: dictionaries in 0-d object arrays."""
+    root.mkdir(parents=True, exist_ok=True)
+    symmetry = [list(H36M_17.left), list(H36M_17.right)]
+    about = {"num_joints": 17, "keypoints_symmetry": symmetry} | metadata
+    np.savez_compressed(root / "data_3d_h36m.npz", positions_3d=positions_3d)
+    np.savez_compressed(root / f"data_2d_h36m_{keypoints}.npz", positions_2d=positions_2d, metadata=about)
+
+
+# Subject, action, sequence, camera, frames: videos shorter and longer than a window of 9, and one of its length.
+VIDEOS = (
+    ("S1", "sit", "sit 1", "a", 40),
+    ("S1", "sit", "sit 1", "b", 40),
+    ("S1", "walk", "walk 1", "a", 25),
+    ("S2", "sit", "sit 1", "a", 30),
+    ("S2", "walk", "walk 2", "a", 5),
+    ("S3", "sit", "sit 1", "a", 23),
+    ("S3", "walk", "walk 1", "a", 9),
+    ("S3", "walk", "walk 2", "a", 5),
+)
+
+
+def toy_dataset(videos: Iterable[tuple[str, str, str, str, int]] = VIDEOS) -> PoseDataset:
+    """People of one shape who swing their joints, seen from 4 m: the 2D tells most of the 3D."""
+    body = np.random.default_rng(1).normal(0, 0.3, (17, 3))
+    rows = list(videos)
+    lengths = [frames for *_, frames in rows]
+    poses, roots = [], []
+    for *name, frames in rows:
+        rng = np.random.default_rng(list("/".join(map(str, name)).encode()))
+        phase, swing = rng.uniform(0, 6, (17, 3)), rng.normal(0, 0.1, (17, 3))
+        pose = body + swing * np.sin(phase + 0.3 * np.arange(frames)[:, None, None])
+        poses.append(pose - pose[:, :1])
+        roots.append(np.tile([0, 0, 4.0], (frames, 1)))
+    poses_3d, root = np.concatenate(poses), np.concatenate(roots)
+    absolute = poses_3d + root[:, None]
+    table = [(*row[:4], int(start), row[4]) for row, start in zip(rows, offsets(lengths), strict=True)]
+    return PoseDataset(
+        name="toy",
+        keypoints="gt",
+        fps=50.0,
+        skeleton=H36M_17,
+        sequences=pd.DataFrame(table, columns=list(COLUMNS)),
+        keypoints_2d=torch.from_numpy(absolute[..., :2] / absolute[..., 2:]).float(),
+        poses_3d=torch.from_numpy(poses_3d).float(),
+        roots=torch.from_numpy(root).float(),
+        fingerprint="f" * 64,
+    )

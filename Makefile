@@ -16,7 +16,7 @@ RUN_OPTIONS = $(if $(METHODS),--methods "$(METHODS)") $(if $(SEEDS),--seeds $(SE
   $(if $(DATA),--data "$(DATA)") $(foreach change,$(SET),--set "$(change)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format perf tables tables-check ui
+.PHONY: help setup demo tables tables-check ui test lint format
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -73,7 +73,7 @@ class Recipe(Strict):
     flip: bool = True  # every window also mirrored
     precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 on a GPU that has it, float32 elsewhere
     keep: Literal["last", "best-validation", "best-test"] = "last"  # the weights that are tested
-    as_published: bool = False  # reproduce the choices of the method's own code, defects included
+    as_published: bool = False  # allow what only published code does: weights chosen on the test set
 
     @model_validator(mode="after")
     def _test_set_is_for_testing(self) -> Recipe:

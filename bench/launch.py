@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from bench.progress import say
 from bench.provenance import provenance
 from bench.records import Record
 from bench.train import Epoch, fit
+
+SMALL = 1_000_000  # parameters
 
 
 def run_benchmark(
@@ -65,6 +67,22 @@ def run_benchmark(
     return done
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread: for small models on a CPU.
+
+    Their operations are too short to share. On two cores a second thread gains two thirds at best, and costs tenfold
+    where another program wants that core, since threads wait for each other by spinning. And sums of one thread do not
+    depend on how many cores a machine has: a record can be reproduced elsewhere.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def choose_device(name: str) -> torch.device:
     """`auto`: a CUDA GPU if there is one, else the CPU. Raises BenchError for a device that cannot be used."""
     if name == "auto":
@@ -103,6 +121,8 @@ def _do(
             )
         )
         method = run.build(len(dataset.skeleton))
+        if device.type == "cpu" and method.parameter_count < SMALL:
+            stack.enter_context(one_thread())
         training, testing = dataset.subset(protocol.fitted_subjects), dataset.subset(protocol.test_subjects)
         judged = dataset.subset(protocol.validation_subjects) if protocol.validation_subjects else None
         if recipe.keep == "best-test":

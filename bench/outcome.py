@@ -144,14 +144,16 @@ def tags(facts: dict[str, Any], dataset: PoseDataset) -> dict[str, str]:
 def inputs(dataset: PoseDataset, run: Run) -> list[tracking.DatasetInput]:
     """The data set as MLflow inputs, train and test, with our own digest."""
     protocol = run.benchmark.protocol
+    split = {"train": protocol.fitted_subjects, "test": protocol.test_subjects}
+    subjects = {f"{part}_subjects": ",".join(names) for part, names in split.items()}
 
-    def part(context: Literal["train", "test"], subjects: tuple[str, ...]) -> tracking.DatasetInput:
+    def part(context: Literal["train", "test"]) -> tracking.DatasetInput:
         return tracking.DatasetInput(
             name=f"{dataset.name}-{dataset.keypoints}",
             digest=f"sha256:{dataset.fingerprint[:16]}",
-            source=f"{dataset.name} {dataset.keypoints}: {', '.join(subjects)}",
+            source=f"{dataset.name}, {dataset.keypoints} keypoints",
             context=context,
-            tags={"sha256": dataset.fingerprint},
+            tags={"sha256": dataset.fingerprint, **subjects},
         )
 
-    return [part("train", protocol.fitted_subjects), part("test", protocol.test_subjects)]
+    return [part("train"), part("test")]

@@ -117,14 +117,13 @@ def describe(runs: Sequence[Run], dataset: PoseDataset, device: torch.device) ->
     notes = []
     if protocol.test_videos not in (None, len(testing.sequences)):
         notes = [f"  note        the whole test set has {protocol.test_videos} videos: no table will show these runs"]
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     held_out = f", {', '.join(protocol.validation_subjects)} held out" if protocol.validation_subjects else ""
     lines = [
         f"{benchmark.name}: {benchmark.title}",
         f"  data        {dataset.name}, {dataset.keypoints} keypoints, {dataset.fps:g} fps",
         f"  train       {_amount(training)}{held_out}",
         f"  test        {_amount(testing)}, {counting}",
-        f"  device      {device}{threads}",
+        f"  device      {device}",
         *notes,
         "",
     ]

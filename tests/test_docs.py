@@ -1,0 +1,199 @@
+"""The documentation says what is there: links, commands, paths, names, defaults, and the example that it builds."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import pydoc
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import bench
+from bench import registry
+from bench.cli import _parser
+from bench.config import MethodEntry, Protocol, Recipe, benchmark_names, load_benchmark
+from bench.data import LOADERS
+from bench.data.detector import Detector
+from bench.launch import run_benchmark
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = set(re.findall(r"^([a-z][a-z%-]*):", MAKEFILE, re.M))
+COMMANDS: dict[str, argparse.ArgumentParser] = next(action.choices for action in _parser()._actions if action.choices)
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def fences(page: Path, language: str) -> list[str]:
+    return [body for kind, body in FENCE.findall(page.read_text(encoding="utf-8")) if kind == language]
+
+
+def spans(page: Path) -> list[str]:
+    """What stands between backticks in running text."""
+    return re.findall(r"`([^`\n]+)`", FENCE.sub("", page.read_text(encoding="utf-8")))
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Words of every shell command: in fences without a language, indented blocks and backticks."""
+    text = page.read_text(encoding="utf-8")
+    lines = [line for body in fences(page, "") for line in body.splitlines()]
+    lines += re.findall(r"^    (\S.*)$", FENCE.sub("", text), re.M) + spans(page)
+    for line in lines:
+        if not re.match(r"([A-Z_]+=\S+ )*(\.venv/bin/bench|bench|make)( |$)", line):
+            continue
+        words = shlex.split(line, comments=True)
+        while "=" in words[0]:
+            words = words[1:]
+        yield [words[0].removeprefix(".venv/bin/"), *words[1:]]
+
+
+# --- what is named exists
+
+
+@every_page
+def test_relative_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text(encoding="utf-8")))
+    paths = [link.partition("#")[0] for link in links if "://" not in link]
+    assert [path for path in paths if path and not (page.parent / path).exists()] == []
+
+
+@every_page
+def test_files_that_are_named_exist(page):
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(
+        r"(?<![\w./-])(?:configs|docs|tests|bench|baselines|diff3dhpe)/[\w./-]+\.(?:py|yaml|json|md)", text
+    )
+    assert [name for name in named if not Path(name).stem.isupper() and not (ROOT / name).is_file()] == []
+
+
+@every_page
+def test_names_of_python_exist(page):
+    named = [
+        name for span in spans(page) if (name := re.match(r"(?:bench|baselines|diff3dhpe)(?:\.[A-Za-z_]\w*)+", span))
+    ]
+    assert [name[0] for name in named if pydoc.locate(name[0]) is None] == []
+
+
+@every_page
+def test_configuration_keys_exist(page):
+    for span in spans(page):
+        part, _, key = re.split(r"[= ]", span)[0].partition(".")
+        if part in ("recipe", "protocol") and key.isidentifier():
+            assert key in {"recipe": Recipe, "protocol": Protocol}[part].model_fields, span
+        if part == "methods" and key:
+            method, kind, name = key.split(".")
+            assert kind in MethodEntry.model_fields, span
+            assert name in inspect.signature(registry.method_class(method)).parameters, span
+
+
+# --- commands can be given
+
+
+@every_page
+def test_commands_of_bench_exist(page):
+    for words in commands(page):
+        if words[0] != "bench" or len(words) == 1:
+            continue
+        assert words[1] in COMMANDS, words
+        known = COMMANDS[words[1]]._option_string_actions
+        assert [word for word in words if word.startswith("--") and word.partition("=")[0] not in known] == [], words
+        named = words[2] if len(words) > 2 else ""
+        if named.islower() and "/" not in named and not named.startswith("-"):
+            assert named in {"run": benchmark_names(), "data": LOADERS}[words[1]], words
+
+
+@every_page
+def test_commands_of_make_exist(page):
+    for words in commands(page):
+        if words[0] != "make":
+            continue
+        for word in words[1:]:
+            variable, equals, value = word.partition("=")
+            kind, _, name = word.partition("-")
+            if equals:
+                assert f"$({variable})" in MAKEFILE, words
+                if variable == "SET":
+                    load_benchmark(words[1].removeprefix("bench-"), value.split())
+            elif word not in TARGETS:
+                assert f"{kind}-%" in TARGETS, words
+                assert name in {"bench": benchmark_names(), "data": list(LOADERS)}[kind] or name.isupper(), words
+
+
+def test_the_changelog_names_every_command_and_benchmark():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert [name for name in [*COMMANDS, *benchmark_names()] if f"`{name}`" not in text] == []
+
+
+# --- numbers are those of the code
+
+
+def section(page: str, heading: str) -> str:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_the_detector_has_the_documented_defaults():
+    documented = re.findall(r"^\| `(\w+)` \| (\S+) \|", section("datasets.md", "Simulated detector"), re.M)
+    assert dict(documented) == {field.name: str(field.default) for field in dataclasses.fields(Detector)}
+
+
+@pytest.mark.parametrize("heading", ["MixSTE", "Diff3DHPE"])
+def test_methods_have_the_documented_defaults(heading):
+    documented = re.findall(r"^\| `(\w+)` \| (\S+) \|", section("methods.md", heading), re.M)
+    parameters = inspect.signature(registry.method_class(heading.lower())).parameters.values()
+    defaults = {one.name: one.default for one in parameters if one.name not in ("frames", "joints")}
+    assert dict(documented) == {
+        name: re.sub("None|True|False", lambda word: word[0].lower(), str(value)) for name, value in defaults.items()
+    }
+
+
+def test_methods_have_the_documented_sizes():
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| ([\d,]+) \|", section("methods.md", "Sizes"), re.M)
+    assert {method for method, _, _ in rows} == {"mixste", "diff3dhpe"}
+    for method, frames, parameters in rows:
+        with torch.device("meta"):
+            assert f"{bench.build(method, frames=int(frames)).parameter_count:,}" == parameters
+
+
+def test_every_dependency_is_explained():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = {re.split(r"[<>=]", one)[0] for one in wanted}
+    text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| ([\w-]+) \|", text, re.M)) - {"package"} == names
+
+
+# --- code runs
+
+
+@every_page
+def test_python_blocks_compile(page):
+    for block in fences(page, "python"):
+        compile(block, str(page), "exec")
+
+
+def test_the_example_of_adding_a_method_runs(tmp_path, monkeypatch):
+    page = ROOT / "docs" / "adding-a-method.md"
+    (tmp_path / "my_lifter.py").write_text(fences(page, "python")[0])
+    (tmp_path / "synthetic-gt-27.yaml").write_text(fences(page, "yaml")[0])
+    points = tomllib.loads(fences(page, "toml")[0])["project"]["entry-points"][registry.GROUP]
+    assert points == {"linear": "my_lifter:Linear"}
+    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_lifter", raising=False)
+    from my_lifter import Linear
+
+    bench.register(Linear)
+    benchmark = load_benchmark(tmp_path / "synthetic-gt-27.yaml", ["recipe.epochs=1"])
+    mean_pose, linear = run_benchmark(benchmark, device="cpu", track=False)
+    assert linear.metrics["mpjpe"].value < mean_pose.metrics["mpjpe"].value

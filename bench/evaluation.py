@@ -188,8 +188,8 @@ class Scores:
 
     @property
     def per_action(self) -> dict[str, dict[str, float]]:
-        """{metric: {action: value}}."""
-        actions = self.table[~self.table["action"].isin(["average", "all frames"])]
+        """{metric: {action: value}}, without the velocity of an action whose videos all have a single frame."""
+        actions = self.table[~self.table["action"].isin(["average", "all frames"])].dropna(subset="value")
         return {
             str(metric): {
                 str(action): float(value) for action, value in zip(rows["action"], rows["value"], strict=True)

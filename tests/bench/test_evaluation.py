@@ -213,6 +213,14 @@ def test_velocity_is_taken_within_videos_only(by_hand):
     assert counted["mpjpe", "all frames"] == 6
 
 
+def test_an_action_of_single_frames_has_no_velocity():
+    data = toy_dataset((("S9", "sit", "sit", "a", 3), ("S9", "walk", "walk", "a", 1)))
+    scores = score(predict(Echo(Window(9)), data), data)
+    assert scores.per_action["mpjve"].keys() == {"sit"}
+    assert scores.per_action["mpjpe"].keys() == {"sit", "walk"}
+    assert scores.summary["mpjve"] == scores.per_action["mpjve"]["sit"]
+
+
 def test_alignment_and_scale_are_those_of_each_frame():
     data = toy_dataset(TWO)
     table = test_windows(data.lengths, Window(1))

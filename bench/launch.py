@@ -16,7 +16,7 @@ from bench.data import load_dataset
 from bench.data.pose_dataset import PoseDataset
 from bench.errors import BenchError
 from bench.evaluation import predict, score
-from bench.mlflow_store import sqlite_file, store_uri
+from bench.mlflow_store import sqlite_file, store_uri, without_password
 from bench.plan import Run, chosen_methods, describe, plan
 from bench.progress import say
 from bench.provenance import provenance
@@ -62,7 +62,8 @@ def run_benchmark(
         _say_record(record)
     if track:
         database = sqlite_file(store_uri())
-        print(f"tracked in  {paths.shown(database) if database else store_uri()}  (make ui shows it)")
+        where_to = f"{paths.shown(database)}  (make ui shows it)" if database else without_password(store_uri())
+        print(f"tracked in  {where_to}")
     print(f"report      {paths.shown(paths.results() / 'report.html')}  (to be written by a later version)")
     return done
 

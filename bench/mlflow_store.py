@@ -74,6 +74,11 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
 
 
+def without_password(text: str) -> str:
+    """A text as it may be shown: what stands before the @ of a URI is hidden."""
+    return re.sub(r"//[^@/\s]*@", "//***@", text)
+
+
 def is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
@@ -293,4 +298,4 @@ def _on_network_disk(path: Path) -> bool:
 
 
 def _say(message: str) -> None:
-    print(re.sub(r"//[^@/\s]*@", "//***@", message), file=sys.stderr)  # no password of a URI
+    print(without_password(message), file=sys.stderr)

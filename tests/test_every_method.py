@@ -119,6 +119,18 @@ def test_the_loss_is_finite_and_reaches_every_parameter(method):
         assert parameter.grad.any(), f"the gradient of {key} is zero"
 
 
+def test_the_loss_survives_mixed_precision(method):
+    if not method.trainable:
+        pytest.skip("nothing to train")
+    losses = [method.loss(batch_of(method), torch.Generator().manual_seed(2))["total"]]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses.append(method.loss(batch_of(method), torch.Generator().manual_seed(2))["total"])
+    losses[1].backward()
+    assert all(parameter.grad.isfinite().all() for parameter in method.parameters())
+    # bfloat16 keeps eight bits of a number: some percent of an error
+    torch.testing.assert_close(losses[1].float(), losses[0], rtol=0.05, atol=0)
+
+
 def test_the_loss_follows_from_its_generator(method):
     if not method.trainable:
         pytest.skip("nothing to train")

@@ -63,6 +63,8 @@ class Run:
         """What `bench run` will do with it."""
         if self.finished:
             return "finished"
+        if not method_class(self.method).trainable:
+            return "fit and test"
         epochs = resumable_epochs(self.folder)
         return f"go on after epoch {epochs}" if epochs else "train"
 
@@ -136,7 +138,7 @@ def describe(runs: Sequence[Run], dataset: PoseDataset, device: torch.device) ->
         rows.append(
             {
                 "run": run.name,
-                "to do": run.state if method.trainable or run.finished else "fit and test",
+                "to do": run.state,
                 "parameters": f"{method.parameter_count:,}",
                 "MMACs/frame": f"{macs_per_frame(method, len(dataset.skeleton)) / 1e6:,.1f}",
                 "epochs": recipe.epochs if method.trainable else "-",

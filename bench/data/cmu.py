@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bench.data import archive, studio
 from bench.data.acclaim import bone_ends, read_figure, read_motion
+from bench.data.detector import Detector
 from bench.data.pose_dataset import Builder, PoseDataset
 from bench.errors import BenchError, MissingDataError
 from bench.paths import shown
@@ -67,8 +68,6 @@ def fingerprint(root: Path, keypoints: str) -> str:
     listed = _folder(root) / "trials.csv"
     options = [READER, keypoints]
     if keypoints == "det":
-        from bench.data.detector import Detector
-
         options.append(repr(Detector()))
     return archive.fingerprint(options, [*files, *([listed] if listed.is_file() else [])])
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.camera import Camera, denormalise_screen, h36m_cameras, rotate
+from bench.data.detector import detect
 from bench.data.pose_dataset import Builder, Video
 
 Array = NDArray[Any]
@@ -42,7 +43,7 @@ def film(
         raise ValueError(f"{subject} {sequence!r}: motion is {motion.shape}, or not finite")
     if keypoints not in ("gt", "det"):
         raise ValueError(f"keypoints must be 'gt' or 'det', not {keypoints!r}")
-    rng = _generator(seed, subject, sequence)
+    rng = generator(seed, subject, sequence)
     rig = list(h36m_cameras().values())[rng.integers(len(h36m_cameras()))]
     staged = stage(np.asarray(motion, np.float64), heading=rng.uniform(0, 2 * np.pi), centre=sight(rig))
     for camera in rig:
@@ -50,9 +51,7 @@ def film(
         poses = camera.to_camera(staged)
         pixels = denormalise_screen(camera.project(poses), camera.width, camera.height)
         if keypoints == "det":
-            from bench.data.detector import detect
-
-            pixels = detect(pixels, builder.skeleton, builder.fps, _generator(seed, subject, sequence, camera.name))
+            pixels = detect(pixels, builder.skeleton, builder.fps, generator(seed, subject, sequence, camera.name))
         builder.add(Video(subject, action, sequence, camera, pixels.astype(np.float32), poses.astype(np.float32)))
 
 
@@ -94,6 +93,6 @@ def step_back(camera: Camera, motion: Array) -> Camera:
     return camera.moved_to(camera.to_world(np.array([0.0, 0.0, -back])))
 
 
-def _generator(seed: int, *names: str) -> np.random.Generator:
+def generator(seed: int, *names: str) -> np.random.Generator:
     """Random numbers that follow from a seed and names, alike on every machine."""
     return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])

@@ -8,7 +8,6 @@ moves through the room by itself.
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from bench.data.actions import ACTIONS, HANGING_ARMS, LIMITS, SIDED, Action, Key
 from bench.data.archive import fingerprint as digest
 from bench.data.detector import Detector
 from bench.data.pose_dataset import Builder, PoseDataset
+from bench.data.studio import film, generator
 from bench.errors import unknown
 from bench.skeleton import H36M_17
 
@@ -54,7 +54,7 @@ def bone_lengths(subject: str, seed: int = SEED) -> dict[str, float]:
         "hip": 0.13, "thigh": 0.45, "shin": 0.445, "lower spine": 0.235, "upper spine": 0.255, "neck": 0.12,
         "head": 0.115, "shoulder": 0.155, "upper arm": 0.28, "forearm": 0.25,
     }  # fmt: skip
-    rng = _generator(seed, subject)
+    rng = generator(seed, subject)
     stature, own = rng.uniform(0.93, 1.06), rng.uniform(0.96, 1.04, len(typical))
     return {bone: float(length * stature * factor) for (bone, length), factor in zip(typical.items(), own, strict=True)}
 
@@ -67,8 +67,6 @@ def fingerprint(root: Path, keypoints: str) -> str:
 
 def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
     """Every subject, action and take from four cameras. `root` is not looked at."""
-    from bench.data.studio import film
-
     builder = Builder("synthetic", keypoints, FPS, fingerprint)
     for subject in SUBJECTS:
         for action, how in ACTIONS.items():
@@ -88,16 +86,12 @@ def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
 # --- from an action to angles
 
 
-def _generator(seed: int, *names: str) -> np.random.Generator:
-    return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
-
-
 def _source(subject: str, action: str, take: int, seed: int) -> np.random.Generator:
     if subject not in SUBJECTS:
         raise unknown("synthetic subject", subject, SUBJECTS)
     if action not in ACTIONS:
         raise unknown("synthetic action", action, ACTIONS)
-    return _generator(seed, subject, action, str(take))
+    return generator(seed, subject, action, str(take))
 
 
 def _perform(name: str, rng: np.random.Generator) -> tuple[dict[str, Array], Array]:

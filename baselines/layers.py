@@ -117,6 +117,22 @@ class Block(nn.Module):
         return out
 
 
+class WeightedMean(nn.Module):
+    """A learnt weight for each frame, and one bias for all channels. (batch, frames, ...) to (batch, 1, ...).
+
+    As a convolution whose input channels are the frames (Zheng et al., ICCV 2021, section 3.3), and initialised as one.
+    """
+
+    def __init__(self, frames: int) -> None:
+        super().__init__()
+        bound = frames**-0.5
+        self.weight = nn.Parameter(torch.empty(1, frames, 1).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(1).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("f,bf...->b...", self.weight[0, :, 0], x)[:, None] + self.bias
+
+
 def check_sizes(dim: int, depth: int, heads: int, mlp_ratio: float, drop_path: float) -> None:
     """Raises ValueError, naming it, for a size that no transformer can have: torch would fail late or not at all."""
     for name, size in (("dim", dim), ("depth", depth), ("heads", heads)):

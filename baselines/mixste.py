@@ -5,6 +5,7 @@ Zhang et al., "MixSTE: Seq2seq Mixed Spatio-Temporal Encoder for 3D Human Pose E
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -58,6 +59,8 @@ class MixSTE(Method):
 
     name = "mixste"
     paper = "Zhang et al., CVPR 2022"
+    licence = "none stated; parts CC BY-NC 4.0"
+    as_published = {"model": {"square_loss_gradient": True}, "recipe": {"window_layout": "centred"}}  # noqa: RUF012
 
     def __init__(
         self,
@@ -92,11 +95,11 @@ class MixSTE(Method):
         return losses
 
     @classmethod
-    def from_upstream(cls, state: dict[str, Tensor], **hyperparameters: Any) -> MixSTE:
-        sizes = upstream_sizes(state)
-        method = cls(**{**sizes, **hyperparameters})
-        load_exactly(method.network, state, UPSTREAM_NAMES)
-        return method
+    def upstream_hyperparameters(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        return upstream_sizes(state)
+
+    def load_upstream(self, state: Mapping[str, Tensor]) -> None:
+        load_exactly(self.network, state, UPSTREAM_NAMES)
 
 
 def mixste_losses(
@@ -129,7 +132,7 @@ def _mean(values: Tensor, where: Tensor) -> Tensor:
     return (values * weights).sum() / count.clamp(min=1)
 
 
-def upstream_sizes(state: dict[str, Tensor]) -> dict[str, Any]:
+def upstream_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Sizes that the tensors of a published MixSTE-like checkpoint determine. Heads are not stored; they were 8."""
     try:
         dim, hidden = state["STEblocks.0.mlp.fc1.weight"].shape[1], state["STEblocks.0.mlp.fc1.weight"].shape[0]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import paths
-from bench.errors import BenchError, MissingDataError
+from bench.errors import BenchError, MissingDataError, unknown
 from bench.method import Method
 
 
@@ -61,16 +61,21 @@ def load(path: Path) -> dict[str, Any]:
 def import_upstream(name: str, source: str | Path | Mapping[str, Any], **hyperparameters: Any) -> Method:
     """A method with the weights of its published implementation.
 
-    source: a published checkpoint file, or a mapping of upstream state-dict keys to tensors or arrays, with or without
-    `module.` prefixes. Sizes come from the tensors; `hyperparameters` give what tensors do not tell (heads).
+    name: of a method, or `METHOD-STAGE` for what one of its earlier stages trains. source: a published checkpoint file,
+    or a mapping of upstream state-dict keys to tensors or arrays, with or without `module.` prefixes. Sizes come from
+    the tensors; `hyperparameters` give what tensors do not tell (heads).
     Raises BenchError naming every key that is missing or not expected, or the hyper-parameter that does not fit.
     """
-    from bench.registry import method_class
+    from bench.registry import method_class, methods
 
-    cls = method_class(name)
+    owner, _, stage = name.partition("-")
+    cls = method_class(name) if name in methods() or not stage else method_class(owner).stages.get(stage)
+    if cls is None:
+        raise unknown(f"stage of {owner}", stage, method_class(owner).stages)
     state = upstream_state(source)
     try:
-        method = cls.from_upstream(state, **hyperparameters)
+        method = cls(**{**cls.upstream_hyperparameters(state), **hyperparameters})
+        method.load_upstream(state)
     except BenchError:
         raise
     except (ValueError, TypeError, LookupError) as error:

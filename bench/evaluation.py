@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,8 @@ FRAMES_PER_PASS = 4096
 
 MM = 1000.0
 
+TARGETS: tuple[Literal["all", "centre", "last"], ...] = ("centre", "all", "last")  # as files of predictions number them
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -45,7 +47,8 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Write a compressed .npz, whole or not at all."""
-        window = np.array([self.window.frames, self.window.targets == "all", self.window.stride, self.window.step])
+        targets = TARGETS.index(self.window.targets)
+        window = np.array([self.window.frames, targets, self.window.stride, self.window.step])
         with paths.whole_file(path) as unfinished, unfinished.open("wb") as stream:
             np.savez_compressed(stream, window=window, table=self.table, poses_3d=self.poses_3d)
 
@@ -53,8 +56,8 @@ class Predictions:
     def load(cls, path: Path) -> Predictions:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as stored:
-            frames, every_frame, stride, step = (int(value) for value in stored["window"])
-            window = Window(frames, "all" if every_frame else "centre", stride, step)
+            frames, targets, stride, step = (int(value) for value in stored["window"])
+            window = Window(frames, TARGETS[targets], stride, step)
             return cls(window, stored["table"], stored["poses_3d"])
 
     def per_frame(self, dataset: PoseDataset) -> NDArray[np.float32]:
@@ -63,10 +66,8 @@ class Predictions:
         Raises ValueError unless each frame is counted exactly once.
         """
         rows = frame_indices(self.table, dataset.lengths, self.window) + dataset.starts[self.table[:, SEQUENCE], None]
-        counted = counted_frames(self.table, self.window)
-        if self.window.targets == "centre":
-            middle = slice(self.window.frames // 2, self.window.frames // 2 + 1)
-            rows, counted = rows[:, middle], counted[:, middle]
+        rows = rows[:, self.window.answered]
+        counted = counted_frames(self.table, self.window)[:, self.window.answered]
         times = np.bincount(rows[counted], minlength=int(dataset.lengths.sum()))
         if (times != 1).any():
             raise ValueError(f"{int((times != 1).sum())} frames are not counted exactly once")

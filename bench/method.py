@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -20,27 +20,36 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 class Window:
     """The frames a method reads at once and those it answers for.
 
-    frames: the receptive field in input frames. targets: every frame of the window, or the centre one.
-    stride: frames between the starts of neighbouring training windows (default: `frames` for "all", 1 for "centre").
+    frames: the receptive field in input frames. targets: every frame of the window, the centre one, or the last one
+    (a causal method). stride: frames between the starts of neighbouring training windows (default: `frames` for "all",
+    else 1).
     step: temporal down-sampling, input frame i is `step` frames after input frame i - 1.
     """
 
     frames: int
-    targets: Literal["all", "centre"] = "all"
+    targets: Literal["all", "centre", "last"] = "all"
     stride: int = 0
     step: int = 1
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.step < 1 or self.stride < 0:
             raise ValueError(f"{self}: frames and step must be at least 1, stride positive")
-        if self.targets not in ("all", "centre"):
-            raise ValueError(f"{self}: targets must be 'all' or 'centre'")
+        if self.targets not in ("all", "centre", "last"):
+            raise ValueError(f"{self}: targets must be 'all', 'centre' or 'last'")
         if self.targets == "centre" and self.frames % 2 == 0:
             raise ValueError(f"{self}: a window with a centre has an odd number of frames")
         if self.targets == "all" and self.step != 1:
             raise ValueError(f"{self}: a window that answers for every frame has step 1")
         if self.stride == 0:
             object.__setattr__(self, "stride", self.frames if self.targets == "all" else 1)
+
+    @property
+    def answered(self) -> slice:
+        """The input frames that the method answers for."""
+        if self.targets == "all":
+            return slice(0, self.frames)
+        last = self.frames // 2 if self.targets == "centre" else self.frames - 1
+        return slice(last, last + 1)
 
 
 @dataclass
@@ -71,16 +80,24 @@ class Method(nn.Module):
     """Base class of every lifter.
 
     A method is built as `cls(frames=..., joints=..., **hyperparameters)` and sets `window`. It implements `loss` and
-    `lift`; `prepare` if it needs a statistic of the training data; `from_upstream` if checkpoints of a published
-    implementation exist. Everything it must remember between training and testing is a parameter or a buffer.
+    `lift`; `prepare` if it needs a statistic of the training data; `stages` and `adopt` if something is trained before
+    it; `upstream_hyperparameters` and `load_upstream` if checkpoints of a published implementation exist. Everything it
+    must remember between training and testing is a parameter or a buffer.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
+    licence: ClassVar[str] = ""  # of the code that the paper's authors published
     trainable: ClassVar[bool] = True  # false: `prepare` is all the training there is
     stochastic: ClassVar[bool] = False  # true: `lift` draws random numbers
+    # What a recipe with `as_published: true` sets: {"model": hyper-parameters, "recipe": keys of the recipe} that bring
+    # back what is unsound in the published code.
+    as_published: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    # What can be trained before this method, by the name of the stage; `stage` builds it, `adopt` learns from it.
+    stages: ClassVar[Mapping[str, type[Method]]] = {}
 
     window: Window
+    prepares_on: Literal["training", "everything"] = "training"  # the latter sees test data: only as_published may
 
     def prepare(self, training: PoseDataset) -> None:
         """See the training set once, before the first step (pose scale, mean pose). Default: nothing."""
@@ -96,9 +113,21 @@ class Method(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement lift()")
 
+    def stage(self, name: str, **hyperparameters: Any) -> Method:
+        """What is trained in an earlier stage, freshly initialised and of the sizes of this method."""
+        raise ValueError(f"{self.name} has no stage {name!r}")
+
+    def adopt(self, trained: Method) -> None:
+        """Start from what an earlier stage has learnt. trained: as `stage` built it, after its training."""
+        raise ValueError(f"{self.name} cannot start from {trained.name}")
+
     @classmethod
-    def from_upstream(cls, state: dict[str, Tensor], **hyperparameters: Any) -> Method:
-        """Build from the state dict of the published implementation, keys without `module.` prefixes."""
+    def upstream_hyperparameters(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """What the tensors of a published checkpoint tell: `frames`, `joints` and hyper-parameters."""
+        raise ValueError("this method has no published checkpoints that could be imported")
+
+    def load_upstream(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the weights of the published implementation, keys without `module.` prefixes, all of them."""
         raise ValueError("this method has no published checkpoints that could be imported")
 
     @property

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.layers import SpatioTemporalEncoder, check_sizes
+from baselines.layers import SpatioTemporalEncoder, WeightedMean, check_sizes
 
 
 class TimeEmbedding(nn.Module):
@@ -40,7 +40,8 @@ class Denoiser(nn.Module):
     """Clean poses from keypoints and noisy poses. Poses are divided by the pose scale, so they lie in [-1, 1].
 
     keypoints_2d (batch, frames, joints, 2), noisy_poses (batch, frames, joints, 3), timesteps (batch,) integers to
-    (batch, frames, joints, 3). Without time embedding the timesteps have no effect.
+    (batch, frames, joints, 3). Without time embedding the timesteps have no effect. centre_only: noisy and clean poses
+    are those of the centre frame, (batch, 1, joints, 3); every frame's keypoints see the same noisy pose.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Denoiser(nn.Module):
         mlp_ratio: float,
         drop_path: float,
         time_embedding: bool,
+        centre_only: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(dim, depth, heads, mlp_ratio, drop_path)
@@ -71,11 +73,15 @@ class Denoiser(nn.Module):
             subtract_values=True,
             time_dim=2 * dim if time_embedding else None,
         )
+        self.weighted_mean = WeightedMean(frames) if centre_only else None
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, 3)
 
     def forward(self, keypoints_2d: Tensor, noisy_poses: Tensor, timesteps: Tensor) -> Tensor:
         time = None if self.time is None else F.silu(self.time(timesteps))
-        x = self.fusion(torch.cat([keypoints_2d, noisy_poses], dim=-1))
-        out: Tensor = self.head(self.norm(self.encoder(x, time)))
+        noisy_poses = noisy_poses.expand(-1, keypoints_2d.shape[1], -1, -1)
+        x = self.encoder(self.fusion(torch.cat([keypoints_2d, noisy_poses], dim=-1)), time)
+        if self.weighted_mean is not None:
+            x = self.weighted_mean(x)
+        out: Tensor = self.head(self.norm(x))
         return out

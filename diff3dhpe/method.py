@@ -1,10 +1,11 @@
-"""Diff3DHPE: lifts by denoising. Poses of the whole window are drawn from noise, conditioned on the 2D keypoints.
+"""Diff3DHPE: lifts by denoising. Poses are drawn from noise, conditioned on the 2D keypoints of the window.
 
 Zhou et al., "Diff3DHPE: A Diffusion Model for 3D Human Pose Estimation", ICCV Workshops 2023.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -41,18 +42,20 @@ UPSTREAM_BUFFERS = frozenset(
 
 
 class Diff3DHPE(Method):
-    """Sequence-to-sequence diffusion lifter.
+    """Diffusion lifter, of every frame of the window at once or of its centre.
 
-    time_embedding: tell the network how noisy its input is. timesteps, schedule: the diffusion it is trained on.
-    sampling_steps: passes of the sampler, with `eta` of fresh noise in each. sampler: "published" as its authors
-    evaluate, or "textbook" DDIM. clip: keep sampled poses within the scale. clip_loss: weights of at most 3.
-    hypotheses: samples a window, averaged. pose_scale: metres that become 1 (default: the largest coordinate in the
-    training set; published checkpoints do not hold theirs).
+    targets: "all" frames (sequence to sequence) or the "centre" one (sequence to frame). time_embedding: tell the network how noisy its input is. timesteps, schedule: the diffusion it is trained on.
+    sampling_steps: passes of the sampler, with `eta` of fresh noise in each. sampler: "textbook" DDIM, or "published" as
+    its authors evaluate. clip: keep sampled poses within the scale. clip_loss: weights of at most 3.
+    hypotheses: samples a window, averaged. pose_scale: metres that become 1 (default: the largest coordinate in what
+    `scale_over` says, the "training" set, or "everything" as its authors do; published checkpoints do not hold theirs).
     """
 
     name = "diff3dhpe"
     paper = "Zhou et al., ICCV Workshops 2023"
+    licence = "CSIRO, non-commercial research only"
     stochastic = True
+    as_published = {"model": {"sampler": "published", "scale_over": "everything"}}  # noqa: RUF012
 
     def __init__(
         self,
@@ -64,18 +67,24 @@ class Diff3DHPE(Method):
         heads: int = 8,
         mlp_ratio: float = 2.0,
         drop_path: float = 0.1,
+        targets: Literal["all", "centre"] = "all",
         time_embedding: bool = True,
         timesteps: int = 1000,
         schedule: Schedule = "cosine",
         sampling_steps: int = 5,
         eta: float = 0.0,
-        sampler: Literal["published", "textbook"] = "published",
+        sampler: Literal["textbook", "published"] = "textbook",
         clip: bool = True,
         clip_loss: bool = True,
         hypotheses: int = 1,
         pose_scale: float | None = None,
+        scale_over: Literal["training", "everything"] = "training",
     ) -> None:
         super().__init__()
+        if targets not in ("all", "centre"):
+            raise ValueError(f"targets must be 'all' or 'centre', not {targets!r}")
+        if scale_over not in ("training", "everything"):
+            raise ValueError(f"scale_over must be 'training' or 'everything', not {scale_over!r}")
         if sampler not in ("published", "textbook"):
             raise ValueError(f"sampler must be 'published' or 'textbook', not {sampler!r}")
         if not isinstance(hypotheses, int) or hypotheses < 1:
@@ -84,7 +93,7 @@ class Diff3DHPE(Method):
             raise ValueError(f"eta must be in 0..1, not {eta}")
         if pose_scale is not None and not pose_scale > 0:
             raise ValueError(f"pose_scale must be above 0, not {pose_scale}")
-        self.window = Window(frames, targets="all")
+        self.window = Window(frames, targets=targets)
         self.diffusion = Diffusion(timesteps, schedule)
         self.diffusion.sampling_times(sampling_steps)  # raises now rather than after training
         self.sampling_steps = sampling_steps
@@ -94,7 +103,10 @@ class Diff3DHPE(Method):
         self.clip_loss = clip_loss
         self.hypotheses = hypotheses
         self.fixed_scale = pose_scale
-        self.denoiser = Denoiser(frames, joints, dim, depth, heads, mlp_ratio, drop_path, time_embedding)
+        self.prepares_on = scale_over
+        self.denoiser = Denoiser(
+            frames, joints, dim, depth, heads, mlp_ratio, drop_path, time_embedding, centre_only=targets == "centre"
+        )
         self.register_buffer("pose_scale", torch.tensor(pose_scale or 1.0))
 
     def prepare(self, training: PoseDataset) -> None:
@@ -102,7 +114,8 @@ class Diff3DHPE(Method):
             self.get_buffer("pose_scale").fill_(float(training.poses_3d.abs().max()))
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        poses = batch.poses_3d / self.get_buffer("pose_scale")
+        poses = batch.poses_3d[:, self.window.answered] / self.get_buffer("pose_scale")
+        supervised = batch.supervised[:, self.window.answered]
         device = poses.device
         origin = generator.device if generator is not None else device
         timesteps = torch.randint(self.diffusion.timesteps, (len(batch),), generator=generator, device=origin).to(
@@ -110,12 +123,12 @@ class Diff3DHPE(Method):
         )
         noisy = self.diffusion.add_noise(poses, randn(poses.shape, generator, device), timesteps)
         squared = (self.denoiser(batch.keypoints_2d, noisy, timesteps) - poses) ** 2
-        weight = self.diffusion.loss_weight(timesteps, self.clip_loss)[:, None] * batch.supervised
+        weight = self.diffusion.loss_weight(timesteps, self.clip_loss)[:, None] * supervised
         per_frame = squared.mean(dim=(-2, -1))
-        return {"total": (weight * per_frame).sum() / batch.supervised.sum().clamp(min=1)}
+        return {"total": (weight * per_frame).sum() / supervised.sum().clamp(min=1)}
 
     def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
-        shape = (*keypoints_2d.shape[:-1], 3)
+        shape = (*keypoints_2d[:, self.window.answered].shape[:-1], 3)
 
         def denoise(noisy_poses: Tensor, timesteps: Tensor) -> Tensor:
             poses: Tensor = self.denoiser(keypoints_2d, noisy_poses, timesteps)
@@ -136,16 +149,23 @@ class Diff3DHPE(Method):
         return torch.stack(drawn).mean(dim=0) * self.get_buffer("pose_scale")
 
     @classmethod
-    def from_upstream(cls, state: dict[str, Tensor], **hyperparameters: Any) -> Diff3DHPE:
-        inferred: dict[str, Any] = {}
-        if "betas" in state:
-            inferred = _recognise_schedule(state["betas"])
-        weights = {key.removeprefix("model."): value for key, value in state.items() if key not in UPSTREAM_BUFFERS}
-        inferred |= upstream_sizes(weights)
-        inferred["time_embedding"] = "time_mlp.1.weight" in weights
-        method = cls(**{**inferred, **hyperparameters})
-        load_exactly(method.denoiser, weights, UPSTREAM_NAMES)
-        return method
+    def upstream_hyperparameters(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        weights = _denoiser_part(state)
+        return {
+            **upstream_sizes(weights),
+            "targets": "centre" if "weighted_mean.weight" in weights else "all",
+            "time_embedding": "time_mlp.1.weight" in weights,
+            "sampler": "published",
+            **(_recognise_schedule(state["betas"]) if "betas" in state else {}),
+        }
+
+    def load_upstream(self, state: Mapping[str, Tensor]) -> None:
+        load_exactly(self.denoiser, _denoiser_part(state), UPSTREAM_NAMES)
+
+
+def _denoiser_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a checkpoint, without the numbers that the published wrapper keeps beside them."""
+    return {key.removeprefix("model."): value for key, value in state.items() if key not in UPSTREAM_BUFFERS}
 
 
 def _recognise_schedule(betas: Tensor) -> dict[str, Any]:

@@ -29,13 +29,13 @@ def test_windows(lengths: Lengths, window: Window, accounting: Accounting = "sha
 
     shared: every frame of every video is counted exactly once. With targets "all" the windows follow each other and
     the last one ends with the video, counting only what its predecessor has not; a video shorter than the window is
-    padded on the right and only its real frames count. With targets "centre", one window a frame.
+    padded on the right and only its real frames count. With targets "centre" or "last", one window a frame.
     mixste: as that paper's code, the last window counts all its frames, so the overlap counts twice, and padding
     counts. diff3dhpe: as shared, but a short video is padded on the left and its padding counts.
     """
     if accounting not in ("shared", "mixste", "diff3dhpe"):
         raise ValueError(f"accounting must be 'shared', 'mixste' or 'diff3dhpe', not {accounting!r}")
-    if window.targets == "centre":
+    if window.targets != "all":
         return _every_frame(lengths, window, every=1)
     rows: list[tuple[int, int, int, int]] = []
     for sequence, length in enumerate(int(length) for length in lengths):
@@ -60,9 +60,10 @@ def train_windows(lengths: Lengths, window: Window, layout: Literal["tail", "cen
 
     tail: windows every `window.stride` frames, the last one shifted back so that it ends with the video (Zhou et al.,
     ICCVW 2023); only real frames are supervised. centred: windows laid over the middle of the video, both ends padded
-    and the padding supervised (Zhang et al., CVPR 2022). With targets "centre", one window every `stride` frames.
+    and the padding supervised (Zhang et al., CVPR 2022). With targets "centre" or "last", one window every `stride`
+    frames.
     """
-    if window.targets == "centre":
+    if window.targets != "all":
         return _every_frame(lengths, window, every=window.stride)
     rows: list[tuple[int, int, int, int]] = []
     for sequence, length in enumerate(int(length) for length in lengths):
@@ -87,13 +88,13 @@ def _starts(length: int, frames: int, hop: int) -> list[int]:
 
 
 def _every_frame(lengths: Lengths, window: Window, every: int) -> Table:
-    """One window centred on every `every`-th frame, which alone is counted."""
-    reach = window.frames // 2 * window.step
+    """One window for every `every`-th frame, which alone is counted: the window's centre, or its last frame."""
+    reach = window.answered.start * window.step
     return _table(
         [
-            (sequence, centre - reach, centre, centre + 1)
+            (sequence, frame - reach, frame, frame + 1)
             for sequence, length in enumerate(int(length) for length in lengths)
-            for centre in range(0, length, every)
+            for frame in range(0, length, every)
         ]
     )
 

@@ -11,7 +11,7 @@ from bench.checkpoint import renamed
 from diff3dhpe.method import UPSTREAM_NAMES
 
 
-@pytest.mark.parametrize("name", ["diff3dhpe_s2s", "diff3dhpe_s2s_notime"])
+@pytest.mark.parametrize("name", ["diff3dhpe_s2s", "diff3dhpe_s2s_notime", "diff3dhpe_s2f"])
 def test_output_and_gradients_equal_the_published_network(golden, first_output, name):
     stored = golden(f"{name}.npz")
     state = {key.removeprefix("state/"): value for key, value in stored.items() if key.startswith("state/")}
@@ -21,8 +21,7 @@ def test_output_and_gradients_equal_the_published_network(golden, first_output, 
     predicted = denoiser(keypoints_2d, noisy, timesteps)
     np.testing.assert_allclose(predicted.detach(), stored["out/pred"], atol=1.5e-5)
 
-    frames = keypoints_2d.shape[1]
-    first = spatial[0].unflatten(0, (-1, frames))[0]
+    first = spatial[0].unflatten(0, (-1, keypoints_2d.shape[1]))[0]
     np.testing.assert_allclose(first, stored["out/after_spatial0"], atol=1.5e-5)
     first = temporal[0].unflatten(0, (-1, 17))[0].transpose(0, 1)
     np.testing.assert_allclose(first, stored["out/after_temporal0"], atol=1.5e-5)
@@ -55,3 +54,6 @@ def test_published_sizes(frames, with_time, without):
     with torch.device("meta"):
         assert build("diff3dhpe", frames=frames).parameter_count == with_time
         assert build("diff3dhpe", frames=frames, time_embedding=False).parameter_count == without
+        for time, whole in ((True, with_time), (False, without)):  # one weight a frame and one bias more
+            centre = build("diff3dhpe", frames=frames, targets="centre", time_embedding=time)
+            assert centre.parameter_count == whole + frames + 1

@@ -77,8 +77,9 @@ def test_training_loss_and_gradients(golden):
     ("tag", "eta", "clip"),
     [("eta0", 0.0, True), ("eta1", 1.0, True), ("eta0_noclip", 0.0, False)],
 )
-def test_every_step_of_the_sampler(golden, monkeypatch, tag, eta, clip):
-    stored = golden("ddim_trace.npz")
+@pytest.mark.parametrize("file", ["ddim_trace.npz", "ddim_trace_s2f.npz"])
+def test_every_step_of_the_sampler(golden, monkeypatch, file, tag, eta, clip):
+    stored = golden(file)
     state = {key.removeprefix("state/"): value for key, value in stored.items() if key.startswith("state/")}
     method = import_upstream("diff3dhpe", state, heads=8)
     keypoints_2d = torch.from_numpy(stored["in/pose2d"])

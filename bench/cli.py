@@ -75,16 +75,9 @@ def _tables(options: argparse.Namespace) -> int:
 
 
 def _methods(options: argparse.Namespace) -> int:
-    from tabulate import tabulate
+    from bench.catalogue import catalogue
 
-    from bench.registry import method_class, methods
-
-    rows = []
-    for name in methods():
-        cls = method_class(name)
-        summary = next(iter((cls.__doc__ or "").strip().splitlines()), "-")
-        rows.append({"method": name, "paper": cls.paper or "-", "what it is": summary})
-    print(tabulate(rows, headers="keys"))
+    print(catalogue())
     return 0
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,6 +19,7 @@ from bench.errors import BenchError
 
 NAME = r"^\w[\w.-]*$"  # names of benchmarks and methods are parts of file names and keys
 Count = Annotated[int, Field(ge=1, strict=True)]  # a whole number of at least 1; true is not one
+Momentum = Annotated[float, Field(gt=0, le=1)]
 
 
 class Strict(BaseModel):
@@ -32,7 +33,7 @@ class Protocol(Strict):
 
     dataset: str
     keypoints: str  # where the 2D comes from: gt, or the detector's name
-    frames: Count  # receptive field of every method
+    frames: Count  # receptive field of every method that does not state its own
     train_subjects: tuple[str, ...] = Field(min_length=1)
     validation_subjects: tuple[str, ...] = ()  # training subjects held out for choosing; never trained on
     test_subjects: tuple[str, ...] = Field(min_length=1)
@@ -66,14 +67,21 @@ class Recipe(Strict):
     epochs: Count = 200
     batch_windows: Count = 64  # windows, not frames
     window_stride: Count | None = None  # frames between training windows; default: the method's own
+    window_layout: Literal["tail", "centred"] = "tail"  # where windows lie that do not fit the video
+    drop_last: bool = False  # leave out the last batch of an epoch if it is not full
+    flip: bool = True  # every window also mirrored
+    optimizer: Literal["adamw", "adam-amsgrad"] = "adamw"
     learning_rate: float = Field(4e-4, gt=0)
     learning_rate_decay: float = Field(0.99, gt=0, le=1)  # factor after every epoch
-    weight_decay: float = Field(0.1, ge=0)  # AdamW, on every parameter
+    large_decay_every: Count | None = None  # epochs; after each such number of them, another factor
+    large_decay: float = Field(0.5, gt=0, le=1)  # that factor
+    weight_decay: float = Field(0.1, ge=0)  # on every parameter
     gradient_clip: float | None = Field(None, gt=0)  # largest gradient norm; default: no clipping
-    flip: bool = True  # every window also mirrored
+    # Of every batch norm: in the first epoch, and what it would reach after the last, falling by a constant factor
+    batch_norm_momentum: tuple[Momentum, Momentum] | None = None
     precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 on a GPU that has it, float32 elsewhere
     keep: Literal["last", "best-validation", "best-test"] = "last"  # the weights that are tested
-    as_published: bool = False  # allow what only published code does: weights chosen on the test set
+    as_published: bool = False  # bring back what is unsound in the published code (docs/methods.md)
 
     @model_validator(mode="after")
     def _test_set_is_for_testing(self) -> Recipe:
@@ -82,17 +90,17 @@ class Recipe(Strict):
         return self
 
 
-class MethodEntry(Strict):
-    """One method of a benchmark: its hyper-parameters and its recipe."""
+class Stage(Strict):
+    """What is trained and how: hyper-parameters and a recipe."""
 
     model: dict[str, Any] = {}
     recipe: Recipe = Recipe()
 
     @model_validator(mode="after")
-    def _hyperparameters_are_plain(self) -> MethodEntry:
+    def _hyperparameters_are_plain(self) -> Self:
         for key in ("frames", "joints"):
             if key in self.model:
-                raise ValueError(f"model.{key} is not for a method to choose: it follows from the protocol")
+                raise ValueError(f"model.{key} is not for a method to choose: it follows from protocol and data set")
         for key, value in self.model.items():
             try:
                 identity(value)
@@ -103,6 +111,21 @@ class MethodEntry(Strict):
         return self
 
 
+class MethodEntry(Stage):
+    """One line of a benchmark's table: a method, its hyper-parameters, its recipe, and what is trained before it."""
+
+    method: str | None = Field(None, pattern=NAME)  # registered name; default: the key of this entry
+    frames: Count | None = None  # receptive field; default: the protocol's
+    stages: dict[Annotated[str, Field(pattern=NAME)], Stage] = {}  # trained before, in order; over the `recipe` above
+
+    @model_validator(mode="after")
+    def _stages_have_no_test(self) -> Self:
+        for name, stage in self.stages.items():
+            if stage.recipe.keep != "last":
+                raise ValueError(f"stages.{name}.recipe.keep must be last: poses are validated in the final stage only")
+        return self
+
+
 class Benchmark(Strict):
     """One file of `configs/`: a protocol and the methods compared on it."""
 
@@ -110,6 +133,14 @@ class Benchmark(Strict):
     title: str
     protocol: Protocol
     methods: dict[Annotated[str, Field(pattern=NAME)], MethodEntry] = Field(min_length=1)
+
+    def registered(self, method: str) -> str:
+        """The name in the registry of one of the benchmark's methods."""
+        return self.methods[method].method or method
+
+    def frames(self, method: str) -> int:
+        """The receptive field of one of the benchmark's methods."""
+        return self.methods[method].frames or self.protocol.frames
 
     @model_validator(mode="after")
     def _choosing_needs_something_to_choose_on(self) -> Benchmark:
@@ -135,8 +166,8 @@ def load_benchmark(name: str | Path, changes: Iterable[str] = ()) -> Benchmark:
     """Read a benchmark by name (`h36m-cpn-243`) or by path.
 
     changes: `key=value` strings over the file. The key is a dotted path (`protocol.frames=27`,
-    `methods.mixste.recipe.epochs=5`); `recipe.` and `model.` alone mean those of every method (a `model.` change only
-    where the file already states that hyper-parameter). Raises BenchError for whatever does not fit.
+    `methods.mixste.recipe.epochs=5`); `recipe.` and `model.` alone mean those of every method and stage (a `model.`
+    change only where the file already states that hyper-parameter). Raises BenchError for whatever does not fit.
     """
     path = find(name)
     tree = _read_yaml(path)
@@ -146,6 +177,8 @@ def load_benchmark(name: str | Path, changes: Iterable[str] = ()) -> Benchmark:
         tree["methods"] = {method: _extended(entry, path, method) for method, entry in entries.items()}
     for change in changes:
         _apply(tree, change)
+    for entry in tree["methods"].values() if isinstance(tree.get("methods"), dict) else ():
+        _lay_stages_over(entry)
     try:
         return Benchmark.model_validate({"name": path.stem, **tree})
     except ValidationError as error:
@@ -168,26 +201,46 @@ def _extended(stated: Any, path: Path, method: str) -> dict[str, Any]:
         raise BenchError(f"{paths.shown(path)}: methods.{method} must hold keys like model: and recipe:")
     entry: dict[str, Any] = dict(stated or {})
     base_name = entry.pop("extends", None)
-    _refuse_unknown(entry, MethodEntry, path, f"methods.{method}.")
     entry = _parts(entry, path, f"methods.{method}.")
     if base_name is None:
         return entry
     base_path = path.parent / str(base_name)
     if not base_path.is_file():
         raise BenchError(f"{paths.shown(path)}: methods.{method}.extends: {base_name} is not beside the benchmark")
-    base = _read_yaml(base_path)
-    _refuse_unknown(base, MethodEntry, base_path, "")
-    base = _parts(base, base_path, "")
-    return {part: {**base[part], **entry[part]} for part in ("model", "recipe")}
+    base = _parts(_read_yaml(base_path), base_path, "")
+    whole = {**base, **entry, **_laid_over(base, entry)}
+    if entry.get("stages") != {}:  # an empty mapping says: none of them
+        stages = {**base.get("stages", {}), **entry.get("stages", {})}
+        known = base.get("stages", {})
+        whole["stages"] = {
+            name: _laid_over(known[name], stage) if name in known else stage for name, stage in stages.items()
+        }
+    return whole
 
 
-def _parts(entry: dict[str, Any], path: Path, prefix: str) -> dict[str, Any]:
-    """`model` and `recipe` of an entry, empty where nothing is stated."""
-    parts = {part: entry.get(part) or {} for part in ("model", "recipe")}
-    for part, content in parts.items():
-        if not isinstance(content, dict):
-            raise BenchError(f"{paths.shown(path)}: {prefix}{part} must hold keys and values, found {content!r}")
-    return parts
+def _laid_over(base: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    return {part: {**base[part], **stated[part]} for part in ("model", "recipe")}
+
+
+def _parts(stated: dict[str, Any], path: Path, prefix: str, kind: type[BaseModel] = MethodEntry) -> dict[str, Any]:
+    """An entry or a stage of one with every key known, `model` and `recipe` empty where nothing is stated."""
+    _refuse_unknown(stated, kind, path, prefix)
+    whole = {**stated, **{part: stated.get(part) or {} for part in ("model", "recipe")}}
+    for part in ("model", "recipe", "stages"):
+        if not isinstance(whole.get(part, {}), dict):
+            raise BenchError(f"{paths.shown(path)}: {prefix}{part} must hold keys and values, found {whole[part]!r}")
+    for name, stage in whole.get("stages", {}).items():
+        if not isinstance(stage, dict | None):
+            raise BenchError(f"{paths.shown(path)}: {prefix}stages.{name} must hold keys like model: and recipe:")
+        whole["stages"][name] = _parts(stage or {}, path, f"{prefix}stages.{name}.", Stage)
+    return whole
+
+
+def _lay_stages_over(entry: dict[str, Any]) -> None:
+    """Give every stage of an entry the recipe's keys that it does not state itself."""
+    inherited = {key: value for key, value in entry.get("recipe", {}).items() if key != "keep"}
+    for stage in entry.get("stages", {}).values():
+        stage["recipe"] = {**inherited, **stage["recipe"]}
 
 
 class _Loader(yaml.SafeLoader):
@@ -253,11 +306,15 @@ def _apply(tree: dict[str, Any], change: str) -> None:
         raise BenchError(f"{change!r}: {text!r} is not a YAML value") from None
     found = tree.get("methods")
     methods: dict[str, Any] = found if isinstance(found, dict) else {}
-    if steps[0] == "recipe":
-        targets = [["methods", method, *steps] for method in methods]
-    elif steps[0] == "model":
-        targets = [["methods", name, *steps] for name, entry in methods.items() if steps[-1] in entry["model"]]
-        if not targets:
+    if steps[0] in ("recipe", "model"):
+        targets = []
+        for name, entry in methods.items():
+            if steps[0] == "recipe" or steps[-1] in entry["model"]:
+                targets.append(["methods", name, *steps])
+            for stage, content in entry.get("stages", {}).items():
+                if steps[-1] in content[steps[0]]:  # what a stage does not state it takes from the entry anyway
+                    targets.append(["methods", name, "stages", stage, *steps])
+        if steps[0] == "model" and not targets:
             raise BenchError(f"{change!r}: no method of this benchmark states the hyper-parameter {steps[-1]!r}")
     else:
         targets = [steps]
@@ -276,6 +333,8 @@ def _set(tree: dict[str, Any], steps: list[str], value: Any, change: str) -> Non
                 _check_method(tree, steps, change)
         elif steps[:depth] == ["methods"]:
             model = MethodEntry
+        elif depth == 3 and steps[2] == "stages":
+            model = Stage
         if depth == len(steps) - 1:
             node[step] = value
             return
@@ -287,9 +346,12 @@ def _set(tree: dict[str, Any], steps: list[str], value: Any, change: str) -> Non
 def _check_method(tree: Mapping[str, Any], steps: list[str], change: str) -> None:
     methods = tree.get("methods")
     known = methods if isinstance(methods, dict) else {}
-    if len(steps) < 4 or steps[1] not in known:
+    if len(steps) < 3 or steps[1] not in known or (len(steps) < 4 and steps[2] in ("model", "recipe", "stages")):
         names = ", ".join(known)
         raise BenchError(f"{change!r}: expected methods.NAME.model.KEY or methods.NAME.recipe.KEY, NAME one of {names}")
+    if steps[2] == "stages" and (len(steps) < 6 or steps[3] not in (known[steps[1]].get("stages") or {})):
+        stages = ", ".join(known[steps[1]].get("stages") or {}) or "there are none"
+        raise BenchError(f"{change!r}: expected methods.{steps[1]}.stages.STAGE.recipe.KEY, STAGE one of: {stages}")
 
 
 def _explain(path: Path, item: Any) -> str:

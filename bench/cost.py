@@ -7,7 +7,7 @@ import copy
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.method import Method
+from bench.method import Batch, Method
 
 
 def macs_per_frame(method: Method, joints: int) -> int:
@@ -20,3 +20,13 @@ def macs_per_frame(method: Method, joints: int) -> int:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         lifted = hollow.lift(window)
     return int(counter.get_total_flops()) // (2 * lifted.shape[1])
+
+
+def training_macs(method: Method, joints: int) -> int:
+    """Multiply-accumulates of one window's loss and its gradients, counted likewise."""
+    hollow = copy.deepcopy(method).train().to("meta")
+    shape = (2, method.window.frames, joints)  # two: a batch norm learns nothing from one
+    batch = Batch(torch.zeros(*shape, 2, device="meta"), torch.zeros(*shape, 3, device="meta"))
+    with FlopCounterMode(display=False) as counter:
+        hollow.loss(batch)["total"].backward()  # type: ignore[no-untyped-call]
+    return int(counter.get_total_flops()) // (2 * len(batch))

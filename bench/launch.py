@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,17 @@ from bench import checkpoint, outcome, paths, records, tables, tracking
 from bench.config import Benchmark
 from bench.data import load_dataset
 from bench.data.pose_dataset import PoseDataset
+from bench.device import choose_device, threads_for
 from bench.errors import BenchError
 from bench.evaluation import predict, score
+from bench.forecast import describe
+from bench.method import Method
 from bench.mlflow_store import sqlite_file, store_uri, without_password
-from bench.plan import Run, chosen_methods, describe, plan
+from bench.plan import Run, StageRun, chosen_methods, plan
 from bench.progress import say
 from bench.provenance import provenance
 from bench.records import Record
-from bench.train import Epoch, fit
-
-SMALL = 1_000_000  # parameters
+from bench.train import Epoch, Trained, fit
 
 
 def run_benchmark(
@@ -68,75 +70,26 @@ def run_benchmark(
     return done
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch on one thread: for small models on a CPU.
-
-    Their operations are too short to share. On two cores a second thread gains two thirds at best, and costs tenfold
-    where another program wants that core, since threads wait for each other by spinning. And sums of one thread do not
-    depend on how many cores a machine has: a record can be reproduced elsewhere.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto`: a CUDA GPU if there is one, else the CPU. Raises BenchError for a device that cannot be used."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise BenchError(f"device {name!r} cannot be used here ({reason}); try --device auto") from None
-    return device
-
-
 def _do(
     run: Run, dataset: PoseDataset, device: torch.device, invocation: tracking.Invocation, facts: dict[str, Any]
 ) -> None:
     """Train and test one run, and leave its record in its folder and among the records."""
-    protocol, recipe = run.benchmark.protocol, run.entry.recipe
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(filelock.FileLock(run.folder / ".lock", timeout=0))
-        except filelock.Timeout:
-            raise BenchError(f"{run.name} is being done by another process; wait for it or stop it") from None
+    protocol, recipe = run.benchmark.protocol, run.settings.recipe
+    with _only_here(run) as free:
         if run.finished:
-            return  # the other process was faster
-        say(f"{run.name}: {run.state}")
-        tags = {"method": run.method, "seed": str(run.seed), "device": str(device), "config_sha256": run.config_hash}
-        log = stack.enter_context(
-            invocation.run(
-                run.name,
-                run_key=run.key,
-                params=outcome.parameters(run),
-                tags=outcome.tags(facts, dataset) | tags,
-                datasets=outcome.inputs(dataset, run),
-            )
-        )
+            return  # another process was faster
         method = run.build(len(dataset.skeleton))
-        if device.type == "cpu" and method.parameter_count < SMALL:
-            stack.enter_context(one_thread())
+        earlier = {}
+        for stage in run.stages:
+            earlier[stage.stage], learner = _train_before(stage, method, dataset, device, invocation, facts)
+            method.adopt(learner)
+        say(f"{run.name}: {run.state}")
+        log = free.enter_context(_logged(invocation, run, dataset, device, facts))
+        free.enter_context(threads_for(method, device))
         training, testing = dataset.subset(protocol.fitted_subjects), dataset.subset(protocol.test_subjects)
         judged = dataset.subset(protocol.validation_subjects) if protocol.validation_subjects else None
         if recipe.keep == "best-test":
             judged = testing  # only under as_published
-
-        def on_epoch(epoch: Epoch) -> None:
-            values = {f"train/{name}": value for name, value in epoch.loss.items()}
-            values |= {"train/learning_rate": epoch.learning_rate, "train/frames_per_second": epoch.frames_per_second}
-            if epoch.validation_mpjpe_mm is not None:
-                values["validation/mpjpe_mm"] = epoch.validation_mpjpe_mm
-            log.metrics(epoch.epoch + 1, values)
-            log.flush()
-
         trained = fit(
             method,
             training,
@@ -146,20 +99,96 @@ def _do(
             folder=run.folder,
             device=device,
             label=run.name,
-            on_epoch=on_epoch,
+            on_epoch=partial(_log_epoch, log),
+            everything=dataset,
         )
         checkpoint.save(
-            {"method": method.state_dict(), "name": run.method, "model": run.entry.model, "frames": protocol.frames},
+            {"method": method.state_dict(), "name": run.registered, "model": run.settings.model, "frames": run.frames},
             run.folder / "weights.pt",
         )
         label = f"{run.name} test"
         predictions = predict(method, testing, flip=protocol.flip_test, seed=run.seed, device=device, label=label)
         predictions.save(run.folder / "predictions.npz")
         scores = score(predictions, testing)
-        record = outcome.make_record(run, method, trained, scores, dataset, facts, log.run_id)
+        record = outcome.make_record(run, method, trained, earlier, scores, dataset, facts, log.run_id)
         outcome.log_outcome(log, run, record, scores, predictions, testing)
         records.write(record)
         paths.write_text(run.record_file, records.text(record))  # last: this is what makes the run finished
+
+
+def _train_before(
+    stage: StageRun,
+    method: Method,
+    dataset: PoseDataset,
+    device: torch.device,
+    invocation: tracking.Invocation,
+    facts: dict[str, Any],
+) -> tuple[Trained, Method]:
+    """Train what comes before a method, or take it from where an earlier run has left it."""
+    with _only_here(stage) as free:
+        say(f"{stage.name}: {stage.state}")
+        learner = stage.build(method)
+        on_epoch: Callable[[Epoch], None] = _ignore
+        if stage.state != "finished":
+            on_epoch = partial(_log_epoch, free.enter_context(_logged(invocation, stage, dataset, device, facts)))
+        free.enter_context(threads_for(learner, device))
+        trained = fit(
+            learner,
+            dataset.subset(stage.benchmark.protocol.fitted_subjects),
+            None,
+            stage.settings.recipe,
+            seed=stage.seed,
+            folder=stage.folder,
+            device=device,
+            label=stage.name,
+            on_epoch=on_epoch,
+            everything=dataset,
+        )
+        return trained, learner.cpu()
+
+
+@contextmanager
+def _only_here(work: Run | StageRun) -> Iterator[ExitStack]:
+    """The folder of a run or a stage, for this process alone. Raises BenchError if another one is at it."""
+    work.folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(filelock.FileLock(work.folder / ".lock", timeout=0))
+        except filelock.Timeout:
+            raise BenchError(f"{work.name} is being done by another process; wait for it or stop it") from None
+        yield stack
+
+
+def _logged(
+    invocation: tracking.Invocation,
+    work: Run | StageRun,
+    dataset: PoseDataset,
+    device: torch.device,
+    facts: dict[str, Any],
+) -> AbstractContextManager[tracking.Run]:
+    """A child of its own in MLflow."""
+    tags = {"method": work.method, "seed": str(work.seed), "device": str(device)}
+    tags |= {"stage": work.stage} if isinstance(work, StageRun) else {"config_sha256": work.config_hash}
+    return invocation.run(
+        work.name,
+        run_key=work.key,
+        params=outcome.parameters(work),
+        tags=outcome.tags(facts, dataset) | tags,
+        datasets=outcome.inputs(dataset, work.benchmark.protocol),
+    )
+
+
+def _ignore(epoch: Epoch) -> None:
+    """What was logged when it was trained is not logged again."""
+
+
+def _log_epoch(log: tracking.Run, epoch: Epoch) -> None:
+    values = {f"train/{name}": value for name, value in epoch.loss.items()}
+    values |= {"train/learning_rate": epoch.learning_rate, "train/frames_per_second": epoch.frames_per_second}
+    if epoch.validation_mpjpe_mm is not None:
+        values["validation/mpjpe_mm"] = epoch.validation_mpjpe_mm
+    log.metrics(epoch.epoch + 1, values)
+    log.flush()
 
 
 def _say_record(record: Record) -> None:

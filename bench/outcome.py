@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import datetime
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from bench import draw, paths, records, tracking
+from bench.config import Protocol
 from bench.cost import macs_per_frame
 from bench.data.pose_dataset import PoseDataset
 from bench.evaluation import METRICS, Predictions, Scores
 from bench.method import Method
-from bench.plan import Run
+from bench.plan import Run, StageRun
 from bench.records import Record
 from bench.train import Trained
 
@@ -23,28 +25,26 @@ def make_record(
     run: Run,
     method: Method,
     trained: Trained,
+    earlier: Mapping[str, Trained],
     scores: Scores,
     dataset: PoseDataset,
     facts: dict[str, Any],
     mlflow_run_id: str | None,
 ) -> Record:
-    """The record of a run. facts: as `bench.provenance.provenance`, taken before training."""
+    """The record of a run.
+
+    earlier: the stages that were trained before. facts: as `bench.provenance.provenance`, taken before training.
+    """
     headline = {name: (value, METRICS[name.removesuffix("_frames")]) for name, value in scores.summary.items()}
     per_action: dict[str, dict[str, float]] = {}
     for metric, values in scores.per_action.items():
         for action, value in values.items():
             per_action.setdefault(action, {})[metric] = value
-    training: dict[str, Any] = {"windows": trained.windows, "kept": trained.kept}
-    if trained.history:
-        best = trained.best_epoch
-        training |= {
-            "epochs": len(trained.history),
-            "seconds": trained.seconds,
-            "frames_per_second": trained.history[-1].frames_per_second,
-            "final_loss": trained.history[-1].loss["total"],
-            "best_epoch": None if best is None else best + 1,
-            "validation_mpjpe_mm": trained.history[-1 if best is None else best].validation_mpjpe_mm,
-        }
+    training = {"kept": trained.kept, **_course(trained)}
+    if (best := trained.best_epoch) is not None:
+        training |= {"best_epoch": best + 1, "validation_mpjpe_mm": trained.history[best].validation_mpjpe_mm}
+    if earlier:
+        training["stages"] = {stage: _course(one) for stage, one in earlier.items()}
     git = facts["git"]["sha"]
     hardware = facts["hardware"]
     return Record(
@@ -52,11 +52,13 @@ def make_record(
         run_key=run.key,
         benchmark=run.benchmark.name,
         method=run.method,
+        registered=run.registered,
         seed=run.seed,
         accounting=run.benchmark.protocol.accounting,
         data=records.Data(dataset=dataset.name, keypoints=run.benchmark.protocol.keypoints),
         model=run.entry.model,
         recipe=run.entry.recipe.model_dump(mode="json"),
+        stages={name: stage.model_dump(mode="json") for name, stage in run.entry.stages.items()},
         receptive_field=method.window.frames,
         metrics={name: records.Metric(value=value, unit=unit) for name, (value, unit) in headline.items()},
         per_action=per_action,
@@ -76,6 +78,16 @@ def make_record(
             finished_at=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
         ),
     )
+
+
+def _course(trained: Trained) -> dict[str, Any]:
+    """How a training went."""
+    course: dict[str, Any] = {"windows": trained.windows}
+    if trained.history:
+        last = trained.history[-1]
+        course |= {"epochs": len(trained.history), "seconds": trained.seconds}
+        course |= {"frames_per_second": last.frames_per_second, "final_loss": last.loss["total"]}
+    return course
 
 
 def log_outcome(
@@ -123,11 +135,11 @@ def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, test
     draw.skeleton_picture(path, poses, keypoints_2d=testing.keypoints_2d[frame].numpy(), title=title)
 
 
-def parameters(run: Run) -> dict[str, object]:
-    """What MLflow shows as the run's parameters: hyper-parameters, recipe and protocol, flat."""
-    flat: dict[str, object] = {"method": run.method, "seed": run.seed}
-    protocol = run.benchmark.protocol.model_dump(mode="json")
-    for part, values in {**run.entry.model_dump(mode="json"), "protocol": protocol}.items():
+def parameters(work: Run | StageRun) -> dict[str, object]:
+    """What MLflow shows as the parameters of a run or stage: hyper-parameters, recipe and protocol, flat."""
+    flat: dict[str, object] = {"method": work.method, "seed": work.seed}
+    protocol = work.benchmark.protocol.model_dump(mode="json")
+    for part, values in {**work.settings.model_dump(mode="json"), "protocol": protocol}.items():
         for key, value in values.items():
             flat[f"{part}.{key}"] = ",".join(value) if isinstance(value, list) else value
     return flat
@@ -141,9 +153,8 @@ def tags(facts: dict[str, Any], dataset: PoseDataset) -> dict[str, str]:
     return {name: str(value) for name, value in found.items() if value is not None}
 
 
-def inputs(dataset: PoseDataset, run: Run) -> list[tracking.DatasetInput]:
+def inputs(dataset: PoseDataset, protocol: Protocol) -> list[tracking.DatasetInput]:
     """The data set as MLflow inputs, train and test, with our own digest."""
-    protocol = run.benchmark.protocol
     split = {"train": protocol.fitted_subjects, "test": protocol.test_subjects}
     subjects = {f"{part}_subjects": ",".join(names) for part, names in split.items()}
 

@@ -2,27 +2,60 @@
 
 A finished run is never repeated. What makes a run the same is hashed into its key: method, hyper-parameters, recipe,
 protocol, seed, data, and the code that the method is made of. Its folder under the cache holds the checkpoints, the
-test predictions and the record.
+test predictions and the record. A stage that comes before has a key and a folder of its own, so that runs share it
+which differ only in what follows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
-from tabulate import tabulate
 
 from bench import paths
-from bench.config import Benchmark, MethodEntry, identity
-from bench.cost import macs_per_frame
+from bench.config import Benchmark, MethodEntry, Stage, identity
 from bench.data.pose_dataset import PoseDataset
-from bench.data.windows import train_windows
 from bench.errors import unknown
 from bench.method import Method
-from bench.registry import build, code_version, method_class
-from bench.train import REVISION, resumable_epochs, training_window
+from bench.registry import build, build_stage, code_version, method_class
+from bench.train import REVISION, resumable_epochs
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What one run trains before its method, not yet done."""
+
+    benchmark: Benchmark
+    method: str
+    stage: str
+    settings: Stage  # with what `as_published` sets
+    seed: int
+    key: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}-{self.stage}-s{self.seed}-{self.key[:8]}"
+
+    @property
+    def folder(self) -> Path:
+        """Checkpoints of this stage; git-ignored."""
+        return paths.cache() / "runs" / self.benchmark.name / self.name
+
+    @property
+    def state(self) -> str:
+        """What `bench run` will do with it."""
+        epochs = resumable_epochs(self.folder)
+        if epochs >= self.settings.recipe.epochs:
+            return "finished"
+        return f"go on after epoch {epochs}" if epochs else "train"
+
+    def build(self, method: Method) -> Method:
+        """What is trained, of the sizes of the method that will adopt it, initialised from the seed alone."""
+        return _seeded(self.seed, lambda: build_stage(method, self.stage, **self.settings.model))
 
 
 @dataclass(frozen=True)
@@ -30,10 +63,26 @@ class Run:
     """One method with one seed, before it is done."""
 
     benchmark: Benchmark
-    method: str
-    entry: MethodEntry
+    method: str  # its key in the benchmark
+    entry: MethodEntry  # as the benchmark states it
     seed: int
     key: str
+    stages: tuple[StageRun, ...] = ()
+
+    @property
+    def registered(self) -> str:
+        """The name in the registry."""
+        return self.benchmark.registered(self.method)
+
+    @property
+    def frames(self) -> int:
+        """The receptive field."""
+        return self.benchmark.frames(self.method)
+
+    @cached_property
+    def settings(self) -> Stage:
+        """Hyper-parameters and recipe with what `as_published` sets."""
+        return settled(self.entry, method_class(self.registered))
 
     @property
     def folder(self) -> Path:
@@ -63,92 +112,77 @@ class Run:
         """What `bench run` will do with it."""
         if self.finished:
             return "finished"
-        if not method_class(self.method).trainable:
+        if not method_class(self.registered).trainable:
             return "fit and test"
         epochs = resumable_epochs(self.folder)
         return f"go on after epoch {epochs}" if epochs else "train"
 
     def build(self, joints: int) -> Method:
         """The method, initialised from the seed alone."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            return build(self.method, frames=self.benchmark.protocol.frames, joints=joints, **self.entry.model)
+        model = self.settings.model
+        return _seeded(self.seed, lambda: build(self.registered, frames=self.frames, joints=joints, **model))
 
 
 def plan(
     benchmark: Benchmark, dataset: PoseDataset, methods: Sequence[str] = (), seeds: Sequence[int] = (0,)
 ) -> list[Run]:
     """The runs of a benchmark, in the order they will be done. methods: some of the benchmark's (default: all)."""
-    chosen = chosen_methods(benchmark, methods)
-    runs = []
-    for seed in seeds:
-        for name, entry in chosen.items():
-            key = identity(
-                {
-                    "method": name,
-                    "model": entry.model,
-                    "recipe": entry.recipe.model_dump(mode="json"),
-                    "protocol": benchmark.protocol.model_dump(mode="json"),
-                    "seed": seed,
-                    "data": dataset.fingerprint,
-                    "code": code_version(name),
-                    "training": REVISION,
-                }
-            )
-            runs.append(Run(benchmark, name, entry, seed, key))
-    return runs
+    return [
+        _run(benchmark, dataset, name, entry, seed)
+        for seed in seeds
+        for name, entry in chosen_methods(benchmark, methods).items()
+    ]
 
 
 def chosen_methods(benchmark: Benchmark, methods: Sequence[str] = ()) -> dict[str, MethodEntry]:
-    """The methods to run, in the benchmark's order. Raises BenchError for one that is not in it or not installed."""
+    """The methods to run, in the benchmark's order.
+
+    Raises BenchError for one that is not in it or not installed, and for a stage that a method does not have.
+    """
     for method in methods:
         if method not in benchmark.methods:
             raise unknown(f"method of {benchmark.name}", method, benchmark.methods)
     chosen = {name: entry for name, entry in benchmark.methods.items() if not methods or name in methods}
-    for name in chosen:
-        method_class(name)
+    for name, entry in chosen.items():
+        cls = method_class(benchmark.registered(name))
+        for stage in entry.stages:
+            if stage not in cls.stages:
+                raise unknown(f"stage of {benchmark.registered(name)}", stage, cls.stages)
     return chosen
 
 
-def describe(runs: Sequence[Run], dataset: PoseDataset, device: torch.device) -> str:
-    """The plan as text: what is measured, then a line for each run."""
-    benchmark = runs[0].benchmark
-    protocol = benchmark.protocol
-    training, testing = (dataset.subset(part) for part in (protocol.fitted_subjects, protocol.test_subjects))
-    counting = "each counted once, root zeroed" + (", averaged with the mirrored input" if protocol.flip_test else "")
-    notes = []
-    if protocol.test_videos not in (None, len(testing.sequences)):
-        notes = [f"  note        the whole test set has {protocol.test_videos} videos: no table will show these runs"]
-    held_out = f", {', '.join(protocol.validation_subjects)} held out" if protocol.validation_subjects else ""
-    lines = [
-        f"{benchmark.name}: {benchmark.title}",
-        f"  data        {dataset.name}, {dataset.keypoints} keypoints, {dataset.fps:g} fps",
-        f"  train       {_amount(training)}{held_out}",
-        f"  test        {_amount(testing)}, {counting}",
-        f"  device      {device}",
-        *notes,
-        "",
-    ]
-    rows = []
-    for run in runs:
-        method = run.build(len(dataset.skeleton))
-        recipe = run.entry.recipe
-        windows = len(train_windows(training.lengths, training_window(method, recipe)))
-        seen = windows * (2 if recipe.flip else 1)
-        rows.append(
-            {
-                "run": run.name,
-                "to do": run.state,
-                "parameters": f"{method.parameter_count:,}",
-                "MMACs/frame": f"{macs_per_frame(method, len(dataset.skeleton)) / 1e6:,.1f}",
-                "epochs": recipe.epochs if method.trainable else "-",
-                "steps/epoch": f"{-(-seen // recipe.batch_windows):,}" if method.trainable else "-",
-                "weights": recipe.keep if method.trainable else "-",
-            }
-        )
-    return "\n".join([*lines, tabulate(rows, headers="keys", stralign="right", disable_numparse=True)])
+def settled(stated: Stage, cls: type[Method]) -> Stage:
+    """Hyper-parameters and recipe with what `as_published: true` sets in this method, where nothing else is stated."""
+    if not stated.recipe.as_published:
+        return Stage(model=stated.model, recipe=stated.recipe)
+    recipe = {**cls.as_published.get("recipe", {}), **stated.recipe.model_dump(include=stated.recipe.model_fields_set)}
+    return Stage.model_validate({"model": {**cls.as_published.get("model", {}), **stated.model}, "recipe": recipe})
 
 
-def _amount(dataset: PoseDataset) -> str:
-    frames, videos = int(dataset.lengths.sum()), len(dataset.sequences)
-    return f"{', '.join(dict.fromkeys(dataset.sequences['subject']))}: {videos:,} videos, {frames:,} frames"
+def _run(benchmark: Benchmark, dataset: PoseDataset, name: str, entry: MethodEntry, seed: int) -> Run:
+    registered = benchmark.registered(name)
+    protocol = benchmark.protocol.model_dump(mode="json")
+    common: dict[str, Any] = {
+        "method": registered,
+        "frames": benchmark.frames(name),
+        "model": entry.model,
+        "seed": seed,
+        "data": dataset.fingerprint,
+        "code": code_version(registered),
+        "training": REVISION,
+    }
+    stated = {stage: content.model_dump(mode="json") for stage, content in entry.stages.items()}
+    stages = []
+    for number, (stage, content) in enumerate(entry.stages.items(), start=1):
+        before = list(stated.items())[:number]
+        key = identity({**common, "stages": before, "subjects": benchmark.protocol.fitted_subjects})
+        settings = settled(content, method_class(registered).stages[stage])
+        stages.append(StageRun(benchmark, name, stage, settings, seed, key))
+    whole = {**common, "recipe": entry.recipe.model_dump(mode="json"), "stages": list(stated.items())}
+    return Run(benchmark, name, entry, seed, identity({**whole, "protocol": protocol}), tuple(stages))
+
+
+def _seeded(seed: int, make: Callable[[], Method]) -> Method:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()

@@ -58,12 +58,14 @@ class Record(Strict):
     schema_: Literal[1] = Field(1, alias="schema")
     run_key: str = Field(pattern=r"^[0-9a-f]{8,64}$")
     benchmark: str = Field(pattern=NAME)
-    method: str = Field(pattern=NAME)
+    method: str = Field(pattern=NAME)  # its key in the benchmark
+    registered: str | None = Field(None, pattern=NAME)  # its name in the registry; None: the same
     seed: int = Field(ge=0)
     accounting: Literal["shared", "as-published"]
     data: Data
     model: dict[str, Any] = Field({})  # hyper-parameters
     recipe: dict[str, Any] = Field({})
+    stages: dict[str, dict[str, Any]] = Field({})  # what was trained before: stage -> model, recipe
     receptive_field: int | None = Field(ge=1)  # input frames; None where only predictions were scored
     metrics: dict[str, Metric] = Field(min_length=1)
     per_action: dict[str, dict[str, float]] = Field({})  # action -> metric -> value, in the unit that `metrics` gives

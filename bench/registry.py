@@ -7,7 +7,8 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -57,16 +58,35 @@ def build(name: str, *, frames: int, joints: int = 17, **hyperparameters: Any) -
     Raises BenchError for an unknown method or hyper-parameter, or one whose value does not fit.
     """
     cls = method_class(name)
+    _refuse_unknown(name, cls, hyperparameters)
+    return _built(name, partial(cls, frames=frames, joints=joints, **hyperparameters))
+
+
+def build_stage(method: Method, stage: str, **hyperparameters: Any) -> Method:
+    """What is trained before a method in one of its stages, freshly initialised.
+
+    Raises BenchError for a stage that the method does not have, and as `build`.
+    """
+    if stage not in method.stages:
+        raise unknown(f"stage of {method.name}", stage, method.stages)
+    name = f"{method.name}, stage {stage}"
+    _refuse_unknown(name, method.stages[stage], hyperparameters)
+    return _built(name, partial(method.stage, stage, **hyperparameters))
+
+
+def _refuse_unknown(name: str, cls: type[Method], hyperparameters: Mapping[str, Any]) -> None:
     accepted = inspect.signature(cls).parameters.values()
     known = [one.name for one in accepted if one.kind is not one.VAR_KEYWORD and one.name not in ("frames", "joints")]
     for key in hyperparameters:
         if key not in known and not any(one.kind is one.VAR_KEYWORD for one in accepted):
             raise unknown(f"hyper-parameter of {name}", key, known)
+
+
+def _built(name: str, make: Callable[[], Method]) -> Method:
     try:
-        method = cls(frames=frames, joints=joints, **hyperparameters)
+        return make()
     except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:  # the last two: torch, of impossible sizes
         raise BenchError(f"{name}: {error}") from error
-    return method
 
 
 def code_version(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Training: the one loop. AdamW, a learning rate that decays every epoch, mirrored windows, a checkpoint an epoch.
+"""Training: the one loop. Every method and every stage of one is trained by it, and an epoch leaves a checkpoint.
 
 Everything random follows from (seed, epoch), so a run that was stopped and resumed ends with the same weights as one
 that was not.
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from bench.data.pose_dataset import PoseDataset
 from bench.data.windows import Table, gather, train_windows
 from bench.errors import BenchError
 from bench.evaluation import predict, score
-from bench.method import Method, Window
+from bench.method import Method
 from bench.progress import Progress, duration, say
 
 # Raised by hand when the loop changes what it computes: part of a run's identity.
@@ -65,32 +66,33 @@ def fit(
     device: torch.device,
     label: str = "train",
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    everything: PoseDataset | None = None,
 ) -> Trained:
     """Train a method and leave it with the weights that the recipe keeps.
 
     validation: what the best epoch is chosen on. folder: gets `last.pt` after every epoch and `best.pt`; if it holds
     a `last.pt` already, training goes on from there. on_epoch: told every epoch, those done earlier included.
-    Raises BenchError if the loss stops being a number.
+    everything: the data set with its test subjects, for a method that takes a statistic of it as published.
+    Raises BenchError if the loss stops being a number, and for such a method under a recipe that is not as published.
     """
-    table = train_windows(training.lengths, training_window(method, recipe))
-    method.prepare(training)
+    table = training_windows(training, method, recipe)
+    prepare(method, training, everything if recipe.as_published else None)
     method.to(device)
     if not method.trainable:
         return Trained([], len(table), None, "none to train")
-    optimizer = torch.optim.AdamW(
-        method.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
+    optimizer = new_optimizer(method, recipe)
     history = _resume(method, optimizer, folder)
     for epoch in history:
         on_epoch(epoch)
 
-    per_epoch = len(table) * method.window.frames * (2 if recipe.flip else 1)
+    per_epoch = epoch_windows(len(table), recipe) * method.window.frames
     with Progress(label, recipe.epochs * per_epoch, done=len(history) * per_epoch) as progress:
         for number in range(len(history), recipe.epochs):
             started = time.monotonic()
-            rate = recipe.learning_rate * recipe.learning_rate_decay**number
+            rate = learning_rate(recipe, number)
             for group in optimizer.param_groups:
                 group["lr"] = rate
+            set_batch_norm_momentum(method, recipe, number)
             loss = _run_epoch(method, training, table, optimizer, recipe, seed, number, device, progress)
             spent = time.monotonic() - started
             error = None if validation is None else _validate(method, validation, seed, device)
@@ -111,10 +113,58 @@ def resumable_epochs(folder: Path) -> int:
     return len(checkpoint.load(folder / "last.pt")["history"]) if (folder / "last.pt").is_file() else 0
 
 
-def training_window(method: Method, recipe: Recipe) -> Window:
-    """The method's window with the recipe's distance between training windows."""
+def training_windows(training: PoseDataset, method: Method, recipe: Recipe) -> Table:
+    """The windows of one epoch, unmirrored: the method's own, laid out and spaced as the recipe says."""
     window = method.window
-    return window if recipe.window_stride is None else replace(window, stride=recipe.window_stride)
+    if recipe.window_stride is not None:
+        window = replace(window, stride=recipe.window_stride)
+    return train_windows(training.lengths, window, recipe.window_layout)
+
+
+def epoch_windows(windows: int, recipe: Recipe) -> int:
+    """How many windows an epoch trains on: each also mirrored, without a last batch that is left out."""
+    seen = windows * (2 if recipe.flip else 1)
+    return seen - seen % recipe.batch_windows if recipe.drop_last and seen >= recipe.batch_windows else seen
+
+
+def prepare(method: Method, training: PoseDataset, everything: PoseDataset | None) -> None:
+    """Show a method the data it takes its statistics from.
+
+    Raises BenchError if it wants to see the test subjects too and may not (`everything` is None).
+    """
+    if method.prepares_on == "training":
+        method.prepare(training)
+    elif everything is not None:
+        method.prepare(everything)
+    else:
+        raise BenchError(
+            f"{method.name}: its hyper-parameters take a statistic from the test subjects too, as the published code "
+            "does; only recipe.as_published: true may do that"
+        )
+
+
+def new_optimizer(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
+    """One group of all parameters, decayed alike, as every one of the papers has it."""
+    options: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(method.parameters(), **options)
+    return torch.optim.Adam(method.parameters(), amsgrad=True, **options)
+
+
+def learning_rate(recipe: Recipe, epochs_done: int) -> float:
+    """The rate of the epoch that follows: decayed after every epoch, by another factor after every so many."""
+    large = epochs_done // recipe.large_decay_every if recipe.large_decay_every else 0
+    return recipe.learning_rate * recipe.learning_rate_decay ** (epochs_done - large) * recipe.large_decay**large
+
+
+def set_batch_norm_momentum(method: Method, recipe: Recipe, epochs_done: int) -> None:
+    """Let the running statistics of all batch norms follow ever more slowly (Pavllo et al., CVPR 2019, appendix)."""
+    if recipe.batch_norm_momentum is None:
+        return
+    first, last = recipe.batch_norm_momentum
+    for module in method.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = first * (last / first) ** (epochs_done / recipe.epochs)
 
 
 def _run_epoch(
@@ -130,7 +180,7 @@ def _run_epoch(
 ) -> dict[str, float]:
     """One pass over all windows, each also mirrored, in an order drawn for this epoch."""
     rows = np.arange(len(table) * 2 if recipe.flip else len(table))
-    order = np.random.default_rng([seed, epoch]).permutation(rows)
+    order = np.random.default_rng([seed, epoch]).permutation(rows)[: epoch_windows(len(table), recipe)]
     generator = torch.Generator().manual_seed(_mix(seed, epoch, 1))
     mixed = _mixed_precision(recipe, device)
     totals: dict[str, float] = {}

@@ -183,8 +183,8 @@ def test_a_dry_run_prints_the_plan_and_trains_nothing(folder, results_folder, mo
         main(run("--dry-run", "--methods", "mixste,mean_pose", "--device", "cpu"))
     text = capsys.readouterr().out
     assert "device      cpu" in text
-    assert re.search(r"mean_pose-s0-\w{8} +fit and test +0 ", text)
-    assert re.search(r"mixste-s0-\w{8} +train +5,059 .* 2 +13 +best-validation", text)
+    assert re.search(r"mean_pose-s0-\w{8} +fit and test +9 +0 ", text)
+    assert re.search(r"mixste-s0-\w{8} +train +9 +5,059 .* 2 +13 +best-validation", text)
     assert "diff3dhpe" not in text
     assert "MPJPE" not in text
     assert not (results_folder / "records").exists()

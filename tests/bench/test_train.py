@@ -15,7 +15,7 @@ from bench.config import Recipe
 from bench.data.windows import train_windows
 from bench.errors import BenchError
 from bench.evaluation import predict, score
-from bench.train import Epoch, fit, resumable_epochs, training_window
+from bench.train import Epoch, fit, resumable_epochs, training_windows
 
 SIZES = {"frames": 9, "dim": 16, "depth": 2, "heads": 2}
 CPU = torch.device("cpu")
@@ -147,8 +147,9 @@ def test_window_stride_sets_the_distance_of_training_windows(training, tmp_path)
     for stride in (3, 20):
         trained = train(new(), training, tmp_path / str(stride), epochs=1, window_stride=stride)
         assert trained.windows == len(train_windows(training.lengths, Window(9, stride=stride)))
-        assert training_window(new(), recipe(window_stride=stride)) == Window(9, stride=stride)
-    assert training_window(new(), recipe()) == Window(9, stride=9)
+    assert np.array_equal(training_windows(training, new(), recipe()), train_windows(training.lengths, Window(9)))
+    centred = training_windows(training, new(), recipe(window_layout="centred"))
+    assert np.array_equal(centred, train_windows(training.lengths, Window(9), "centred"))
 
 
 def test_a_small_gradient_clip_slows_the_weights(training, tmp_path):

@@ -37,8 +37,9 @@ class VideoPose3DNetwork(nn.Module):
     """(batch, time, joints, 2) normalised keypoints to (batch, time - frames + 1, out_joints, 3) metres, root-relative.
 
     Nothing is padded. The receptive field, `frames`, is the product of `widths`; the frames that a block reads are as
-    far apart as the product of the widths before it. A pose answers for the centre of its frames, or for their last if `causal`:
-    only the residual connections know. dense: blocks also read all frames in between. Modules bear the published names.
+    far apart as the product of the widths before it. A pose answers for the centre of its frames, or for their last if
+    `causal`: only the residual connections know. dense: blocks also read all frames in between. Modules bear the
+    published names.
     """
 
     def __init__(
@@ -157,8 +158,8 @@ class VideoPose3D(Method):
         try:
             dim, inputs, first = state["expand_conv.weight"].shape
             outputs = state["shrink.weight"].shape[0]
-            layers = max((int(key.split(".")[1]) for key in state if key.startswith("layers_conv.")), default=-1)
-            kernels = [first, *(state[f"layers_conv.{layer}.weight"].shape[2] for layer in range(0, layers, 2))]
+            last = max((int(key.split(".")[1]) for key in state if key.startswith("layers_conv.")), default=-1)
+            kernels = [first, *(state[f"layers_conv.{layer}.weight"].shape[2] for layer in range(0, last + 1, 2))]
         except KeyError as error:
             raise ValueError(f"the checkpoint lacks {error.args[0]}, which every published one holds") from None
         dense_widths = _dense_widths(kernels)

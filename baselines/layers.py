@@ -83,6 +83,11 @@ class DropPath(nn.Module):
         return f"rate={self.rate}"
 
 
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """Stochastic depth that grows linearly with depth, from 0 to `last` (after Huang et al., ECCV 2016)."""
+    return [last * level / max(depth - 1, 1) for level in range(depth)]
+
+
 class Block(nn.Module):
     """Pre-norm transformer block, optionally shifted by a time embedding first. (rows, tokens, dim) to the same.
 
@@ -169,7 +174,7 @@ class SpatioTemporalEncoder(nn.Module):
         super().__init__()
         self.joint_embedding = nn.Parameter(torch.zeros(1, joints, dim))
         self.frame_embedding = nn.Parameter(torch.zeros(1, frames, dim))
-        rates = [drop_path * level / max(depth - 1, 1) for level in range(depth)]
+        rates = drop_path_rates(drop_path, depth)
 
         def blocks() -> nn.ModuleList:
             return nn.ModuleList(

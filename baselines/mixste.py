@@ -132,15 +132,19 @@ def _mean(values: Tensor, where: Tensor) -> Tensor:
     return (values * weights).sum() / count.clamp(min=1)
 
 
-def upstream_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Sizes that the tensors of a published MixSTE-like checkpoint determine. Heads are not stored; they were 8."""
+def upstream_sizes(state: Mapping[str, Tensor], blocks: str = "STEblocks") -> dict[str, Any]:
+    """Sizes that the tensors of a published checkpoint determine. Heads are not stored; they were 8.
+
+    blocks: what the spatial blocks are called; PoseFormer and its descendants share the other names.
+    Raises ValueError naming the tensor that is missing.
+    """
     try:
-        dim, hidden = state["STEblocks.0.mlp.fc1.weight"].shape[1], state["STEblocks.0.mlp.fc1.weight"].shape[0]
+        hidden, dim = state[f"{blocks}.0.mlp.fc1.weight"].shape
         return {
             "frames": state["Temporal_pos_embed"].shape[1],
             "joints": state["Spatial_pos_embed"].shape[1],
             "dim": dim,
-            "depth": 1 + max(int(key.split(".")[1]) for key in state if key.startswith("STEblocks.")),
+            "depth": 1 + max(int(key.split(".")[1]) for key in state if key.startswith(f"{blocks}.")),
             "mlp_ratio": hidden / dim,
         }
     except KeyError as error:

@@ -147,7 +147,7 @@ def test_the_detector_has_the_documented_defaults():
     assert dict(documented) == {field.name: str(field.default) for field in dataclasses.fields(Detector)}
 
 
-@pytest.mark.parametrize("heading", ["MixSTE", "Diff3DHPE"])
+@pytest.mark.parametrize("heading", ["MixSTE", "Diff3DHPE", "PoseFormer", "VideoPose3D"])
 def test_methods_have_the_documented_defaults(heading):
     documented = re.findall(r"^\| `(\w+)` \| (\S+) \|", section("methods.md", heading), re.M)
     parameters = inspect.signature(registry.method_class(heading.lower())).parameters.values()
@@ -159,7 +159,7 @@ def test_methods_have_the_documented_defaults(heading):
 
 def test_methods_have_the_documented_sizes():
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \| ([\d,]+) \|", section("methods.md", "Sizes"), re.M)
-    assert {method for method, _, _ in rows} == {"mixste", "diff3dhpe"}
+    assert {method for method, _, _ in rows} == {"mixste", "diff3dhpe", "poseformer", "videopose3d"}
     for method, frames, parameters in rows:
         with torch.device("meta"):
             assert f"{bench.build(method, frames=int(frames)).parameter_count:,}" == parameters

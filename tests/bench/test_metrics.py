@@ -35,6 +35,14 @@ def test_golden_cases(golden):
             np.testing.assert_allclose(found, stored[f"{case}__{name}"], rtol=1e-9, atol=1e-12 * scale, err_msg=case)
 
 
+def test_losses_that_poseformer_names_are_these_metrics(golden):
+    stored = golden("poseformer_loss.npz")
+    predicted, target = stored["in/pred"][:, 0], stored["in/target"][:, 0]
+    metrics = {"mpjpe": mpjpe, "n_mpjpe": n_mpjpe, "p_mpjpe": p_mpjpe, "mean_velocity_error": mpjve}
+    for name, metric in metrics.items():
+        np.testing.assert_allclose(metric(predicted, target), stored[f"out/{name}"], rtol=1e-6, err_msg=name)
+
+
 def test_velocity_does_not_cross_from_one_video_to_the_next(golden):
     stored = golden("metrics.npz")
     predicted = np.concatenate([stored["accounting__pred0"], stored["accounting__pred1"]])

@@ -27,7 +27,7 @@ from bench.data.windows import (
     train_windows,
 )
 from bench.method import Window
-from bench.skeleton import H36M_17
+from bench.skeleton import H36M_17, Skeleton
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -118,6 +118,71 @@ def test_the_frames_shown_are_those_of_the_published_code():
         shown = frame_indices(table, [length], window)
         np.testing.assert_array_equal(shown, golden[f"out/diff3dhpe_s2f/{name}/input_idx"])
         np.testing.assert_array_equal(table[:, COUNT_FROM, None], golden[f"out/diff3dhpe_s2f/{name}/target_idx"])
+
+
+def stored_videos(golden: dict, kind: str, left: list[int], right: list[int]) -> PoseDataset:
+    """The two videos of a published generator's test, root trajectories included."""
+    poses_3d = [golden[f"in/{kind}_seq3d_{index}"] for index in range(2)]
+    lengths, joints = [len(poses) for poses in poses_3d], poses_3d[0].shape[1]
+    rows = [("S1", "a", f"a {index}", "1", int(start), length)
+            for index, (start, length) in enumerate(zip(offsets(lengths), lengths, strict=True))]  # fmt: skip
+    names = tuple(str(joint) for joint in range(joints))
+    return PoseDataset(
+        name="stored",
+        keypoints="gt",
+        fps=50.0,
+        skeleton=Skeleton("stored", names, (-1, *[0] * (joints - 1)), tuple(left), tuple(right), root=0),
+        sequences=pd.DataFrame(rows, columns=list(COLUMNS)),
+        keypoints_2d=torch.from_numpy(np.concatenate([golden[f"in/{kind}_seq2d_{index}"] for index in range(2)])),
+        poses_3d=torch.from_numpy(np.concatenate(poses_3d)),
+        roots=torch.zeros(sum(lengths), 3),
+        fingerprint="f",
+    )
+
+
+@pytest.fixture
+def poseformers(golden) -> tuple[dict, dict]:
+    stored = golden("poseformer_loss.npz")
+    return stored, json.loads(str(stored["config"]))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_poseformer_is_tested_on_the_published_windows(poseformers, flip):
+    stored, config = poseformers
+    dataset = stored_videos(stored, "ev", config["kps_left"], config["kps_right"])
+    window = Window(config["frames"], targets="centre")
+    table = test_windows(dataset.lengths, window)
+    table = table[table[:, SEQUENCE] == 0]
+    batch = gather(dataset, table, window, np.full(len(table), flip))
+    np.testing.assert_array_equal(batch.keypoints_2d, stored[f"out/ev_windows{'_flip' if flip else ''}_0"])
+
+
+def test_poseformer_is_trained_on_the_published_windows(poseformers):
+    stored, config = poseformers
+    dataset = stored_videos(stored, "ch", config["chunk"]["left"], config["chunk"]["right"])
+    window = Window(config["frames"], targets="centre")
+    # Each video whole, then mirrored; rows are sequence, start, end, mirrored.
+    pairs = stored["out/ch_pairs"]
+    table = train_windows(dataset.lengths, window)
+    plain = pairs[pairs[:, 3] == 0]
+    np.testing.assert_array_equal(table[:, [SEQUENCE, COUNT_FROM, COUNT_TO]], plain[:, :3])
+    row = {tuple(one[:2]): index for index, one in enumerate(plain)}
+    shown = table[[row[sequence, start] for sequence, start in pairs[:, :2].tolist()]]
+    batch = gather(dataset, shown, window, pairs[:, 3] == 1)
+    np.testing.assert_array_equal(batch.poses_3d[:, window.answered], stored["out/ch_3d"])
+    np.testing.assert_array_equal(batch.keypoints_2d[stored["in/ch_pick"]], stored["out/ch_2d_pick"])
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_causal_window_ends_with_its_frame_as_videopose3ds_do(poseformers, flip):
+    stored, config = poseformers
+    dataset = stored_videos(stored, "ch", config["chunk"]["left"], config["chunk"]["right"])
+    window = Window(config["frames"], targets="last")
+    table = test_windows(dataset.lengths, window)
+    table = table[table[:, SEQUENCE] == 0]
+    batch = gather(dataset, table, window, np.full(len(table), flip))
+    padded = torch.from_numpy(stored["out/un_causal_2d"])[int(flip)]
+    torch.testing.assert_close(batch.keypoints_2d, padded.unfold(0, window.frames, 1).movedim(-1, 1), rtol=0, atol=0)
 
 
 # --- properties

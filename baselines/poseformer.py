@@ -1,0 +1,112 @@
+"""PoseFormer: a transformer over the joints of each frame, then one over the frames, lifts the centre frame.
+
+Zheng et al., "3D Human Pose Estimation with Spatial and Temporal Transformers", ICCV 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from baselines.layers import Block, WeightedMean, check_sizes, drop_path_rates
+from baselines.losses import answered_mpjpe
+from baselines.mixste import upstream_sizes
+from bench.checkpoint import load_exactly
+from bench.method import Batch, Generators, Method, Window
+
+# The published implementation's names for our modules.
+UPSTREAM_NAMES = {
+    "Spatial_patch_to_embedding.": "embed.",
+    "Spatial_pos_embed": "joint_embedding",
+    "Temporal_pos_embed": "frame_embedding",
+    "Spatial_blocks.": "spatial_blocks.",
+    "blocks.": "temporal_blocks.",
+    "Spatial_norm.": "spatial_norm.",
+    "Temporal_norm.": "temporal_norm.",
+    "head.0.": "norm.",
+    "head.1.": "head.",
+}
+
+
+class PoseFormerNetwork(nn.Module):
+    """(batch, frames, joints, 2) normalised keypoints to (batch, 1, joints, 3) metres, root-relative: the centre frame.
+
+    First every joint is a token of `dim` channels, then every frame one of joints x dim. The stochastic depth of both
+    stages grows linearly from 0 to `drop_path`; a frame drops out by itself in the first and a window in the second.
+    """
+
+    def __init__(
+        self, frames: int, joints: int, dim: int, depth: int, heads: int, mlp_ratio: float, drop_path: float
+    ) -> None:
+        super().__init__()
+        check_sizes(dim, depth, heads, mlp_ratio, drop_path)
+        pose_dim = joints * dim
+
+        def blocks(width: int) -> nn.Sequential:
+            return nn.Sequential(*(Block(width, heads, mlp_ratio, rate) for rate in drop_path_rates(drop_path, depth)))
+
+        self.embed = nn.Linear(2, dim)
+        self.joint_embedding = nn.Parameter(torch.zeros(1, joints, dim))
+        self.spatial_blocks = blocks(dim)
+        self.spatial_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.frame_embedding = nn.Parameter(torch.zeros(1, frames, pose_dim))
+        self.temporal_blocks = blocks(pose_dim)
+        self.temporal_norm = nn.LayerNorm(pose_dim, eps=1e-6)
+        self.weighted_mean = WeightedMean(frames)
+        self.norm = nn.LayerNorm(pose_dim)  # the bias of the mean shifts all channels alike: no effect
+        self.head = nn.Linear(pose_dim, 3 * joints)
+
+    def forward(self, keypoints_2d: Tensor) -> Tensor:
+        expected = (self.frame_embedding.shape[1], self.joint_embedding.shape[1], 2)
+        if keypoints_2d.shape[1:] != expected:  # sizes of 1 would be broadcast in silence
+            raise ValueError(f"a window is (frames, joints, 2) = {expected}, not {tuple(keypoints_2d.shape[1:])}")
+        x = rearrange(self.embed(keypoints_2d), "batch frames joints c -> (batch frames) joints c")
+        x = self.spatial_norm(self.spatial_blocks(x + self.joint_embedding))
+        x = rearrange(x, "(batch frames) joints c -> batch frames (joints c)", frames=expected[0])
+        x = self.temporal_norm(self.temporal_blocks(x + self.frame_embedding))
+        out: Tensor = self.head(self.norm(self.weighted_mean(x)))
+        return rearrange(out, "batch one (joints c) -> batch one joints c", c=3)
+
+
+class PoseFormer(Method):
+    """PoseFormer as run by its paper: attention within each frame, then over frames, for the pose of the centre frame.
+
+    dim: channels of a joint; a frame has joints x dim. depth: blocks of each of the two stages.
+    """
+
+    name = "poseformer"
+    paper = "Zheng et al., ICCV 2021"
+    licence = "none stated; parts CC BY-NC 4.0"
+
+    def __init__(
+        self,
+        frames: int = 81,
+        joints: int = 17,
+        *,
+        dim: int = 32,
+        depth: int = 4,
+        heads: int = 8,
+        mlp_ratio: float = 2.0,
+        drop_path: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.window = Window(frames, targets="centre")
+        self.network = PoseFormerNetwork(frames, joints, dim, depth, heads, mlp_ratio, drop_path)
+
+    def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
+        poses: Tensor = self.network(keypoints_2d)
+        return poses
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        return {"total": answered_mpjpe(self.network(batch.keypoints_2d), batch, self.window)}
+
+    @classmethod
+    def upstream_hyperparameters(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        return upstream_sizes(state, blocks="Spatial_blocks")
+
+    def load_upstream(self, state: Mapping[str, Tensor]) -> None:
+        load_exactly(self.network, state, UPSTREAM_NAMES)

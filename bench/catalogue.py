@@ -1,4 +1,4 @@
-"""The registered methods as a table: paper, size, cost, and the terms of the code that the paper's authors published."""
+"""The registered methods as a table: paper, size, cost, and the licence of the paper's own code."""
 
 from __future__ import annotations
 

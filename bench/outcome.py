@@ -141,7 +141,7 @@ def parameters(work: Run | StageRun) -> dict[str, object]:
     protocol = work.benchmark.protocol.model_dump(mode="json")
     for part, values in {**work.settings.model_dump(mode="json"), "protocol": protocol}.items():
         for key, value in values.items():
-            flat[f"{part}.{key}"] = ",".join(value) if isinstance(value, list) else value
+            flat[f"{part}.{key}"] = ",".join(map(str, value)) if isinstance(value, list) else value
     return flat
 
 

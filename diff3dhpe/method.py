@@ -44,11 +44,12 @@ UPSTREAM_BUFFERS = frozenset(
 class Diff3DHPE(Method):
     """Diffusion lifter, of every frame of the window at once or of its centre.
 
-    targets: "all" frames (sequence to sequence) or the "centre" one (sequence to frame). time_embedding: tell the network how noisy its input is. timesteps, schedule: the diffusion it is trained on.
-    sampling_steps: passes of the sampler, with `eta` of fresh noise in each. sampler: "textbook" DDIM, or "published" as
-    its authors evaluate. clip: keep sampled poses within the scale. clip_loss: weights of at most 3.
-    hypotheses: samples a window, averaged. pose_scale: metres that become 1 (default: the largest coordinate in what
-    `scale_over` says, the "training" set, or "everything" as its authors do; published checkpoints do not hold theirs).
+    targets: "all" frames (sequence to sequence) or the "centre" one (sequence to frame). time_embedding: tell the
+    network how noisy its input is. timesteps, schedule: the diffusion it is trained on. sampling_steps: passes of the
+    sampler, with `eta` of fresh noise in each. sampler: "textbook" DDIM, or "published" as its authors evaluate. clip:
+    keep sampled poses within the scale. clip_loss: weights of at most 3. hypotheses: samples a window, averaged.
+    pose_scale: metres that become 1 (default: the largest coordinate in what `scale_over` says, the "training" set, or
+    "everything" as its authors do; published checkpoints do not hold theirs).
     """
 
     name = "diff3dhpe"

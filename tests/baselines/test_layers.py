@@ -31,7 +31,7 @@ def test_heads_must_divide_dim():
 
 
 def test_mlp_uses_the_exact_gelu():
-    mlp = MLP(4, 2.0)
+    mlp = MLP(4, 8)
     x = torch.linspace(-3, 3, 12).reshape(3, 4)
     hidden = mlp.fc1(x)
     exact = hidden * 0.5 * (1 + torch.erf(hidden / 2**0.5))

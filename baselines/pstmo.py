@@ -111,7 +111,7 @@ class PSTMO(Method):
         check_counts(out_joints=out_joints)
         self.window = Window(frames, targets="centre", step=step)
         # What pre-training must have in common, and what it takes over unless told otherwise.
-        self.encoder_sizes: dict[str, int] = {
+        self.encoder_sizes: dict[str, Any] = {
             "frames": frames, "joints": joints, "dim": dim, "depth": depth, "heads": heads, "hidden": hidden,
         }  # fmt: skip
         self.stage_defaults: dict[str, Any] = {

@@ -204,6 +204,17 @@ def test_the_loss_reaches_every_parameter_but_the_unused_norms():
     assert without == unused
 
 
+def test_the_loss_survives_mixed_precision():
+    method = small().eval()
+    batch = Batch(torch.randn(3, 9, 17, 2, generator=seeded(0)), torch.zeros(3, 9, 17, 3))
+    exact = method.loss(batch, seeded(1))["total"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = method.loss(batch, seeded(1))["total"]
+    mixed.backward()
+    assert all(one.grad.isfinite().all() for one in method.parameters() if one.grad is not None)
+    torch.testing.assert_close(mixed.float(), exact, rtol=0.05, atol=0)  # bfloat16 keeps eight bits of a number
+
+
 def test_training_recovers_what_is_hidden():
     """Windows that repeat one pose: what the visible frames show is what the hidden ones hold."""
     method = small(dropout=0.0, frame_mask_ratio=0.5, masked_joints=0).train()

@@ -49,7 +49,7 @@ def test_poses_on_rays_and_the_loss_equal_those_of_the_published_training(golden
 
 def test_true_depths_and_an_ideal_lens_give_the_true_pose():
     rng = np.random.default_rng(0)
-    points = rng.normal(0, 0.4, (3, 1, 17, 3)) + [0.2, -0.1, 4.5]
+    points = rng.normal(0, 0.4, (3, 1, 17, 3)) + np.array([0.2, -0.1, 4.5])
     intrinsics = np.array([2.3, 2.2, 0.05, -0.03, *[0] * 5])  # no distortion
     keypoints_2d = project(points, intrinsics)
     poses = points - points[:, :, :1]

@@ -95,3 +95,13 @@ def toy_dataset(videos: Iterable[tuple[str, str, str, str, int]] = VIDEOS) -> Po
         roots=torch.from_numpy(root).float(),
         fingerprint="f" * 64,
     )
+
+
+def upstream_state(stored: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The published weights in a golden file."""
+    return {key.removeprefix("state/"): value for key, value in stored.items() if key.startswith("state/")}
+
+
+def axes_last(array: np.ndarray) -> torch.Tensor:
+    """P-STMO's layout (batch, axes, frames, joints, 1) to ours, (batch, frames, joints, axes)."""
+    return torch.from_numpy(array[..., 0]).movedim(1, -1)

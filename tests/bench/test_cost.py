@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench import Method, Window, build
-from bench.cost import macs_per_frame
+from bench.cost import macs_per_frame, training_macs
 
 JOINTS, DIM, DEPTH, FRAMES = 17, 512, 8, 81
 
@@ -59,3 +59,18 @@ def test_counting_leaves_the_method_alone() -> None:
     assert method.training
     assert all(torch.equal(before[key], value) for key, value in method.state_dict().items())
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_training_step_costs_about_three_times_its_forward_pass():
+    method = build("mixste", frames=9, dim=16, depth=2, heads=2)
+    forward = macs_per_frame(method, 17) * 9
+    assert 2.9 < training_macs(method, 17) / forward < 3.1
+
+
+def test_a_loss_that_looks_at_values_is_taken_for_three_times_lifting():
+    class Picky(type(build("mixste", frames=9, dim=16, depth=2, heads=2))):
+        def loss(self, batch, generator=None):
+            return {"total": super().loss(batch)["total"] * batch.poses_3d[batch.supervised].mean()}
+
+    method = Picky(9, dim=16, depth=2, heads=2)
+    assert training_macs(method, 17) == 3 * 9 * macs_per_frame(method, 17)

@@ -151,4 +151,6 @@ def describe(runs: Sequence[Run], dataset: PoseDataset, device: torch.device) ->
 
 def _amount(dataset: PoseDataset) -> str:
     frames, videos = int(dataset.lengths.sum()), len(dataset.sequences)
-    return f"{', '.join(dict.fromkeys(dataset.sequences['subject']))}: {videos:,} videos, {frames:,} frames"
+    valid = len(dataset.counted)
+    subjects = ", ".join(dict.fromkeys(dataset.sequences["subject"]))
+    return f"{subjects}: {videos:,} videos, {frames:,} frames" + (f", {valid:,} valid" if valid < frames else "")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from bench import checkpoint
-from bench.config import Recipe
+from bench.config import Averaging, Recipe
 from bench.data.pose_dataset import PoseDataset
 from bench.data.windows import Table, gather, train_windows
 from bench.errors import BenchError
@@ -61,6 +61,7 @@ def fit(
     recipe: Recipe,
     *,
     seed: int,
+    averaging: Averaging = "actions",
     folder: Path,
     device: torch.device,
     label: str = "train",
@@ -68,8 +69,9 @@ def fit(
 ) -> Trained:
     """Train a method and leave it with the weights that the recipe keeps.
 
-    validation: what the best epoch is chosen on. folder: gets `last.pt` after every epoch and `best.pt`; if it holds
-    a `last.pt` already, training goes on from there. on_epoch: told every epoch, those done earlier included.
+    validation: what the best epoch is chosen on, by its MPJPE over what `averaging` says. folder: gets `last.pt` after
+    every epoch and `best.pt`; if it holds a `last.pt` already, training goes on from there. on_epoch: told every epoch,
+    those done earlier included.
     Raises BenchError if the loss stops being a number.
     """
     table = train_windows(training.lengths, training_window(method, recipe))
@@ -93,7 +95,7 @@ def fit(
                 group["lr"] = rate
             loss = _run_epoch(method, training, table, optimizer, recipe, seed, number, device, progress)
             spent = time.monotonic() - started
-            error = None if validation is None else _validate(method, validation, seed, device)
+            error = None if validation is None else _validate(method, validation, seed, device, averaging)
             seconds = time.monotonic() - started
             history.append(Epoch(number, loss, rate, error, seconds, per_epoch / spent))
             _save(method, optimizer, history, folder)
@@ -162,10 +164,10 @@ def _run_epoch(
     return {name: value / len(order) for name, value in totals.items()}
 
 
-def _validate(method: Method, validation: PoseDataset, seed: int, device: torch.device) -> float:
-    """Action-averaged MPJPE in mm on the held-out subjects; not mirrored, since it only ever chooses an epoch."""
+def _validate(method: Method, validation: PoseDataset, seed: int, device: torch.device, averaging: Averaging) -> float:
+    """MPJPE in mm on the held-out subjects, averaged as the headline; not mirrored, as it only chooses an epoch."""
     predictions = predict(method, validation, flip=False, seed=seed, device=device, label="validate")
-    return score(predictions, validation).summary["mpjpe"]
+    return score(predictions, validation, averaging).summary["mpjpe"]
 
 
 def _mixed_precision(recipe: Recipe, device: torch.device) -> bool:

@@ -155,13 +155,15 @@ def fill(text: str, blocks: Mapping[str, str]) -> str:
 def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame) -> str:
     """The page of a benchmark: every metric, cost, seeds, records; then every action; an accounting a section."""
     protocol = benchmark.protocol
+    over_frames = protocol.averaging == "frames"
+    scored = "valid test frame" if over_frames else "test frame"
     parts = [
         f"# {benchmark.title}",
         f"<!-- Rendered by `make tables` from results/ and configs/{benchmark.name}.yaml: edits are lost. -->",
         f"Data set {protocol.dataset}, 2D keypoints {protocol.keypoints}, {protocol.frames} frames, "
-        f"tested on {', '.join(protocol.test_subjects)}. Measured numbers count every test frame once, the predicted "
+        f"tested on {', '.join(protocol.test_subjects)}. Measured numbers count every {scored} once, the predicted "
         "root at zero; ± is the standard deviation over seeds. The best of a column is bold, if there is a choice."
-        + (_OVER_FRAMES if protocol.averaging == "frames" else ""),
+        + (_OVER_FRAMES if over_frames else ""),
         *_section(protocol, rows(benchmark, records, numbers)),
     ]
     if others := [one for one in rows(benchmark, records, numbers, accounting="as-published") if one.records]:
@@ -171,8 +173,8 @@ def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame)
 
 
 _OVER_FRAMES = (
-    " Measured numbers are means over the valid frames of all test sequences; the one over actions is the plain mean "
-    "over the sequences, as some papers report it."
+    " They are means over these frames; the MPJPE over actions is the plain mean over the test sequences, which some "
+    "papers report."
 )
 
 

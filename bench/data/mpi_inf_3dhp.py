@@ -149,7 +149,8 @@ def _block(where: str, recorded: Any, axes: int) -> Floats:
 def _valid(where: str, recorded: Any, frames: int) -> NDArray[np.bool_]:
     """Which frames of a test sequence are scored."""
     if np.shape(recorded) != (frames,) or not np.isin(recorded, (0, 1)).all():
-        raise BenchError(f"{where}, valid: expected {frames} times 0 or 1, found {np.shape(recorded)} other values")
+        found = f"the values {_listed(np.unique(recorded)[:5])} in the shape {np.shape(recorded)}"
+        raise BenchError(f"{where}, valid: expected {frames} values of 0 or 1, found {found}")
     valid: NDArray[np.bool_] = np.asarray(recorded).astype(bool)
     if not valid.any():
         raise BenchError(f"{where}, valid: no frame is valid, so that nothing could be scored")

@@ -261,8 +261,7 @@ def score(predictions: Predictions, dataset: PoseDataset, averaging: Averaging =
 def _velocity(predicted: Tensor, target: Tensor, dataset: PoseDataset) -> NDArray[np.float32]:
     """The velocity error of the step to each scored frame, NaN where it has no scored frame just before it."""
     rows = dataset.counted
-    first = np.isin(rows, dataset.starts) | (np.arange(len(rows)) == 0)
-    first[1:] |= np.diff(rows) > 1
+    first = np.isin(rows, dataset.starts) | (np.diff(rows, prepend=-2) > 1)
     runs = np.diff(np.append(np.flatnonzero(first), len(rows)))  # of frames that follow each other
     velocity = np.full(len(rows), np.nan, np.float32)
     velocity[~first] = metrics.mpjve(predicted, target, reduce="none", lengths=runs.tolist()).numpy()

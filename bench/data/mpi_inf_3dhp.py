@@ -40,7 +40,7 @@ TEST_CAMERAS = {
     "TS6": View("0", 1920, 1080),
 }
 MM = 1000.0  # in a metre
-FARTHEST = 50.0  # m from the camera that no joint can be; fifty in the files' unit means that they hold metres
+FARTHEST = 50.0  # metres from the camera that no joint can be; a file whose numbers stay below it is in metres
 READER = "3dhp, reader 1"  # a change of any number made here changes this line
 
 
@@ -129,7 +129,8 @@ def _video(where: str, view: Any, tested: bool = False) -> tuple[Floats, Floats,
         raise BenchError(f"{where}: no keypoint is farther than 4 pixels from the corner; are they normalised already?")
     farthest = float(np.abs(poses_mm).max())
     if not FARTHEST <= farthest <= FARTHEST * MM:
-        raise BenchError(f"{where}: the farthest coordinate is {farthest:.3g}, but must be in millimetres; in metres?")
+        unit = "metres" if farthest < FARTHEST else "some smaller unit"
+        raise BenchError(f"{where}: the largest coordinate is {farthest:.4g}; is the 3D in {unit}, not in millimetres?")
     return keypoints_px, poses_mm / poses_mm.dtype.type(MM), _valid(where, view["valid"], frames) if tested else None
 
 

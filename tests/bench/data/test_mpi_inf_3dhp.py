@@ -225,9 +225,9 @@ def use_text(train, test):
     [
         (
             use_metres,
-            r"train_3dhp\.npz: 'S1 Seq1', camera 0: the farthest coordinate is \d\S*, .*millimetres; in metres",
+            r"train_3dhp\.npz: 'S1 Seq1', camera 0: the largest coordinate is \d\S*; is the 3D in metres, not in",
         ),
-        (use_micrometres, r"test_3dhp\.npz: 'TS1': the farthest coordinate is \S+, but must be in millimetres"),
+        (use_micrometres, r"test_3dhp\.npz: 'TS1': the largest coordinate is \S+; is the 3D in some smaller unit, not"),
         (normalise, r"test_3dhp\.npz: 'TS3': no keypoint is farther than 4 pixels .* normalised already"),
         (keep_28_joints, r"'S1 Seq1', camera 5, data_3d: expected \(frames, 17, 3\) numbers, found \(12, 28, 3\)"),
         (keep_a_score, r"'TS1', data_2d: expected \(frames, 17, 2\) numbers, found \(10, 17, 3\)"),

@@ -34,5 +34,6 @@ def training_macs(method: Method, joints: int) -> int:
         with FlopCounterMode(display=False) as counter:
             hollow.loss(batch)["total"].backward()  # type: ignore[no-untyped-call]
     except (NotImplementedError, RuntimeError):
-        return 3 * macs_per_frame(method, joints) * (method.window.answered.stop - method.window.answered.start)
+        answered = len(range(method.window.frames)[method.window.answered])
+        return 3 * macs_per_frame(method, joints) * answered
     return int(counter.get_total_flops()) // (2 * len(batch))

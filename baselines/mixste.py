@@ -141,6 +141,7 @@ def upstream_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
             "joints": state["Spatial_pos_embed"].shape[1],
             "dim": dim,
             "depth": 1 + max(int(key.split(".")[1]) for key in state if key.startswith("STEblocks.")),
+            "heads": 8,
             "mlp_ratio": hidden / dim,
         }
     except KeyError as error:

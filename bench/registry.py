@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -50,23 +50,53 @@ def method_class(name: str) -> type[Method]:
     return loaded
 
 
+def method_and_stage(name: str) -> tuple[str, str]:
+    """`METHOD-STAGE` taken apart, ("pstmo", "pretrain"); a method's own name has no stage, ("pstmo", "").
+
+    Raises BenchError if there is no such method or stage.
+    """
+    method, _, stage = name.rpartition("-")
+    if name in methods() or method not in methods():
+        method_class(name)
+        return name, ""
+    if stage not in (stages := method_class(method).stages):
+        raise unknown(f"stage of {method}", stage, stages)
+    return method, stage
+
+
+def trained_class(name: str) -> type[Method]:
+    """The class behind `METHOD`, or behind `METHOD-STAGE`: what one of its earlier stages trains.
+
+    Raises BenchError for a name that is not known.
+    """
+    method, stage = method_and_stage(name)
+    return method_class(method).stages[stage] if stage else method_class(method)
+
+
 def build(name: str, *, frames: int, joints: int = 17, **hyperparameters: Any) -> Method:
     """A freshly initialised method.
 
     frames: receptive field. joints: of the skeleton. Hyper-parameters that all sized methods share: dim, depth, heads.
     Raises BenchError for an unknown method or hyper-parameter, or one whose value does not fit.
     """
-    cls = method_class(name)
+    return construct(name, method_class(name), {"frames": frames, "joints": joints, **hyperparameters})
+
+
+def construct(name: str, cls: type[Method], arguments: Mapping[str, Any]) -> Method:
+    """`cls(**arguments)`, whose mistakes are the user's. name: what the user calls it.
+
+    Raises BenchError for an unknown hyper-parameter, or one whose value does not fit.
+    """
+    sizes = ("frames", "joints")
     accepted = inspect.signature(cls).parameters.values()
-    known = [one.name for one in accepted if one.kind is not one.VAR_KEYWORD and one.name not in ("frames", "joints")]
-    for key in hyperparameters:
-        if key not in known and not any(one.kind is one.VAR_KEYWORD for one in accepted):
+    known = [one.name for one in accepted if one.kind is not one.VAR_KEYWORD and one.name not in sizes]
+    for key in arguments:
+        if key not in (*known, *sizes) and not any(one.kind is one.VAR_KEYWORD for one in accepted):
             raise unknown(f"hyper-parameter of {name}", key, known)
     try:
-        method = cls(frames=frames, joints=joints, **hyperparameters)
+        return cls(**arguments)
     except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:  # the last two: torch, of impossible sizes
         raise BenchError(f"{name}: {error}") from error
-    return method
 
 
 def code_version(name: str) -> str:

@@ -23,7 +23,7 @@ from bench.cli import main
 from bench.config import benchmark_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "tables", "methods", "data", "ui")
+COMMANDS = ("run", "import", "tables", "methods", "data", "ui")
 
 VIDEOS = {
     "S1": {"Sitting 1": 40, "Walking": 30},

@@ -141,8 +141,8 @@ def upstream_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
             "joints": state["Spatial_pos_embed"].shape[1],
             "dim": dim,
             "depth": 1 + max(int(key.split(".")[1]) for key in state if key.startswith("STEblocks.")),
-            "heads": 8,
             "mlp_ratio": hidden / dim,
+            "heads": 8,
         }
     except KeyError as error:
         raise ValueError(f"the checkpoint lacks {error.args[0]}, which every published one holds") from None

@@ -86,7 +86,7 @@ def from_upstream(name: str, state: Mapping[str, Tensor], arguments: Mapping[str
 
     Raises BenchError naming every key that is missing or not expected, or the hyper-parameter that does not fit.
     """
-    method = construct(name, trained_class(name), arguments)
+    method = construct(name, arguments)
     with _named(name):
         method.load_upstream(state)
     return method.eval()

@@ -73,21 +73,17 @@ def _import(options: argparse.Namespace) -> int:
     file = Path(options.file)
     weights = files.import_file(options.method, file, given)
     if benchmark is not None:
-        weights.check_fits(benchmark)
-        path = files.benchmark_path(weights.method, benchmark.name)
+        entry = weights.entry(benchmark)
+        path = files.benchmark_path(benchmark.name, entry, method_and_stage(weights.method)[1])
+        commands = [["run", options.benchmark, "--methods", entry]]
     else:
         path = Path(options.output) if options.output else files.default_path(weights.method, file)
+        same = ["import", options.method, options.file]
+        same += [word for change in options.set or () for word in ("--set", change)]
+        commands = [[*same, "--for", name] for name in files.fitting_benchmarks(weights)]
     files.save_weights(weights, path, force=options.force)
     print(files.describe(weights))
     print(f"  written     {shown(path)}")
-    same = [
-        "import",
-        options.method,
-        options.file,
-        *(word for change in options.set or () for word in ("--set", change)),
-    ]
-    run = ["run", options.benchmark, "--methods", method_and_stage(weights.method)[0]]
-    commands = [run] if benchmark else [[*same, "--for", name] for name in files.fitting_benchmarks(weights)]
     for words in commands:
         print(f"  evaluate    bench {shlex.join(words)}")
     if not commands:

@@ -7,7 +7,8 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -79,22 +80,45 @@ def build(name: str, *, frames: int, joints: int = 17, **hyperparameters: Any) -
     frames: receptive field. joints: of the skeleton. Hyper-parameters that all sized methods share: dim, depth, heads.
     Raises BenchError for an unknown method or hyper-parameter, or one whose value does not fit.
     """
-    return construct(name, method_class(name), {"frames": frames, "joints": joints, **hyperparameters})
+    cls = method_class(name)
+    _refuse_unknown(name, cls, hyperparameters)
+    return _built(name, partial(cls, frames=frames, joints=joints, **hyperparameters))
 
 
-def construct(name: str, cls: type[Method], arguments: Mapping[str, Any]) -> Method:
-    """`cls(**arguments)`, whose mistakes are the user's. name: what the user calls it.
+def build_stage(method: Method, stage: str, **hyperparameters: Any) -> Method:
+    """What is trained before a method in one of its stages, freshly initialised.
 
-    Raises BenchError for an unknown hyper-parameter, or one whose value does not fit.
+    Raises BenchError for a stage that the method does not have, and as `build`.
     """
-    sizes = ("frames", "joints")
+    if stage not in method.stages:
+        raise unknown(f"stage of {method.name}", stage, method.stages)
+    name = f"{method.name}, stage {stage}"
+    _refuse_unknown(name, method.stages[stage], hyperparameters)
+    return _built(name, partial(method.stage, stage, **hyperparameters))
+
+
+def construct(name: str, arguments: Mapping[str, Any]) -> Method:
+    """`METHOD` or `METHOD-STAGE` with what its class is to be called with; frames and joints have its own defaults.
+
+    Raises BenchError as `build`.
+    """
+    cls = trained_class(name)
+    _refuse_unknown(name, cls, arguments)
+    return _built(name, partial(cls, **arguments))
+
+
+def _refuse_unknown(name: str, cls: type[Method], hyperparameters: Mapping[str, Any]) -> None:
     accepted = inspect.signature(cls).parameters.values()
+    sizes = ("frames", "joints")
     known = [one.name for one in accepted if one.kind is not one.VAR_KEYWORD and one.name not in sizes]
-    for key in arguments:
+    for key in hyperparameters:
         if key not in (*known, *sizes) and not any(one.kind is one.VAR_KEYWORD for one in accepted):
             raise unknown(f"hyper-parameter of {name}", key, known)
+
+
+def _built(name: str, make: Callable[[], Method]) -> Method:
     try:
-        return cls(**arguments)
+        return make()
     except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:  # the last two: torch, of impossible sizes
         raise BenchError(f"{name}: {error}") from error
 

@@ -66,17 +66,21 @@ class Weights:
         with torch.random.fork_rng(devices=[]):  # every random number is overwritten: leave the caller's alone
             return from_upstream(self.method, self.tensors, arguments)
 
-    def check_fits(self, benchmark: Benchmark) -> None:
-        """Raises BenchError unless a run of the benchmark can use these weights: its method, frames and joints."""
+    def entry(self, benchmark: Benchmark) -> str:
+        """The one of the benchmark's methods, by its key there, that these weights are for.
+
+        Raises BenchError if it has no such method, or wants other frames or joints.
+        """
         method, _ = method_and_stage(self.method)
         if method not in benchmark.methods:
             raise unknown(f"method of {benchmark.name}", method, benchmark.methods)
         frames, joints = benchmark.protocol.frames, len(loader(benchmark.protocol.dataset).SKELETON)
         if (self.frames, self.joints) != (frames, joints):
             raise BenchError(
-                f"{self.origin.file} lifts {self.frames} frames of {self.joints} joints, {benchmark.name} has {frames} "
-                f"frames of {joints} joints; import it for a benchmark of its own size"
+                f"{self.origin.file} lifts {self.frames} frames of {self.joints} joints, {benchmark.name} wants "
+                f"{frames} frames of {joints} joints; import it for a benchmark of its own size"
             )
+        return method
 
 
 def default_path(method: str, file: Path) -> Path:
@@ -84,9 +88,9 @@ def default_path(method: str, file: Path) -> Path:
     return paths.checkpoints() / f"{method}-{file.stem}{SUFFIX}"
 
 
-def benchmark_path(method: str, benchmark: str) -> Path:
-    """Where a benchmark, by its name, looks for published weights of a method or of one of its stages."""
-    return paths.checkpoints() / benchmark / f"{method}{SUFFIX}"
+def benchmark_path(benchmark: str, entry: str, stage: str = "") -> Path:
+    """Where a benchmark looks for published weights of one of its methods, by its key there, or of a stage of that."""
+    return paths.checkpoints() / benchmark / f"{entry}{'-' if stage else ''}{stage}{SUFFIX}"
 
 
 def import_file(method: str, file: Path, hyperparameters: Mapping[str, Any] | None = None) -> Weights:
@@ -130,7 +134,7 @@ def fitting_benchmarks(weights: Weights) -> list[str]:
     fitting = []
     for name in benchmark_names():
         with contextlib.suppress(BenchError):
-            weights.check_fits(load_benchmark(name))
+            weights.entry(load_benchmark(name))
             fitting.append(name)
     return fitting
 

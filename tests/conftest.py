@@ -13,7 +13,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.fixture(autouse=True)
 def results_folder(tmp_path_factory, monkeypatch):
-    """Caches, records and stores of a test go to a folder of its own, and weights that its user imported are not seen."""
+    """Caches, records and stores of a test go to a folder of its own, and it sees no imported weights."""
     folder = tmp_path_factory.mktemp("results")
     monkeypatch.setenv("BENCH_RESULTS", str(folder))
     monkeypatch.setenv("BENCH_CHECKPOINTS", str(folder / "checkpoints"))

@@ -331,9 +331,10 @@ def test_weights_for_a_benchmark_lie_where_it_looks_for_them(here, done) -> None
     assert shown.endswith(
         "  written     checkpoints/nine/mixste.safetensors\n  evaluate    bench run nine.yaml --methods mixste\n"
     )
-    path = benchmark_path("mixste", "nine")
+    path = benchmark_path("nine", "mixste")
     assert path == here / "checkpoints" / "nine" / "mixste.safetensors"
-    load_weights(path).check_fits(load_benchmark(here / "nine.yaml"))
+    assert load_weights(path).entry(load_benchmark(here / "nine.yaml")) == "mixste"
+    assert benchmark_path("nine", "mixste", "first") == path.with_name("mixste-first.safetensors")
 
 
 def test_weights_of_another_size_or_method_are_not_for_the_benchmark(here, refused) -> None:
@@ -341,11 +342,11 @@ def test_weights_of_another_size_or_method_are_not_for_the_benchmark(here, refus
         (here / f"{name}.yaml").write_text(NINE.replace(*change))
     file = mixste_file(here)
     assert refused("mixste", file, "--for", "long.yaml") == (
-        "best_epoch.bin lifts 9 frames of 17 joints, long has 27 frames of 17 joints; "
+        "best_epoch.bin lifts 9 frames of 17 joints, long wants 27 frames of 17 joints; "
         "import it for a benchmark of its own size"
     )
     fewer = mixste_file(here, "fewer.bin", Spatial_pos_embed=torch.zeros(1, 16, 32))
-    assert "lifts 9 frames of 16 joints, long has 27 frames of 17 joints" in refused(
+    assert "lifts 9 frames of 16 joints, long wants 27 frames of 17 joints" in refused(
         "mixste", fewer, "--for", "long.yaml"
     )
     assert "No method of other 'mixste'" in refused("mixste", file, "--for", "other.yaml")

@@ -74,6 +74,16 @@ def trained_class(name: str) -> type[Method]:
     return method_class(method).stages[stage] if stage else method_class(method)
 
 
+def construct(name: str, arguments: Mapping[str, Any]) -> Method:
+    """`METHOD` or `METHOD-STAGE`, called with `arguments`: hyper-parameters, frames and joints.
+
+    Raises BenchError for an unknown method, stage or hyper-parameter, or one whose value does not fit.
+    """
+    cls = trained_class(name)
+    _refuse_unknown(name, cls, {key: arguments[key] for key in arguments if key not in ("frames", "joints")})
+    return _built(name, partial(cls, **arguments))
+
+
 def build(name: str, *, frames: int, joints: int = 17, **hyperparameters: Any) -> Method:
     """A freshly initialised method.
 
@@ -97,22 +107,11 @@ def build_stage(method: Method, stage: str, **hyperparameters: Any) -> Method:
     return _built(name, partial(method.stage, stage, **hyperparameters))
 
 
-def construct(name: str, arguments: Mapping[str, Any]) -> Method:
-    """`METHOD` or `METHOD-STAGE` with what its class is to be called with; frames and joints have its own defaults.
-
-    Raises BenchError as `build`.
-    """
-    cls = trained_class(name)
-    _refuse_unknown(name, cls, arguments)
-    return _built(name, partial(cls, **arguments))
-
-
 def _refuse_unknown(name: str, cls: type[Method], hyperparameters: Mapping[str, Any]) -> None:
     accepted = inspect.signature(cls).parameters.values()
-    sizes = ("frames", "joints")
-    known = [one.name for one in accepted if one.kind is not one.VAR_KEYWORD and one.name not in sizes]
+    known = [one.name for one in accepted if one.kind is not one.VAR_KEYWORD and one.name not in ("frames", "joints")]
     for key in hyperparameters:
-        if key not in (*known, *sizes) and not any(one.kind is one.VAR_KEYWORD for one in accepted):
+        if key not in known and not any(one.kind is one.VAR_KEYWORD for one in accepted):
             raise unknown(f"hyper-parameter of {name}", key, known)
 
 

@@ -9,11 +9,13 @@ SEEDS ?=
 DEVICE ?=
 DATA ?=
 SET ?=
+WEIGHTS ?=
 PORT ?= 5000
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 RUN_OPTIONS = $(if $(METHODS),--methods "$(METHODS)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DEVICE),--device $(DEVICE)) \
-  $(if $(DATA),--data "$(DATA)") $(foreach change,$(SET),--set "$(change)")
+  $(if $(DATA),--data "$(DATA)") $(foreach change,$(SET),--set "$(change)") \
+  $(foreach file,$(WEIGHTS),--weights "$(file)")
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo tables tables-check ui test lint format

@@ -156,6 +156,7 @@ def upstream_sizes(state: Mapping[str, Tensor], blocks: str = "STEblocks") -> di
             "dim": dim,
             "depth": 1 + max(int(key.split(".")[1]) for key in state if key.startswith(f"{blocks}.")),
             "mlp_ratio": hidden / dim,
+            "heads": 8,
         }
     except KeyError as error:
         raise ValueError(f"the checkpoint lacks {error.args[0]}, which every published one holds") from None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bench.registry import build as build
     from bench.registry import methods as methods
     from bench.registry import register as register
+    from bench.weights import load_weights as load_weights
 
 _HOME = {
     "Batch": "bench.method",
@@ -31,6 +32,7 @@ _HOME = {
     "import_upstream": "bench.checkpoint",
     "load_benchmark": "bench.config",
     "load_dataset": "bench.data",
+    "load_weights": "bench.weights",
     "methods": "bench.registry",
     "register": "bench.registry",
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from bench import paths
-from bench.errors import BenchError, MissingDataError, unknown
+from bench.errors import BenchError, MissingDataError
 from bench.method import Method
+from bench.registry import construct, trained_class
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:
@@ -27,7 +29,7 @@ def save(content: Mapping[str, Any], path: Path) -> None:
 # What torch and its weights-only unpickler raise over bytes that are not a checkpoint, or not all of it.
 _DAMAGED = (
     pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError,
-    AssertionError, struct.error,
+    AssertionError, MemoryError, struct.error,
 )  # fmt: skip
 
 
@@ -66,42 +68,75 @@ def import_upstream(name: str, source: str | Path | Mapping[str, Any], **hyperpa
     the tensors; `hyperparameters` give what tensors do not tell (heads).
     Raises BenchError naming every key that is missing or not expected, or the hyper-parameter that does not fit.
     """
-    from bench.registry import method_class, methods
-
-    owner, _, stage = name.partition("-")
-    cls = method_class(name) if name in methods() or not stage else method_class(owner).stages.get(stage)
-    if cls is None:
-        raise unknown(f"stage of {owner}", stage, method_class(owner).stages)
     state = upstream_state(source)
-    try:
-        method = cls(**{**cls.upstream_hyperparameters(state), **hyperparameters})
+    return from_upstream(name, state, upstream_arguments(name, state, hyperparameters))
+
+
+def upstream_arguments(name: str, state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What to build a method with to take over a published state: what its tensors tell, and over that what is given.
+
+    Raises BenchError if the tensors are not those of the method.
+    """
+    with _named(name):
+        return {**trained_class(name).upstream_hyperparameters(state), **given}
+
+
+def from_upstream(name: str, state: Mapping[str, Tensor], arguments: Mapping[str, Any]) -> Method:
+    """A method built with `arguments` that holds the weights of a published state, in evaluation mode.
+
+    Raises BenchError naming every key that is missing or not expected, or the hyper-parameter that does not fit.
+    """
+    method = construct(name, arguments)
+    with _named(name):
         method.load_upstream(state)
-    except BenchError:
-        raise
-    except (ValueError, TypeError, LookupError) as error:
-        raise BenchError(f"{name}: {error}") from error
     return method.eval()
 
 
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """What a method finds wrong with a state is the user's to repair, and says which method it was."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError) as error:
+        raise BenchError(f"{name}: {error}") from error
+
+
+# The parts of published files that hold a lifter's weights; a bare state dict has none of them.
+_WRAPPERS = ("model_diffusion", "model_pos")
+
+
 def upstream_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state dict of a published checkpoint, without `module.` prefixes and profiler leftovers."""
+    """The state dict of a published checkpoint, without `module.` prefixes and profiler leftovers.
+
+    source: a file or what is in it, the state dict itself or the one under `model_pos` or `model_diffusion`.
+    Raises BenchError if it holds no weights, anything else among them, or one weight twice.
+    """
     if isinstance(source, str | Path):
         with torch.serialization.safe_globals(_random_state_stand_ins()):
             content: Mapping[str, Any] = load(Path(source))
     else:
         content = source
-    for wrapper in ("model_diffusion", "model_pos"):
-        if isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    state = {}
-    for key, value in content.items():
-        clean = key.removeprefix("module.")
+    weights = next((content[part] for part in _WRAPPERS if isinstance(content.get(part), Mapping)), content)
+    if not any(isinstance(value, Tensor | np.ndarray) for value in weights.values()):
+        found = ", ".join(str(key) for key in list(weights)[:10]) or "none"
+        raise BenchError(f"the checkpoint holds no weights; keys found: {found}")
+    state: dict[str, Tensor] = {}
+    for key, value in weights.items():
+        clean = _WRAPPED.sub(r"\1", str(key))
         if clean.endswith(("total_ops", "total_params")):
             continue  # left behind by a profiler
         if not isinstance(value, Tensor | np.ndarray):
             raise BenchError(f"{key} of the checkpoint is a {type(value).__name__}, not a tensor")
+        if clean in state:
+            raise BenchError(f"the checkpoint holds {clean} twice, with and without module.")
         state[clean] = torch.as_tensor(value)
     return state
+
+
+# A step called `module` is a wrapper for several GPUs, around the whole network or a part of it.
+_WRAPPED = re.compile(r"(^|\.)(?:module\.)+")
 
 
 class _InertRandomState:
@@ -114,13 +149,15 @@ class _InertRandomState:
 
 def _random_state_stand_ins() -> list[Any]:
     """What weights-only loading may build besides tensors: inert stand-ins and plain arrays of numbers."""
-    random = ("__randomstate_ctor", "__generator_ctor", "__bit_generator_ctor")
-    allowed: list[Any] = [(_InertRandomState, f"numpy.random._pickle.{name}") for name in random]
-    allowed.append((_InertRandomState, "numpy.random._mt19937.MT19937"))
+    builders = (
+        *("_pickle.__randomstate_ctor", "_pickle.__generator_ctor", "_pickle.__bit_generator_ctor", "_mt19937.MT19937"),
+        "__RandomState_ctor",  # before NumPy 1.17
+    )
+    allowed: list[Any] = [(_InertRandomState, f"numpy.random.{name}") for name in builders]
     reconstruct, scalar = np.array([]).__reduce__()[0], np.float64(0).__reduce__()[0]
     for package in ("numpy.core", "numpy._core"):
         allowed += [(reconstruct, f"{package}.multiarray._reconstruct"), (scalar, f"{package}.multiarray.scalar")]
-    kinds = {type(np.dtype(kind)) for kind in (np.uint32, np.uint64, np.int32, np.int64, np.float64)}
+    kinds = {type(np.dtype(kind)) for kind in (np.uint32, np.uint64, np.int32, np.int64, np.float32, np.float64)}
     return [*allowed, np.ndarray, np.dtype, *kinds]
 
 

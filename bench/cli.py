@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from bench.errors import BenchError
@@ -52,9 +54,40 @@ def _run(options: argparse.Namespace) -> int:
         methods=_names(options.methods),
         seeds=range(options.seeds),
         device=options.device,
+        weights=_files(options.weights or ()),
         dry_run=options.dry_run,
         track=options.track,
     )
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from bench.config import key_and_value, load_benchmark
+
+    given = dict(key_and_value(change, example="heads=8") for change in options.set or ())
+    benchmark = load_benchmark(options.benchmark) if options.benchmark else None
+    from bench import weights as files  # brings torch: only once the command line is known to be good
+    from bench.paths import shown
+    from bench.registry import method_and_stage
+
+    file = Path(options.file)
+    weights = files.import_file(options.method, file, given)
+    if benchmark is not None:
+        entry = weights.entry(benchmark)
+        path = files.benchmark_path(benchmark.name, entry, method_and_stage(weights.method)[1])
+        commands = [["run", options.benchmark, "--methods", entry]]
+    else:
+        path = Path(options.output) if options.output else files.default_path(weights.method, file)
+        same = ["import", options.method, options.file]
+        same += [word for change in options.set or () for word in ("--set", change)]
+        commands = [[*same, "--for", name] for name in files.fitting_benchmarks(weights)]
+    files.save_weights(weights, path, force=options.force)
+    print(files.describe(weights))
+    print(f"  written     {shown(path)}")
+    for words in commands:
+        print(f"  evaluate    bench {shlex.join(words)}")
+    if not commands:
+        print("  evaluate    no benchmark in configs/ is of this size; bench.load_weights reads the file in Python")
     return 0
 
 
@@ -98,6 +131,16 @@ def _names(text: str | None) -> list[str]:
     return [name for name in (text or "").replace(",", " ").split() if name]
 
 
+def _files(pairs: Sequence[str]) -> dict[str, Path]:
+    files = {}
+    for pair in pairs:
+        method, equals, file = pair.partition("=")
+        if not (method and equals and file):
+            raise BenchError(f"{pair!r} is not of the form METHOD=FILE")
+        files[method] = Path(file)
+    return files
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -132,8 +175,35 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default auto)")
     _add_data(run)
     run.add_argument("--set", action="append", metavar="KEY=VALUE", help="change the configuration; may be repeated")
+    run.add_argument(
+        "--weights",
+        action="append",
+        metavar="METHOD=FILE",
+        help="test these imported weights instead of training; may be repeated",
+    )
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     run.add_argument("--no-track", dest="track", action="store_false", help="log nothing to MLflow")
+
+    imported = command(
+        "import",
+        "make a weights file of a published checkpoint",
+        "bench import mixste best_epoch_cpn_243f.bin --for h36m-cpn-243",
+        _import,
+    )
+    imported.add_argument("method", help="a registered method, or METHOD-STAGE like pstmo-pretrain")
+    imported.add_argument("file", help="the checkpoint, as its authors published it; nothing in it is executed")
+    where = imported.add_mutually_exclusive_group()
+    where.add_argument(
+        "-o", "--output", metavar="FILE", help="default: METHOD-NAME.safetensors in checkpoints/, NAME being the file's"
+    )
+    where.add_argument("--for", dest="benchmark", metavar="BENCHMARK", help="put it where this benchmark looks for it")
+    imported.add_argument(
+        "--set",
+        action="append",
+        metavar="KEY=VALUE",
+        help="a hyper-parameter that tensors do not tell; may be repeated",
+    )
+    imported.add_argument("--force", action="store_true", help="replace a weights file that is there and differs")
 
     tables = command("tables", "rewrite the tables of README and results/tables", "bench tables --check", _tables)
     tables.add_argument("--check", action="store_true", help="change nothing; exit 2 if a table drifted")

@@ -297,15 +297,21 @@ def _model_of(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _apply(tree: dict[str, Any], change: str) -> None:
+def key_and_value(change: str, example: str = "recipe.epochs=5") -> tuple[str, Any]:
+    """What `--set KEY=VALUE` says, the value as YAML reads it. Raises BenchError, with the example, for other text."""
     key, equals, text = change.partition("=")
-    steps = key.strip().split(".")
-    if not equals or not all(steps):
-        raise BenchError(f"{change!r} is not of the form key=value, like recipe.epochs=5")
+    key = key.strip()
+    if not equals or not all(key.split(".")):
+        raise BenchError(f"{change!r} is not of the form key=value, like {example}")
     try:
-        value = _parse(text)
+        return key, _parse(text)
     except yaml.YAMLError:
         raise BenchError(f"{change!r}: {text!r} is not a YAML value") from None
+
+
+def _apply(tree: dict[str, Any], change: str) -> None:
+    key, value = key_and_value(change)
+    steps = key.split(".")
     found = tree.get("methods")
     methods: dict[str, Any] = found if isinstance(found, dict) else {}
     if steps[0] in ("recipe", "model"):

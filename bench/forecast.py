@@ -69,18 +69,21 @@ def _forecast(
         seconds = 0.0
         trained = stage.build(method)
         row = _training_row(stage, trained, stage.settings.recipe, training)
-        if not run.finished:
+        if not run.finished and not stage.weights:
             seconds = _epochs_left(stage) * stopwatch.epoch(trained, stage.settings.recipe, training)
         state = "finished" if run.finished else stage.state
         yield row | {"run": stage.name, "to do": state, "time": _time(state, seconds)}, seconds
     row = {"frames": str(run.frames), "MMACs/frame": f"{macs_per_frame(method, joints) / 1e6:,.1f}"}
     row |= {"parameters": f"{method.parameter_count:,}"}
-    if method.trainable:
+    to_train = method.trainable and not run.weights
+    if to_train:
         row |= _training_row(run, method, run.settings.recipe, training)
+    elif run.weights:
+        row["weights"] = "published"
     seconds = 0.0
     if not run.finished:
         seconds = stopwatch.testing(method, testing, protocol.flip_test)
-        if method.trainable:
+        if to_train:
             an_epoch = stopwatch.epoch(method, run.settings.recipe, training)
             if protocol.validation_subjects:
                 judged = dataset.subset(protocol.validation_subjects)

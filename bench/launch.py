@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,14 @@ from bench.evaluation import predict, score
 from bench.forecast import describe
 from bench.method import Method
 from bench.mlflow_store import sqlite_file, store_uri, without_password
-from bench.plan import Run, StageRun, chosen_methods, plan
+from bench.plan import Run, StageRun, chosen_methods, plan, published_weights
 from bench.progress import say
 from bench.provenance import provenance
 from bench.records import Record
-from bench.train import Epoch, Trained, fit
+from bench.train import Epoch, Trained, fit, prepare
+
+# How published weights were trained is not known here.
+AS_PUBLISHED = Trained([], 0, None, "published weights")
 
 
 def run_benchmark(
@@ -35,17 +38,20 @@ def run_benchmark(
     methods: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     device: str = "auto",
+    weights: Mapping[str, Path] | None = None,
     dry_run: bool = False,
     track: bool = True,
 ) -> list[Record]:
     """Do what a benchmark asks for and return the record of every run, new and old.
 
-    Prints the plan first; dry_run: and stops there. Raises BenchError for anything the user has to mend.
+    Prints the plan first; dry_run: and stops there. weights: files of published ones that are tested instead of being
+    trained, by method. Raises BenchError for anything the user has to mend.
     """
     where = choose_device(device)
-    chosen_methods(benchmark, methods)  # a wrong name should not wait for the data to be read
+    # A wrong name or file should not wait for the data to be read.
+    published = published_weights(benchmark, chosen_methods(benchmark, methods), weights or {})
     dataset = load_dataset(benchmark.protocol.dataset, data, benchmark.protocol.keypoints)
-    runs = plan(benchmark, dataset, methods, seeds)
+    runs = plan(benchmark, dataset, methods, seeds, published)
     print(describe(runs, dataset, where), flush=True)
     if dry_run:
         return []
@@ -90,19 +96,23 @@ def _do(
         judged = dataset.subset(protocol.validation_subjects) if protocol.validation_subjects else None
         if recipe.keep == "best-test":
             judged = testing  # only under as_published
-        trained = fit(
-            method,
-            training,
-            judged,
-            recipe,
-            seed=run.seed,
-            averaging=protocol.averaging,
-            folder=run.folder,
-            device=device,
-            label=run.name,
-            on_epoch=partial(_log_epoch, log),
-            everything=dataset,
-        )
+        if run.weights:
+            prepare(method, training, dataset)
+            trained = AS_PUBLISHED
+        else:
+            trained = fit(
+                method,
+                training,
+                judged,
+                recipe,
+                seed=run.seed,
+                averaging=protocol.averaging,
+                folder=run.folder,
+                device=device,
+                label=run.name,
+                on_epoch=partial(_log_epoch, log),
+                everything=dataset,
+            )
         checkpoint.save(
             {"method": method.state_dict(), "name": run.registered, "model": run.settings.model, "frames": run.frames},
             run.folder / "weights.pt",
@@ -129,6 +139,8 @@ def _train_before(
     with _only_here(stage) as free:
         say(f"{stage.name}: {stage.state}")
         learner = stage.build(method)
+        if stage.weights:
+            return AS_PUBLISHED, learner
         on_epoch: Callable[[Epoch], None] = _ignore
         if stage.state != "finished":
             on_epoch = partial(_log_epoch, free.enter_context(_logged(invocation, stage, dataset, device, facts)))

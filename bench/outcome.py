@@ -59,9 +59,7 @@ def make_record(
         seed=run.seed,
         accounting=run.benchmark.protocol.accounting,
         data=records.Data(dataset=dataset.name, keypoints=run.benchmark.protocol.keypoints),
-        model=run.entry.model,
-        recipe=run.entry.recipe.model_dump(mode="json"),
-        stages={name: stage.model_dump(mode="json") for name, stage in run.entry.stages.items()},
+        **_settings(run),
         receptive_field=method.window.frames,
         metrics={name: records.Metric(value=value, unit=unit) for name, (value, unit) in headline.items()},
         per_action=per_action,
@@ -81,6 +79,17 @@ def make_record(
             finished_at=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
         ),
     )
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """What a reader of the record compares with the benchmark's file; of published weights, which they are."""
+    if run.weights:
+        return {"model": run.settings.model, "weights": run.weights.origin.model_dump()}
+    stages = {name: stage.model_dump(mode="json") for name, stage in run.entry.stages.items()}
+    for stage in run.stages:
+        if stage.weights:
+            stages[stage.stage] = {"weights": stage.weights.origin.model_dump()}
+    return {"model": run.entry.model, "recipe": run.entry.recipe.model_dump(mode="json"), "stages": stages}
 
 
 def _course(trained: Trained) -> dict[str, Any]:

@@ -38,6 +38,11 @@ def data() -> Path:
     return Path(os.environ.get("BENCH_DATA") or root() / "data")
 
 
+def checkpoints() -> Path:
+    """Git-ignored: weights that `bench import` made of published checkpoints. $BENCH_CHECKPOINTS moves them."""
+    return Path(os.environ.get("BENCH_CHECKPOINTS") or root() / "checkpoints")
+
+
 def shown(path: Path) -> str:
     """A path as a person wants to read it: relative to the current folder where that is shorter."""
     with contextlib.suppress(ValueError):

@@ -8,7 +8,7 @@ which differ only in what follows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from bench.errors import unknown
 from bench.method import Method
 from bench.registry import build, build_stage, code_version, method_class
 from bench.train import REVISION, resumable_epochs
+from bench.weights import Weights, benchmark_path, load_weights
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class StageRun:
     settings: Stage  # with what `as_published` sets
     seed: int
     key: str
+    weights: Weights | None = None  # published ones, instead of training
 
     @property
     def name(self) -> str:
@@ -48,6 +50,8 @@ class StageRun:
     @property
     def state(self) -> str:
         """What `bench run` will do with it."""
+        if self.weights:
+            return f"take {self.weights.origin.file}"
         epochs = resumable_epochs(self.folder)
         if epochs >= self.settings.recipe.epochs:
             return "finished"
@@ -55,6 +59,8 @@ class StageRun:
 
     def build(self, method: Method) -> Method:
         """What is trained, of the sizes of the method that will adopt it, initialised from the seed alone."""
+        if self.weights:
+            return self.weights.build()
         return _seeded(self.seed, lambda: build_stage(method, self.stage, **self.settings.model))
 
 
@@ -68,6 +74,7 @@ class Run:
     seed: int
     key: str
     stages: tuple[StageRun, ...] = ()
+    weights: Weights | None = None  # published ones, instead of training
 
     @property
     def registered(self) -> str:
@@ -81,7 +88,9 @@ class Run:
 
     @cached_property
     def settings(self) -> Stage:
-        """Hyper-parameters and recipe with what `as_published` sets."""
+        """Hyper-parameters and recipe with what `as_published` sets; those of published weights where these tell."""
+        if self.weights:
+            return Stage(model={**self.entry.model, **self.weights.hyperparameters})
         return settled(self.entry, method_class(self.registered))
 
     @property
@@ -112,6 +121,8 @@ class Run:
         """What `bench run` will do with it."""
         if self.finished:
             return "finished"
+        if self.weights:
+            return f"test {self.weights.origin.file}"
         if not method_class(self.registered).trainable:
             return "fit and test"
         epochs = resumable_epochs(self.folder)
@@ -120,18 +131,47 @@ class Run:
     def build(self, joints: int) -> Method:
         """The method, initialised from the seed alone."""
         model = self.settings.model
+        if self.weights:
+            return self.weights.build(**model)
         return _seeded(self.seed, lambda: build(self.registered, frames=self.frames, joints=joints, **model))
 
 
 def plan(
-    benchmark: Benchmark, dataset: PoseDataset, methods: Sequence[str] = (), seeds: Sequence[int] = (0,)
+    benchmark: Benchmark,
+    dataset: PoseDataset,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    weights: Mapping[str, Weights] | None = None,
 ) -> list[Run]:
-    """The runs of a benchmark, in the order they will be done. methods: some of the benchmark's (default: all)."""
+    """The runs of a benchmark, in the order they will be done.
+
+    methods: some of the benchmark's (default: all). weights: published ones to test, as `published_weights`.
+    """
     return [
-        _run(benchmark, dataset, name, entry, seed)
+        _run(benchmark, dataset, name, entry, seed, weights or {})
         for seed in seeds
         for name, entry in chosen_methods(benchmark, methods).items()
     ]
+
+
+def published_weights(benchmark: Benchmark, methods: Iterable[str], files: Mapping[str, Path]) -> dict[str, Weights]:
+    """Weights that are tested, or start from, instead of being trained: by method, or `METHOD-STAGE`.
+
+    files: named by the user; otherwise those that `bench import --for` has put where the benchmark looks. Raises
+    BenchError for a file that is not of the method and the sizes of the benchmark.
+    """
+    found = {}
+    for name in methods:
+        for stage in ("", *benchmark.methods[name].stages):
+            key = f"{name}-{stage}" if stage else name
+            path = files.get(key, benchmark_path(benchmark.name, name, stage))
+            if key in files or path.is_file():
+                found[key] = load_weights(path)
+                found[key].check(benchmark, name, stage)
+    for key in files:
+        if key not in found:
+            raise unknown(f"method of {benchmark.name}", key, benchmark.methods)
+    return found
 
 
 def chosen_methods(benchmark: Benchmark, methods: Sequence[str] = ()) -> dict[str, MethodEntry]:
@@ -159,7 +199,14 @@ def settled(stated: Stage, cls: type[Method]) -> Stage:
     return Stage.model_validate({"model": {**cls.as_published.get("model", {}), **stated.model}, "recipe": recipe})
 
 
-def _run(benchmark: Benchmark, dataset: PoseDataset, name: str, entry: MethodEntry, seed: int) -> Run:
+def _run(
+    benchmark: Benchmark,
+    dataset: PoseDataset,
+    name: str,
+    entry: MethodEntry,
+    seed: int,
+    weights: Mapping[str, Weights],
+) -> Run:
     registered = benchmark.registered(name)
     protocol = benchmark.protocol.model_dump(mode="json")
     common: dict[str, Any] = {
@@ -171,13 +218,27 @@ def _run(benchmark: Benchmark, dataset: PoseDataset, name: str, entry: MethodEnt
         "code": code_version(registered),
         "training": REVISION,
     }
-    stated = {stage: content.model_dump(mode="json") for stage, content in entry.stages.items()}
+    if name in weights:
+        tested = [weights[name].origin.sha256, dict(weights[name].hyperparameters)]
+        return Run(
+            benchmark,
+            name,
+            entry,
+            seed,
+            identity({**common, "weights": tested, "protocol": protocol}),
+            (),
+            weights[name],
+        )
+    stated: dict[str, Any] = {stage: content.model_dump(mode="json") for stage, content in entry.stages.items()}
     stages = []
     for number, (stage, content) in enumerate(entry.stages.items(), start=1):
+        taken = weights.get(f"{name}-{stage}")
+        if taken:
+            stated[stage] = taken.origin.sha256
         before = list(stated.items())[:number]
         key = identity({**common, "stages": before, "subjects": benchmark.protocol.fitted_subjects})
         settings = settled(content, method_class(registered).stages[stage])
-        stages.append(StageRun(benchmark, name, stage, settings, seed, key))
+        stages.append(StageRun(benchmark, name, stage, settings, seed, key, taken))
     whole = {**common, "recipe": entry.recipe.model_dump(mode="json"), "stages": list(stated.items())}
     return Run(benchmark, name, entry, seed, identity({**whole, "protocol": protocol}), tuple(stages))
 

@@ -66,6 +66,7 @@ class Record(Strict):
     model: dict[str, Any] = Field({})  # hyper-parameters
     recipe: dict[str, Any] = Field({})
     stages: dict[str, dict[str, Any]] = Field({})  # what was trained before: stage -> model, recipe
+    weights: dict[str, str] | None = None  # published ones that were tested: file, sha256; None: trained here
     receptive_field: int | None = Field(ge=1)  # input frames; None where only predictions were scored
     metrics: dict[str, Metric] = Field(min_length=1)
     per_action: dict[str, dict[str, float]] = Field({})  # action -> metric -> value, in the unit that `metrics` gives
@@ -153,10 +154,11 @@ def load(benchmark: str | None = None, folder: Path | None = None) -> list[Recor
 
 
 def newest(records: Iterable[Record]) -> list[Record]:
-    """The record to show of each (benchmark, method, receptive field, seed, accounting): the last one finished."""
+    """The record to show of each (benchmark, method, frames, trained or not, seed, accounting): the last one finished."""
     shown: dict[tuple[Any, ...], Record] = {}
     for one in sorted(records, key=lambda one: (one.provenance.finished_at, one.run_key)):
-        shown[one.benchmark, one.method, one.receptive_field, one.seed, one.accounting] = one
+        trained = one.weights is None
+        shown[one.benchmark, one.method, one.receptive_field, trained, one.seed, one.accounting] = one
     return list(shown.values())
 
 

@@ -51,6 +51,39 @@ def method_class(name: str) -> type[Method]:
     return loaded
 
 
+def method_and_stage(name: str) -> tuple[str, str]:
+    """`METHOD-STAGE` taken apart, ("pstmo", "pretrain"); a method's own name has no stage, ("pstmo", "").
+
+    Raises BenchError if there is no such method or stage.
+    """
+    method, _, stage = name.rpartition("-")
+    if name in methods() or method not in methods():
+        method_class(name)
+        return name, ""
+    if stage not in (stages := method_class(method).stages):
+        raise unknown(f"stage of {method}", stage, stages)
+    return method, stage
+
+
+def trained_class(name: str) -> type[Method]:
+    """The class behind `METHOD`, or behind `METHOD-STAGE`: what one of its earlier stages trains.
+
+    Raises BenchError for a name that is not known.
+    """
+    method, stage = method_and_stage(name)
+    return method_class(method).stages[stage] if stage else method_class(method)
+
+
+def construct(name: str, arguments: Mapping[str, Any]) -> Method:
+    """`METHOD` or `METHOD-STAGE`, called with `arguments`: hyper-parameters, frames and joints.
+
+    Raises BenchError for an unknown method, stage or hyper-parameter, or one whose value does not fit.
+    """
+    cls = trained_class(name)
+    _refuse_unknown(name, cls, {key: arguments[key] for key in arguments if key not in ("frames", "joints")})
+    return _built(name, partial(cls, **arguments))
+
+
 def build(name: str, *, frames: int, joints: int = 17, **hyperparameters: Any) -> Method:
     """A freshly initialised method.
 

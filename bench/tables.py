@@ -55,6 +55,7 @@ class Row:
     method: str
     label: str
     frames: int | None
+    trained: bool = True  # here; else published weights were tested
     published: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
@@ -115,19 +116,39 @@ def departures(record: Record, benchmark: Benchmark) -> list[str]:
     So an experiment with `SET=...`, or a run on sample files, never stands where a reader expects the benchmark.
     """
     pairs: dict[str, tuple[Any, Any]] = {}
+    known = record.method in benchmark.methods
     if record.receptive_field is not None:
-        pairs["protocol.frames"] = (record.receptive_field, benchmark.protocol.frames)
+        expected = benchmark.frames(record.method) if known else benchmark.protocol.frames
+        pairs["frames"] = (record.receptive_field, expected)
     if benchmark.protocol.test_videos is not None:
         pairs["test videos"] = (record.sequences, benchmark.protocol.test_videos)
-    if record.method in benchmark.methods:
+    if known:
         stated = benchmark.methods[record.method].model_dump(mode="json")
-        for part, ran in (("model", record.model), ("recipe", record.recipe)):
-            pairs |= {f"{part}.{key}": (ran[key], stated[part][key]) for key in sorted(ran.keys() & stated[part])}
+        pairs |= _apart(record.model, stated["model"], "model.")
+        pairs |= _apart(record.recipe, stated["recipe"], "recipe.")
+        if record.weights is None:  # published ones tell what they are; nothing was trained before them here
+            pairs |= {
+                f"model.{key}": (record.model[key], NONE) for key in sorted(record.model.keys() - stated["model"])
+            }
+            pairs |= {"stages": (_names(record.stages), _names(stated["stages"]))}
+            for stage in sorted(record.stages.keys() & stated["stages"]):
+                for part in ("model", "recipe"):
+                    ran, wanted = record.stages[stage].get(part, {}), stated["stages"][stage][part]
+                    pairs |= _apart(ran, wanted, f"stages.{stage}.{part}.")
     return [
         f"{key} {_text(found)} instead of {_text(expected)}"
         for key, (found, expected) in pairs.items()
         if _text(found) != _text(expected)
     ]
+
+
+def _apart(ran: Mapping[str, Any], stated: Mapping[str, Any], prefix: str) -> dict[str, tuple[Any, Any]]:
+    """What was and what is stated, of every key that both have."""
+    return {f"{prefix}{key}": (ran[key], stated[key]) for key in sorted(ran.keys() & stated.keys())}
+
+
+def _names(stages: Mapping[str, Any]) -> str:
+    return ", ".join(stages) or NONE
 
 
 def _eligible(benchmark: Benchmark, results: Path) -> list[Record]:
@@ -215,10 +236,11 @@ def rows(
     Raises BenchError for a record of another benchmark, data set, kind of keypoints or unit.
     """
     labels = dict(zip(numbers["method"], numbers["label"], strict=True))
-    table: dict[tuple[str, int | None], Row] = {}
+    table: dict[tuple[str, int | None, bool], Row] = {}
 
-    def row(method: str, frames: int | None) -> Row:
-        return table.setdefault((method, frames), Row(method, labels.get(method, method), frames))
+    def row(method: str, frames: int | None, trained: bool = True) -> Row:
+        label = labels.get(method, method) + ("" if trained else ", published weights")
+        return table.setdefault((method, frames, trained), Row(method, label, frames, trained))
 
     for line in numbers[numbers["benchmark"] == benchmark.name].to_dict("records"):
         one = row(line["method"], line["frames"])
@@ -229,17 +251,17 @@ def rows(
     for record in sorted(newest(records), key=lambda one: (one.method, one.seed)):
         _check_belongs(record, benchmark)
         if record.accounting == accounting:
-            row(record.method, record.receptive_field).records.append(record)
+            row(record.method, record.receptive_field, record.weights is None).records.append(record)
     for method in benchmark.methods:
         if all(one.method != method for one in table.values()):
-            row(method, benchmark.protocol.frames)
+            row(method, benchmark.frames(method))
     for one in table.values():
         if any(record.recipe.get("keep") == "best-test" for record in one.records):
             one.notes.append(
                 "Measured with the weights that scored best on the test set, as the method's own code does"
             )
     order += sorted({one.method for one in table.values()} - set(order))
-    return sorted(table.values(), key=lambda one: (order.index(one.method), one.frames or 0))
+    return sorted(table.values(), key=lambda one: (order.index(one.method), one.frames or 0, not one.trained))
 
 
 def _check_belongs(record: Record, benchmark: Benchmark) -> None:

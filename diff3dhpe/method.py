@@ -159,6 +159,7 @@ class Diff3DHPE(Method):
             "targets": "centre" if "weighted_mean.weight" in weights else "all",
             "time_embedding": "time_mlp.1.weight" in weights,
             "sampler": "published",
+            "scale_over": "everything",
             **(_recognise_schedule(state["betas"]) if "betas" in state else {}),
         }
 
@@ -168,7 +169,14 @@ class Diff3DHPE(Method):
 
 def _denoiser_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a checkpoint, without the numbers that the published wrapper keeps beside them."""
-    return {key.removeprefix("model."): value for key, value in state.items() if key not in UPSTREAM_BUFFERS}
+    weights: dict[str, Tensor] = {}
+    for key, value in state.items():
+        name = key.removeprefix("model.")
+        if name in weights:
+            raise ValueError(f"the checkpoint holds {name} twice, with and without model.")
+        if key not in UPSTREAM_BUFFERS:
+            weights[name] = value
+    return weights
 
 
 def _recognise_schedule(betas: Tensor) -> dict[str, Any]:

@@ -13,9 +13,10 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.fixture(autouse=True)
 def results_folder(tmp_path_factory, monkeypatch):
-    """Caches, records and stores of a test go to a folder of its own."""
+    """Caches, records and stores of a test go to a folder of its own, and it sees no imported weights."""
     folder = tmp_path_factory.mktemp("results")
     monkeypatch.setenv("BENCH_RESULTS", str(folder))
+    monkeypatch.setenv("BENCH_CHECKPOINTS", str(folder / "checkpoints"))
     return folder
 
 

@@ -101,6 +101,7 @@ def test_configuration_keys_exist(page):
 
 @every_page
 def test_commands_of_bench_exist(page):
+    importable = [*bench.methods(), "pstmo-pretrain"]
     for words in commands(page):
         if words[0] != "bench" or len(words) == 1:
             continue
@@ -109,7 +110,7 @@ def test_commands_of_bench_exist(page):
         assert [word for word in words if word.startswith("--") and word.partition("=")[0] not in known] == [], words
         named = words[2] if len(words) > 2 else ""
         if named.islower() and "/" not in named and not named.startswith("-"):
-            assert named in {"run": benchmark_names(), "data": LOADERS}[words[1]], words
+            assert named in {"run": benchmark_names(), "data": LOADERS, "import": importable}[words[1]], words
 
 
 @every_page

@@ -24,8 +24,9 @@ LOADERS = {
 def loader(name: str) -> ModuleType:
     """The module that reads data set `name`.
 
-    It holds `KEYPOINTS` (what a user may ask for: what it is called inside), `fingerprint(root, keypoints) -> str`
-    (which also checks that the files are there) and `read(root, keypoints, fingerprint) -> PoseDataset`.
+    It holds `KEYPOINTS` (what a user may ask for: what it is called inside), `SKELETON` (that of its poses),
+    `fingerprint(root, keypoints) -> str` (which also checks that the files are there) and
+    `read(root, keypoints, fingerprint) -> PoseDataset`.
     Raises BenchError for a name that is not known.
     """
     if name not in LOADERS:

@@ -27,6 +27,7 @@ from bench.skeleton import H36M_17
 Array = NDArray[Any]
 
 KEYPOINTS = {"gt": "gt", "det": "det"}
+SKELETON = H36M_17
 
 FPS = 50.0  # Human3.6M's
 SEED = 0  # of cameras, headings and detector noise: part of what the data set is

@@ -24,6 +24,7 @@ from bench.skeleton import H36M_17, H36M_17_OF_32
 Array = NDArray[Any]
 
 KEYPOINTS = {"gt": "gt", "cpn": "cpn_ft_h36m_dbb"}
+SKELETON = H36M_17
 
 FPS = 50.0
 RECORDED_JOINTS = 32

@@ -27,6 +27,7 @@ from bench.skeleton import MPI_INF_3DHP_17
 Floats = NDArray[np.floating[Any]]
 
 KEYPOINTS = {"gt": "gt"}
+SKELETON = MPI_INF_3DHP_17
 
 FPS = 25.0  # of 11 of the 16 training sequences; the other five have 50, those of the test set are not stated
 FILES = ("data_train_3dhp.npz", "data_test_3dhp.npz")

@@ -25,6 +25,7 @@ from bench.skeleton import H36M_17
 Array = NDArray[Any]
 
 KEYPOINTS = {"gt": "gt", "det": "det"}
+SKELETON = H36M_17
 SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")  # Human3.6M's names, so that its splits hold here too
 FPS = 50.0
 SEED = 36

@@ -23,7 +23,7 @@ from bench.cli import main
 from bench.config import benchmark_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "tables", "methods", "data", "ui")
+COMMANDS = ("run", "import", "tables", "methods", "data", "ui")
 
 VIDEOS = {
     "S1": {"Sitting 1": 40, "Walking": 30},
@@ -65,6 +65,7 @@ def start(folder: Path, results: str, *arguments: str) -> subprocess.Popen[str]:
     """`bench ARGUMENTS` as a user starts it, results in a folder of their own."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("BENCH_", "MLFLOW_"))}
     environment |= {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "BENCH_RESULTS": str(folder / results)}
+    environment["BENCH_CHECKPOINTS"] = str(folder / "checkpoints")
     return subprocess.Popen(
         [sys.executable, "-m", "bench.cli", *arguments],
         cwd=folder,

@@ -283,7 +283,7 @@ def test_the_record_that_finished_last_is_shown(project: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"receptive_field": 9}, "protocol.frames 9 instead of 27"),
+        ({"receptive_field": 9}, "frames 9 instead of 27"),
         ({"model": {"dim": 64}}, "model.dim 64 instead of 32"),
         ({"recipe": {"epochs": 2}}, "recipe.epochs 2 instead of 8"),
     ],

@@ -79,13 +79,19 @@ def _methods(options: argparse.Namespace) -> int:
 
     from bench.registry import method_class, methods
 
-    rows = []
+    rows, broken = [], []
     for name in methods():
-        cls = method_class(name)
+        try:
+            cls = method_class(name)
+        except BenchError as error:
+            broken.append(error)  # one that cannot be loaded does not hide the others
+            continue
         summary = next(iter((cls.__doc__ or "").strip().splitlines()), "-")
         rows.append({"method": name, "paper": cls.paper or "-", "what it is": summary})
     print(tabulate(rows, headers="keys"))
-    return 0
+    for error in broken:
+        print(f"bench: {error}", file=sys.stderr)
+    return 2 if broken else 0
 
 
 def _data(options: argparse.Namespace) -> int:

@@ -7,16 +7,24 @@ import copy
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.method import Method
+from bench.errors import BenchError
+from bench.method import Method, checked_lift
 
 
 def macs_per_frame(method: Method, joints: int) -> int:
     """Multiply-accumulates of matrix products for each lifted frame, all sampling steps included, not mirrored.
 
     Counted on PyTorch's meta device: shapes only, no arithmetic, so a published size takes seconds.
+    Raises BenchError if the method cannot be called there, or returns poses of another shape than its window asks for.
     """
     hollow = copy.deepcopy(method).eval().to("meta")
     window = torch.zeros(1, method.window.frames, joints, 2, device="meta")
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        lifted = hollow.lift(window)
+    try:
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            lifted = checked_lift(hollow, window)
+    except (RuntimeError, TypeError, LookupError) as error:  # torch, of shapes and of values that do not exist
+        raise BenchError(
+            f"{method.name}: lift() of {tuple(window.shape)} failed on PyTorch's meta device, where the cost of a "
+            f"method is counted and tensors have shapes but no values: {type(error).__name__}: {error}"
+        ) from error
     return int(counter.get_total_flops()) // (2 * lifted.shape[1])

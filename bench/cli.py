@@ -89,8 +89,8 @@ def _methods(options: argparse.Namespace) -> int:
         summary = next(iter((cls.__doc__ or "").strip().splitlines()), "-")
         rows.append({"method": name, "paper": cls.paper or "-", "what it is": summary})
     print(tabulate(rows, headers="keys"))
-    for error in broken:
-        print(f"bench: {error}", file=sys.stderr)
+    for fault in broken:
+        print(f"bench: {fault}", file=sys.stderr)
     return 2 if broken else 0
 
 

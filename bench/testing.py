@@ -5,7 +5,7 @@ them by `check_method`.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,14 +16,17 @@ from bench.method import Batch, Method, checked_lift
 from bench.registry import build
 
 
-def check_method(name: str, *, frames: int = 9, joints: int = 17, **hyperparameters: Any) -> None:
+def check_method(
+    name: str, *, frames: int = 9, joints: int = 17, unmoved: Sequence[str] = (), **hyperparameters: Any
+) -> None:
     """Put a registered method to every check: shapes, rows on their own, randomness, loss, memory.
 
-    frames, joints, hyperparameters: what it is built with; small ones take seconds. Raises AssertionError with what is
-    wrong, and BenchError if the method cannot be built or answers in the wrong shape.
+    frames, joints, hyperparameters: what it is built with; small ones take seconds. unmoved: ends of the names of
+    parameters that no loss can move. Raises AssertionError with what is wrong, and BenchError if the method cannot be
+    built or answers in the wrong shape.
     """
     for check in CHECKS:
-        check(Specimen(name, frames, joints, hyperparameters))
+        check(Specimen(name, frames, joints, hyperparameters, tuple(unmoved)))
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Specimen:
     frames: int = 9
     joints: int = 17
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    unmoved: tuple[str, ...] = ()
 
     def new(self, seed: int = 0) -> Method:
         """The method with weights of that seed, ready to lift."""
@@ -123,7 +127,10 @@ def has_a_finite_loss_that_reaches_every_parameter(one: Specimen) -> None:
         assert torch.isfinite(value), f"loss {key} of {one.name} is {value}"
     losses["total"].backward()  # type: ignore[no-untyped-call]
     for key, parameter in method.named_parameters():
-        if parameter.requires_grad:
+        if key.endswith(one.unmoved):
+            moved = parameter.grad is not None and bool(parameter.grad.abs().max() > 1e-5)
+            assert not moved, f"{key} of {one.name} has a part in the loss after all"
+        elif parameter.requires_grad:
             assert parameter.grad is not None, f"{key} of {one.name} has no part in the loss"
             assert torch.isfinite(parameter.grad).all(), f"the gradient of {key} of {one.name} is not finite"
             assert parameter.grad.any(), f"the gradient of {key} of {one.name} is zero"
@@ -172,8 +179,7 @@ def remembers_all_in_its_state_dict(one: Specimen) -> None:
     method, other = one.new(), one.new(seed=7)
     with torch.no_grad():
         for value in method.state_dict().values():
-            if value.is_floating_point():
-                value.add_(0.1)  # as prepare() and training would
+            value.add_(0.1 if value.is_floating_point() else 1)  # as prepare() and training would
     stored = io.BytesIO()
     torch.save(method.state_dict(), stored)
     stored.seek(0)

@@ -256,7 +256,7 @@ def test_a_method_that_does_what_it_must_passes(monkeypatch):
 def test_parameters_that_no_loss_moves_must_be_named(monkeypatch):
     monkeypatch.setattr(registry, "_registered", {"specimen": Idle})
     check_method("specimen", unmoved=["spare.weight", "spare.bias"])
-    with pytest.raises(AssertionError, match="layer.weight of specimen has a part in the loss after all"):
+    with pytest.raises(AssertionError, match=r"layer\.weight of specimen has a part in the loss after all"):
         check_method("specimen", unmoved=["spare.weight", "spare.bias", "layer.weight"])
 
 

@@ -22,7 +22,7 @@ from bench.config import Benchmark, Protocol, load_benchmark
 from bench.data.pose_dataset import PoseDataset
 from bench.data.windows import SEQUENCE, START, Table, counted_frames, frame_indices, gather, mirror, test_windows
 from bench.errors import BenchError
-from bench.method import Method, Window
+from bench.method import Method, Window, checked_lift
 from bench.progress import Progress
 
 # Frames in one pass through the network, mirrored ones not counted. It bounds memory; it does not move a score.
@@ -88,7 +88,7 @@ def predict(
     """Lift every video of a data set.
 
     flip: average each window with the mirrored prediction for its mirror image, both in one pass. seed: of the noise
-    of methods that sample. Raises BenchError if a prediction is not a number.
+    of methods that sample. Raises BenchError if a prediction is not a number or has another shape than the window's.
     """
     window = method.window
     table = test_windows(dataset.lengths, window)
@@ -108,7 +108,7 @@ def predict(
             if method.stochastic:
                 batch = keys[first : first + per_pass]
                 generators = [_generator(f"{seed}/{key}/{version}") for version in versions for key in batch]
-            lifted = method.lift(keypoints_2d.to(device), generator=generators).float().cpu()
+            lifted = checked_lift(method, keypoints_2d.to(device), generators).float().cpu()
             if flip:
                 plain, mirrored = lifted.chunk(2)
                 lifted = (plain + mirror(mirrored, dataset.skeleton.mirror)) / 2

@@ -6,7 +6,7 @@ Zhang et al., "MixSTE: Seq2seq Mixed Spatio-Temporal Encoder for 3D Human Pose E
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,15 @@ from torch import Tensor, nn
 from baselines.layers import SpatioTemporalEncoder, check_sizes
 from bench.checkpoint import load_exactly
 from bench.method import Batch, Generators, Method, Window
+from bench.skeleton import MPI_INF_3DHP_17
+
+if TYPE_CHECKING:
+    from bench.data.pose_dataset import PoseDataset
 
 # How much each joint of Human3.6M weighs in the loss; the further out, the more (section 3.3).
 JOINT_WEIGHTS = (1, 1, 2.5, 2.5, 1, 2.5, 2.5, 1, 1, 1, 1.5, 1.5, 4, 4, 1.5, 4, 4)
+# The same limbs in the order of MPI-INF-3DHP, for which the paper's authors published no code.
+MPI_INF_3DHP_WEIGHTS = (1.5, 1, 1.5, 4, 4, 1.5, 4, 4, 1, 2.5, 2.5, 1, 2.5, 2.5, 1, 1, 1)
 
 # The published implementation's names for our modules, longest first.
 UPSTREAM_NAMES = {
@@ -80,6 +86,10 @@ class MixSTE(Method):
         self.network = MixSTENetwork(frames, joints, dim, depth, heads, mlp_ratio, drop_path)
         weights = torch.tensor(JOINT_WEIGHTS if joints == len(JOINT_WEIGHTS) else [1.0] * joints)
         self.register_buffer("joint_weights", weights, persistent=False)
+
+    def prepare(self, training: PoseDataset) -> None:
+        if training.skeleton == MPI_INF_3DHP_17:
+            self.get_buffer("joint_weights").copy_(torch.tensor(MPI_INF_3DHP_WEIGHTS))
 
     def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
         poses: Tensor = self.network(keypoints_2d)

@@ -19,12 +19,18 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Camera:
-    """One calibrated view. Pixels for the intrinsics, metres for the centre."""
+class View:
+    """A camera of which only the image is known. Width and height in pixels."""
 
     name: str
     width: int
     height: int
+
+
+@dataclass(frozen=True)
+class Camera(View):
+    """One calibrated view. Pixels for the intrinsics, metres for the centre."""
+
     focal_px: tuple[float, float]
     centre_px: tuple[float, float]
     radial: tuple[float, float, float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,10 +124,17 @@ def _random_state_stand_ins() -> list[Any]:
     return [*allowed, np.ndarray, np.dtype, *kinds]
 
 
-def load_exactly(module: nn.Module, state: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
+def load_exactly(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    stacked: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Load an upstream state dict into our module, every key accounted for.
 
     names: upstream's names to ours; a prefix of the key, or with a leading dot the same anywhere inside it.
+    stacked: our weights that upstream stores in parts, {".qkv.": (".q.", ".k.", ".v.")}; the parts lie one after the
+    other on the first axis, and `names` leads to the names of the parts.
     Raises BenchError naming the keys that are missing, not expected, or of another shape.
     """
     ours: dict[str, Tensor] = {}
@@ -139,7 +146,7 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], names: Mapping[
             twice.append(key)
             continue
         ours[name], origin[name] = value, key
-    expected = module.state_dict()
+    expected = _in_parts(module.state_dict(), stacked or {})
     missing = sorted(expected.keys() - ours.keys())
     surplus = sorted({*twice, *(origin[key] for key in ours.keys() - expected.keys())})
     reshaped = [
@@ -156,7 +163,21 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], names: Mapping[
         problems.append(f"of another shape: {'; '.join(reshaped)}")
     if problems:
         raise BenchError(f"the checkpoint does not fit {type(module).__name__}; " + "; ".join(problems))
-    module.load_state_dict(ours)
+    for key, value in expected.items():
+        value.copy_(ours[key])
+
+
+def _in_parts(state: Mapping[str, Tensor], stacked: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
+    """A state dict in which stacked weights are views of their parts; `stacked` as in `load_exactly`."""
+    parts: dict[str, Tensor] = {}
+    for key, value in state.items():
+        whole = next((name for name in stacked if name in key), None)
+        if whole is None:
+            parts[key] = value
+            continue
+        for name, part in zip(stacked[whole], value.chunk(len(stacked[whole])), strict=True):
+            parts[key.replace(whole, name)] = part
+    return parts
 
 
 def renamed(key: str, names: Mapping[str, str]) -> str:

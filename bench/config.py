@@ -20,6 +20,7 @@ from bench.errors import BenchError
 NAME = r"^\w[\w.-]*$"  # names of benchmarks and methods are parts of file names and keys
 Count = Annotated[int, Field(ge=1, strict=True)]  # a whole number of at least 1; true is not one
 Momentum = Annotated[float, Field(gt=0, le=1)]
+Averaging = Literal["actions", "frames"]
 
 
 class Strict(BaseModel):
@@ -39,6 +40,7 @@ class Protocol(Strict):
     test_subjects: tuple[str, ...] = Field(min_length=1)
     test_videos: Count | None = None  # of the whole test set; no table shows a run on fewer
     accounting: Literal["shared"] = "shared"  # every test frame once, the root zeroed
+    averaging: Averaging = "actions"  # the headline: plain mean over actions, or over all scored frames
     flip_test: bool = True  # average with the prediction for the mirrored input
 
     @model_validator(mode="after")

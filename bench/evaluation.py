@@ -1,7 +1,7 @@
 """From a trained method to numbers: predict the test set once, keep the predictions, score them.
 
-Accounting `shared`: every test frame counts exactly once, the predicted root is set to zero as the target's is, and
-test-time noise is keyed by seed and window, so that a score does not depend on batch size, order or device count.
+Accounting `shared`: every valid test frame counts exactly once, the predicted root is set to zero as the target's is,
+and test-time noise is keyed by seed and window, so that a score does not depend on batch size, order or device count.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bench import metrics, paths
-from bench.config import Benchmark, Protocol, load_benchmark
+from bench.config import Averaging, Benchmark, Protocol, load_benchmark
 from bench.data.pose_dataset import PoseDataset
-from bench.data.windows import SEQUENCE, START, Table, counted_frames, frame_indices, gather, mirror, test_windows
+from bench.data.windows import SEQUENCE, START, Table, block_rows, counted_frames, gather, mirror, scored_windows
 from bench.errors import BenchError
 from bench.method import Method, Window, checked_lift
 from bench.progress import Progress
+from bench.skeleton import MPI_INF_3DHP_17
 
 # Frames in one pass through the network, mirrored ones not counted. It bounds memory; it does not move a score.
 FRAMES_PER_PASS = 4096
@@ -37,7 +39,7 @@ TARGETS: tuple[Literal["all", "centre", "last"], ...] = ("centre", "all", "last"
 class Predictions:
     """What a method answered for every window of a test set.
 
-    table: (windows, 4) as `bench.data.windows.test_windows`. poses_3d: (windows, frames or 1, joints, 3) float32,
+    table: (windows, 4) as `bench.data.windows.scored_windows`. poses_3d: (windows, frames or 1, joints, 3) float32,
     metres, the root as predicted: any accounting can be scored from it.
     """
 
@@ -61,17 +63,17 @@ class Predictions:
             return cls(window, stored["table"], stored["poses_3d"])
 
     def per_frame(self, dataset: PoseDataset) -> NDArray[np.float32]:
-        """(total frames of the data set, joints, 3): the counted prediction of every frame.
+        """(total frames of the data set, joints, 3): the counted prediction of every frame, NaN where there is none.
 
-        Raises ValueError unless each frame is counted exactly once.
+        Raises ValueError unless each valid frame is counted exactly once.
         """
-        rows = frame_indices(self.table, dataset.lengths, self.window) + dataset.starts[self.table[:, SEQUENCE], None]
-        rows = rows[:, self.window.answered]
+        rows = block_rows(dataset, self.table, self.window)[:, self.window.answered]
         counted = counted_frames(self.table, self.window)[:, self.window.answered]
-        times = np.bincount(rows[counted], minlength=int(dataset.lengths.sum()))
+        total = len(dataset.poses_3d)
+        times = np.bincount(rows[counted], minlength=total)[dataset.counted]
         if (times != 1).any():
             raise ValueError(f"{int((times != 1).sum())} frames are not counted exactly once")
-        poses = np.empty((len(times), *self.poses_3d.shape[2:]), np.float32)
+        poses = np.full((total, *self.poses_3d.shape[2:]), np.nan, np.float32)
         poses[rows[counted]] = self.poses_3d[counted]
         return poses
 
@@ -91,7 +93,7 @@ def predict(
     of methods that sample. Raises BenchError if a prediction is not a number or has another shape than the window's.
     """
     window = method.window
-    table = test_windows(dataset.lengths, window)
+    table = scored_windows(dataset, window)
     keys = _window_keys(dataset, table) if method.stochastic else []
     joints = len(dataset.skeleton)
     poses = np.empty((len(table), window.frames if window.targets == "all" else 1, joints, 3), np.float32)
@@ -134,26 +136,37 @@ def _generator(key: str) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Scores:
-    """Errors of one method on one test set, per frame and joint, under the shared accounting.
+    """Errors of one method on one test set, per valid frame and joint, under the shared accounting.
 
-    sequences: the videos, rows as in PoseDataset. errors: (frames, joints) mm, root zeroed. aligned, scaled: (frames,)
-    mm, P-MPJPE and N-MPJPE of each frame. velocity: (frames,) mm per frame, the step that leads to each frame; NaN for
-    the first one of a video. root_errors: (frames,) mm, how far from zero the root was predicted.
+    sequences: the videos, rows as in PoseDataset. rows: (frames,) where in its blocks each scored frame lies. errors:
+    (frames, joints) mm, root zeroed. aligned, scaled: (frames,) mm, P-MPJPE and N-MPJPE of each frame. velocity:
+    (frames,) mm per frame, the step that leads to each frame; NaN where the frame before belongs to another video or is
+    not valid. root_errors: (frames,) mm, how far from zero the root was predicted. averaging: what the headline is a
+    mean over, actions or frames. pck, auc: (frames,) percent, for joints of MPI-INF-3DHP only.
     """
 
     sequences: pd.DataFrame
+    rows: NDArray[np.int64]
     errors: NDArray[np.float32]
     aligned: NDArray[np.float32]
     scaled: NDArray[np.float32]
     velocity: NDArray[np.float32]
     root_errors: NDArray[np.float32]
     joints: tuple[str, ...]
+    averaging: Averaging = "actions"
+    pck: NDArray[np.float64] | None = None
+    auc: NDArray[np.float64] | None = None
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The metrics that were taken, and the unit of each."""
+        return METRICS if self.pck is None else METRICS | MPI_INF_3DHP_METRICS
 
     @cached_property
     def per_frame(self) -> pd.DataFrame:
-        """One row a test frame: subject, action, sequence, camera, and every metric of that frame in mm."""
-        videos = self.sequences[["subject", "action", "sequence", "camera"]]
-        frames = videos.loc[videos.index.repeat(self.sequences["frames"])].reset_index(drop=True)
+        """One row a scored frame: subject, action, sequence, camera, and every metric of that frame."""
+        video = np.repeat(np.arange(len(self.sequences)), self.sequences["frames"])[self.rows]
+        frames = self.sequences[["subject", "action", "sequence", "camera"]].iloc[video].reset_index(drop=True)
         mpjpe = self.errors.astype(np.float64).mean(axis=1)
         return frames.assign(
             mpjpe=mpjpe,
@@ -161,16 +174,17 @@ class Scores:
             n_mpjpe=self.scaled.astype(np.float64),
             mpjve=self.velocity.astype(np.float64),
             mpjpe_raw_root=mpjpe + self.root_errors.astype(np.float64) / self.errors.shape[1],
+            **({} if self.pck is None else {"pck": self.pck, "auc": self.auc}),
         )
 
     @cached_property
     def table(self) -> pd.DataFrame:
         """Tidy: metric, action, value, unit, frames.
 
-        `action` is the name of one, "average" (plain mean over the actions: the headline) or "all frames".
+        `action` is the name of one, "average" (plain mean over the actions) or "all frames".
         """
         rows = []
-        for metric, unit in METRICS.items():
+        for metric, unit in self.units.items():
             column = self.per_frame[metric]
             by_action = column.groupby(self.per_frame["action"], sort=True)
             means, counts = by_action.mean(), by_action.count()
@@ -182,14 +196,20 @@ class Scores:
 
     @cached_property
     def summary(self) -> dict[str, float]:
-        """The headline numbers: each metric averaged over actions, and under `<metric>_frames` over frames."""
-        values = self.table.set_index(["metric", "action"])["value"]
-        averages = {metric: float(values[metric, "average"]) for metric in METRICS}
-        return averages | {f"{metric}_frames": float(values[metric, "all frames"]) for metric in METRICS}
+        """The headline numbers: each metric over what `averaging` says, and the other mean beside it.
+
+        That one is called `<metric>_frames` where the headline is a mean over actions, else `<metric>_actions`. The
+        velocity is left out where no two scored frames are neighbours.
+        """
+        means = ("average", ""), ("all frames", "_frames")
+        if self.averaging == "frames":
+            means = ("all frames", ""), ("average", "_actions")
+        values = self.table.dropna(subset="value").set_index(["action", "metric"])["value"]
+        return {f"{metric}{suffix}": float(value) for row, suffix in means for metric, value in values[row].items()}
 
     @property
     def per_action(self) -> dict[str, dict[str, float]]:
-        """{metric: {action: value}}, without the velocity of an action whose videos all have a single frame."""
+        """{metric: {action: value}}, without the velocity of an action in which no two scored frames are neighbours."""
         actions = self.table[~self.table["action"].isin(["average", "all frames"])].dropna(subset="value")
         return {
             str(metric): {
@@ -206,28 +226,46 @@ class Scores:
 
 # What a table may show, and the unit it is in.
 METRICS = {"mpjpe": "mm", "p_mpjpe": "mm", "n_mpjpe": "mm", "mpjve": "mm/frame", "mpjpe_raw_root": "mm"}
+MPI_INF_3DHP_METRICS = {"pck": "%", "auc": "%"}  # of its joints alone
 
 
-def score(predictions: Predictions, dataset: PoseDataset) -> Scores:
-    """Score predictions on the data set they were made for (specs: Human3.6M protocols 1 and 2, per frame)."""
-    predicted = torch.from_numpy(predictions.per_frame(dataset)).double() * MM
-    target = dataset.poses_3d.double() * MM
+def score(predictions: Predictions, dataset: PoseDataset, averaging: Averaging = "actions") -> Scores:
+    """Score predictions on the valid frames of the data set they were made for.
+
+    Human3.6M's protocols 1 and 2, and MPI-INF-3DHP's PCK and AUC where the joints are its own. averaging: what the
+    headline is a mean over.
+    """
+    counted = dataset.counted
+    predicted = torch.from_numpy(predictions.per_frame(dataset)[counted]).double() * MM
+    target = dataset.poses_3d[torch.from_numpy(counted)].double() * MM
     root = dataset.skeleton.root
     root_errors = torch.linalg.vector_norm(predicted[:, root], dim=-1)
     predicted[:, root] = 0
-    velocity = np.full(len(target), np.nan, np.float32)
-    inside = np.ones(len(target), bool)
-    inside[dataset.starts] = False
-    velocity[inside] = metrics.mpjve(predicted, target, reduce="none", lengths=dataset.lengths.tolist()).numpy()
+    errors = metrics.joint_errors(predicted, target)
+    official = dataset.skeleton == MPI_INF_3DHP_17
     return Scores(
         sequences=dataset.sequences,
-        errors=metrics.joint_errors(predicted, target).float().numpy(),
+        rows=counted,
+        errors=errors.float().numpy(),
         aligned=metrics.p_mpjpe(predicted, target, reduce="none").float().numpy(),
         scaled=metrics.n_mpjpe(predicted, target, reduce="none").float().numpy(),
-        velocity=velocity,
+        velocity=_velocity(predicted, target, dataset),
         root_errors=root_errors.float().numpy(),
         joints=dataset.skeleton.joints,
+        averaging=averaging,
+        pck=metrics.pck(errors, reduce="none").numpy() if official else None,
+        auc=metrics.auc(errors, reduce="none").numpy() if official else None,
     )
+
+
+def _velocity(predicted: Tensor, target: Tensor, dataset: PoseDataset) -> NDArray[np.float32]:
+    """The velocity error of the step to each scored frame, NaN where it has no scored frame just before it."""
+    rows = dataset.counted
+    first = np.isin(rows, dataset.starts) | (np.diff(rows, prepend=-2) > 1)
+    runs = np.diff(np.append(np.flatnonzero(first), len(rows)))  # of frames that follow each other
+    velocity = np.full(len(rows), np.nan, np.float32)
+    velocity[~first] = metrics.mpjve(predicted, target, reduce="none", lengths=runs.tolist()).numpy()
+    return velocity
 
 
 def evaluate(
@@ -248,4 +286,4 @@ def evaluate(
     protocol = benchmark.protocol if isinstance(benchmark, Benchmark) else benchmark
     testing = dataset.subset(protocol.test_subjects)
     options.setdefault("flip", protocol.flip_test)
-    return score(predict(method, testing, seed=seed, device=device, **options), testing)
+    return score(predict(method, testing, seed=seed, device=device, **options), testing, protocol.averaging)

@@ -12,10 +12,10 @@ from tabulate import tabulate
 from bench.config import Recipe
 from bench.cost import macs_per_frame, training_macs
 from bench.data.pose_dataset import PoseDataset
-from bench.data.windows import test_windows
+from bench.data.windows import scored_windows
 from bench.device import threads_for
 from bench.evaluation import FRAMES_PER_PASS
-from bench.method import Batch, Method
+from bench.method import Batch, Method, checked_loss
 from bench.plan import Run, StageRun
 from bench.progress import duration
 from bench.train import epoch_windows, new_optimizer, resumable_epochs, training_windows
@@ -109,7 +109,9 @@ def _time(state: str, seconds: float) -> str:
 
 def _amount(dataset: PoseDataset) -> str:
     frames, videos = int(dataset.lengths.sum()), len(dataset.sequences)
-    return f"{', '.join(dict.fromkeys(dataset.sequences['subject']))}: {videos:,} videos, {frames:,} frames"
+    valid = len(dataset.counted)
+    subjects = ", ".join(dict.fromkeys(dataset.sequences["subject"]))
+    return f"{subjects}: {videos:,} videos, {frames:,} frames" + (f", {valid:,} valid" if valid < frames else "")
 
 
 class Stopwatch:
@@ -138,7 +140,7 @@ class Stopwatch:
 
         def once() -> None:
             optimizer.zero_grad(set_to_none=True)
-            method.loss(batch, torch.Generator().manual_seed(0))["total"].backward()  # type: ignore[no-untyped-call]
+            checked_loss(method, batch, torch.Generator().manual_seed(0))["total"].backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
         with threads_for(method, self._device):
@@ -146,7 +148,7 @@ class Stopwatch:
 
     def testing(self, method: Method, dataset: PoseDataset, flip: bool) -> float:
         """Seconds of lifting a data set."""
-        table = test_windows(dataset.lengths, method.window)
+        table = scored_windows(dataset, method.window)
         answered = method.window.frames if method.window.targets == "all" else 1
         macs = macs_per_frame(method, self._joints) * answered
         versions = len(table) * (2 if flip else 1)

@@ -96,6 +96,7 @@ def _do(
             judged,
             recipe,
             seed=run.seed,
+            averaging=protocol.averaging,
             folder=run.folder,
             device=device,
             label=run.name,
@@ -109,7 +110,7 @@ def _do(
         label = f"{run.name} test"
         predictions = predict(method, testing, flip=protocol.flip_test, seed=run.seed, device=device, label=label)
         predictions.save(run.folder / "predictions.npz")
-        scores = score(predictions, testing)
+        scores = score(predictions, testing, protocol.averaging)
         record = outcome.make_record(run, method, trained, earlier, scores, dataset, facts, log.run_id)
         outcome.log_outcome(log, run, record, scores, predictions, testing)
         records.write(record)

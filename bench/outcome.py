@@ -14,7 +14,7 @@ from bench import draw, paths, records, tracking
 from bench.config import Protocol
 from bench.cost import macs_per_frame
 from bench.data.pose_dataset import PoseDataset
-from bench.evaluation import METRICS, Predictions, Scores
+from bench.evaluation import Predictions, Scores
 from bench.method import Method
 from bench.plan import Run, StageRun
 from bench.records import Record
@@ -35,7 +35,10 @@ def make_record(
 
     earlier: the stages that were trained before. facts: as `bench.provenance.provenance`, taken before training.
     """
-    headline = {name: (value, METRICS[name.removesuffix("_frames")]) for name, value in scores.summary.items()}
+    headline = {
+        name: (value, scores.units[name.removesuffix("_frames").removesuffix("_actions")])
+        for name, value in scores.summary.items()
+    }
     per_action: dict[str, dict[str, float]] = {}
     for metric, values in scores.per_action.items():
         for action, value in values.items():
@@ -94,7 +97,8 @@ def log_outcome(
     log: tracking.Run, run: Run, record: Record, scores: Scores, predictions: Predictions, testing: PoseDataset
 ) -> None:
     """Final numbers and the artifacts a person looks for first."""
-    final = {f"test/{name}_{metric.unit.split('/')[0]}": metric.value for name, metric in record.metrics.items()}
+    units = {"mm": "mm", "mm/frame": "mm", "%": "percent"}  # MLflow accepts no more
+    final = {f"test/{name}_{units[metric.unit]}": metric.value for name, metric in record.metrics.items()}
     for action, values in record.per_action.items():
         final[tracking.metric_name("test/mpjpe_mm", action)] = values["mpjpe"]
     for joint, values in record.per_joint.items():
@@ -126,13 +130,14 @@ def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, test
     """One picture: the frame with the median error, input, truth and prediction side by side."""
     errors = scores.errors.mean(axis=1)
     frame = int(errors.argsort(kind="stable")[len(errors) // 2])
-    about = scores.per_frame.iloc[frame]
+    about, row = scores.per_frame.iloc[frame], scores.rows[frame]
     poses = {
-        "ground truth": testing.poses_3d[frame].numpy(),
-        f"prediction, {errors[frame]:.0f} mm": predictions.per_frame(testing)[frame],
+        "ground truth": testing.poses_3d[row].numpy(),
+        f"prediction, {errors[frame]:.0f} mm": predictions.per_frame(testing)[row],
     }
     title = f"median frame: {about['subject']} {about['sequence']}, camera {about['camera']}"
-    draw.skeleton_picture(path, poses, keypoints_2d=testing.keypoints_2d[frame].numpy(), title=title)
+    keypoints_2d = testing.keypoints_2d[row].numpy()
+    draw.skeleton_picture(path, poses, keypoints_2d=keypoints_2d, skeleton=testing.skeleton, title=title)
 
 
 def parameters(work: Run | StageRun) -> dict[str, object]:

@@ -47,5 +47,19 @@ H36M_17 = Skeleton(
     root=0,
 )  # fmt: skip
 
+# MPI-INF-3DHP (Mehta et al., 3DV 2017) in the order of its test set: MPII's, then pelvis, spine and head.
+MPI_INF_3DHP_17 = Skeleton(
+    name="MPI-INF-3DHP-17",
+    joints=(
+        "head top", "neck", "right shoulder", "right elbow", "right wrist",
+        "left shoulder", "left elbow", "left wrist", "right hip", "right knee", "right ankle",
+        "left hip", "left knee", "left ankle", "pelvis", "spine", "head",
+    ),
+    parents=(1, 15, 1, 2, 3, 1, 5, 6, 14, 8, 9, 14, 11, 12, -1, 14, 1),
+    left=(5, 6, 7, 11, 12, 13),
+    right=(2, 3, 4, 8, 9, 10),
+    root=14,
+)  # fmt: skip
+
 # The rows of the 32 recorded joints that become the 17, in their order.
 H36M_17_OF_32 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)

@@ -19,7 +19,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench import paths
-from bench.config import Benchmark, load_benchmark
+from bench.config import Benchmark, Protocol, load_benchmark
 from bench.errors import BenchError, unknown
 from bench.records import Record, load, newest, published
 
@@ -41,6 +41,7 @@ COLUMNS = {
     "n_mpjpe": Column("N-MPJPE", "mm"),
     "mpjve": Column("MPJVE", "mm/frame", digits=2),
     "mpjpe_frames": Column("MPJPE over frames", "mm"),  # every frame weighs the same, instead of every action
+    "mpjpe_actions": Column("MPJPE over actions", "mm"),  # the other way round, where frames make the headline
     "pck": Column("PCK", "%", higher_is_better=True),
     "auc": Column("AUC", "%", higher_is_better=True),
 }
@@ -154,18 +155,27 @@ def fill(text: str, blocks: Mapping[str, str]) -> str:
 def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame) -> str:
     """The page of a benchmark: every metric, cost, seeds, records; then every action; an accounting a section."""
     protocol = benchmark.protocol
+    over_frames = protocol.averaging == "frames"
+    scored = "valid test frame" if over_frames else "test frame"
     parts = [
         f"# {benchmark.title}",
         f"<!-- Rendered by `make tables` from results/ and configs/{benchmark.name}.yaml: edits are lost. -->",
         f"Data set {protocol.dataset}, 2D keypoints {protocol.keypoints}, {protocol.frames} frames, "
-        f"tested on {', '.join(protocol.test_subjects)}. Measured numbers count every test frame once, the predicted "
-        "root at zero; ± is the standard deviation over seeds. The best of a column is bold, if there is a choice.",
-        *_section(rows(benchmark, records, numbers)),
+        f"tested on {', '.join(protocol.test_subjects)}. Measured numbers count every {scored} once, the predicted "
+        "root at zero; ± is the standard deviation over seeds. The best of a column is bold, if there is a choice."
+        + (_OVER_FRAMES if over_frames else ""),
+        *_section(protocol, rows(benchmark, records, numbers)),
     ]
     if others := [one for one in rows(benchmark, records, numbers, accounting="as-published") if one.records]:
-        parts += ["## Accounting as published: the counting of each method's own code", *_section(others)]
+        parts += ["## Accounting as published: the counting of each method's own code", *_section(protocol, others)]
     parts += _sources(numbers[numbers["benchmark"] == benchmark.name])
     return "\n\n".join(parts) + "\n"
+
+
+_OVER_FRAMES = (
+    " They are means over these frames; the MPJPE over actions is the plain mean over the test sequences, which some "
+    "papers report."
+)
 
 
 def short(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame) -> str:
@@ -314,9 +324,10 @@ def _links(row: Row, folder: str) -> str:
 # Parts of a page
 
 
-def _section(table: Sequence[Row]) -> list[str]:
+def _section(protocol: Protocol, table: Sequence[Row]) -> list[str]:
     """The full table with its notes, and the table of actions."""
-    names = [name for name in COLUMNS if name not in ON_REQUEST or _has(table, name)]
+    headline = f"mpjpe_{protocol.averaging}"  # is `mpjpe` itself
+    names = [name for name in COLUMNS if name != headline and (name not in ON_REQUEST or _has(table, name))]
     columns = {
         **_methods(table),
         **_metrics(table, names),

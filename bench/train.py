@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from bench import checkpoint
-from bench.config import Recipe
+from bench.config import Averaging, Recipe
 from bench.data.pose_dataset import PoseDataset
 from bench.data.windows import Table, gather, train_windows
 from bench.errors import BenchError
@@ -62,6 +62,7 @@ def fit(
     recipe: Recipe,
     *,
     seed: int,
+    averaging: Averaging = "actions",
     folder: Path,
     device: torch.device,
     label: str = "train",
@@ -70,10 +71,11 @@ def fit(
 ) -> Trained:
     """Train a method and leave it with the weights that the recipe keeps.
 
-    validation: what the best epoch is chosen on. folder: gets `last.pt` after every epoch and `best.pt`; if it holds
-    a `last.pt` already, training goes on from there. on_epoch: told every epoch, those done earlier included.
-    everything: the data set with its test subjects, for a method that takes a statistic of it as published.
-    Raises BenchError if the loss stops being a number, and for such a method under a recipe that is not as published.
+    validation: what the best epoch is chosen on, by its MPJPE over what `averaging` says. folder: gets `last.pt` after
+    every epoch and `best.pt`; if it holds a `last.pt` already, training goes on from there. on_epoch: told every epoch,
+    those done earlier included. everything: the data set with its test subjects, for a method that takes a statistic of
+    it as published. Raises BenchError if the loss stops being a number, and for such a method under a recipe that is
+    not as published.
     """
     table = training_windows(training, method, recipe)
     prepare(method, training, everything if recipe.as_published else None)
@@ -95,7 +97,7 @@ def fit(
             set_batch_norm_momentum(method, recipe, number)
             loss = _run_epoch(method, training, table, optimizer, recipe, seed, number, device, progress)
             spent = time.monotonic() - started
-            error = None if validation is None else _validate(method, validation, seed, device)
+            error = None if validation is None else _validate(method, validation, seed, device, averaging)
             seconds = time.monotonic() - started
             history.append(Epoch(number, loss, rate, error, seconds, per_epoch / spent))
             _save(method, optimizer, history, folder)
@@ -212,10 +214,10 @@ def _run_epoch(
     return {name: value / len(order) for name, value in totals.items()}
 
 
-def _validate(method: Method, validation: PoseDataset, seed: int, device: torch.device) -> float:
-    """Action-averaged MPJPE in mm on the held-out subjects; not mirrored, since it only ever chooses an epoch."""
+def _validate(method: Method, validation: PoseDataset, seed: int, device: torch.device, averaging: Averaging) -> float:
+    """MPJPE in mm on the held-out subjects, averaged as the headline; not mirrored, as it only chooses an epoch."""
     predictions = predict(method, validation, flip=False, seed=seed, device=device, label="validate")
-    return score(predictions, validation).summary["mpjpe"]
+    return score(predictions, validation, averaging).summary["mpjpe"]
 
 
 def _mixed_precision(recipe: Recipe, device: torch.device) -> bool:

@@ -49,7 +49,7 @@ class Diff3DHPE(Method):
     sampler, with `eta` of fresh noise in each. sampler: "textbook" DDIM, or "published" as its authors evaluate. clip:
     keep sampled poses within the scale. clip_loss: weights of at most 3. hypotheses: samples a window, averaged.
     pose_scale: metres that become 1 (default: the largest coordinate in what `scale_over` says, the "training" set, or
-    "everything" as its authors do; published checkpoints do not hold theirs).
+    "everything" in the data set's files as its authors do; published checkpoints do not hold theirs).
     """
 
     name = "diff3dhpe"
@@ -111,8 +111,10 @@ class Diff3DHPE(Method):
         self.register_buffer("pose_scale", torch.tensor(pose_scale or 1.0))
 
     def prepare(self, training: PoseDataset) -> None:
-        if self.fixed_scale is None:
-            self.get_buffer("pose_scale").fill_(float(training.poses_3d.abs().max()))
+        if self.fixed_scale is not None:
+            return
+        extent = training.extent if self.prepares_on == "everything" else None
+        self.get_buffer("pose_scale").fill_(float(training.poses_3d.abs().max()) if extent is None else extent)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         poses = batch.poses_3d[:, self.window.answered] / self.get_buffer("pose_scale")

@@ -12,7 +12,7 @@ import torch
 
 from bench.camera import denormalise_screen, h36m_cameras
 from bench.data.pose_dataset import COLUMNS, PoseDataset, offsets
-from bench.skeleton import H36M_17, H36M_17_OF_32
+from bench.skeleton import H36M_17, H36M_17_OF_32, MPI_INF_3DHP_17
 
 # Sequences of each subject and their frames. "Sitting" is a prefix of "SittingDown", and numbers differ by subject.
 H36M_FRAMES = {
@@ -56,6 +56,48 @@ def save_h36m(root: Path, positions_3d: Any, positions_2d: Any, keypoints: str =
     np.savez_compressed(root / f"data_2d_h36m_{keypoints}.npz", positions_2d=positions_2d, metadata=about)
 
 
+# Frames of each sequence of MPI-INF-3DHP, and which of the test frames are valid.
+MPI_INF_3DHP_FRAMES = {"S1 Seq1": 12, "S1 Seq2": 9, "S2 Seq1": 10, "S8 Seq2": 7}
+MPI_INF_3DHP_VALID = {
+    "TS1": [0, 0, 1, 0, 0, 0, 1, 0, 0, 0],
+    "TS2": [1, 1, 0],
+    "TS3": [0, 1, 1, 1, 0],
+    "TS4": [1],
+    "TS5": [1, 1, 1, 1, 0, 0, 0, 0, 1, 1],
+    "TS6": [0, 0, 1, 1],
+}
+
+
+def mpi_inf_3dhp(kind: type[np.floating[Any]] = np.float64) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The `data` of the training and the test file: bodies that wander before a pinhole camera, in millimetres."""
+    rng = np.random.default_rng(7)
+
+    def view(frames: int, focal: float, centre: tuple[float, float]) -> dict[str, Any]:
+        body = rng.normal([0, 0, 4000], [300, 500, 300], (17, 3))
+        body[MPI_INF_3DHP_17.root] = body[[8, 11]].mean(axis=0)  # between the hips
+        poses = body + rng.normal(0, 20, (frames, 17, 3)).cumsum(axis=0)
+        pixels = focal * poses[..., :2] / poses[..., 2:] + centre
+        return {"data_2d": pixels.astype(kind), "data_3d": poses.astype(kind)}
+
+    train = {
+        name: [{camera: view(frames, 1500, (1017, 1043)) for camera in "01245678"}, 25]
+        for name, frames in MPI_INF_3DHP_FRAMES.items()
+    }
+    test = {
+        name: view(len(valid), *((1500, (1017, 1043)) if name < "TS5" else (1684, (940, 560))))
+        | {"valid": np.array(valid, np.float64)}
+        for name, valid in MPI_INF_3DHP_VALID.items()
+    }
+    return train, test
+
+
+def save_3dhp(root: Path, train: Any, test: Any) -> None:
+    """Write the two files exactly as the community's are: dictionaries in 0-d object arrays."""
+    root.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(root / "data_train_3dhp.npz", data=train)
+    np.savez_compressed(root / "data_test_3dhp.npz", data=test)
+
+
 # Subject, action, sequence, camera, frames: videos shorter and longer than a window of 9, and one of its length.
 VIDEOS = (
     ("S1", "sit", "sit 1", "a", 40),
@@ -95,3 +137,13 @@ def toy_dataset(videos: Iterable[tuple[str, str, str, str, int]] = VIDEOS) -> Po
         roots=torch.from_numpy(root).float(),
         fingerprint="f" * 64,
     )
+
+
+def upstream_state(stored: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The published weights in a golden file."""
+    return {key.removeprefix("state/"): value for key, value in stored.items() if key.startswith("state/")}
+
+
+def axes_last(array: np.ndarray) -> torch.Tensor:
+    """P-STMO's layout (batch, axes, frames, joints, 1) to ours, (batch, frames, joints, axes)."""
+    return torch.from_numpy(array[..., 0]).movedim(1, -1)

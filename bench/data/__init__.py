@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bench.data.pose_dataset import PoseDataset
 
 LOADERS = {
+    "3dhp": "bench.data.mpi_inf_3dhp",
     "cmu": "bench.data.cmu",
     "h36m": "bench.data.human36m",
     "synthetic": "bench.data.synthetic",
@@ -65,6 +66,8 @@ def describe(name: str, root: str | Path | None = None, keypoints: str = "gt") -
         actions=("action", "nunique"),
         cameras=("camera", "nunique"),
     )
+    if dataset.valid is not None:
+        by_subject.insert(2, "valid", [len(dataset.subset([subject]).counted) for subject in by_subject.index])
     total = (
         f"{len(videos):,} videos, {int(dataset.lengths.sum()):,} frames at {dataset.fps:g} fps, {dataset.skeleton.name}"
     )

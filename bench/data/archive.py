@@ -119,7 +119,7 @@ def file_digest(path: Path) -> str:
 
 # --- the memory-mapped cache
 
-_BLOCKS = ("keypoints_2d", "poses_3d", "roots")
+_BLOCKS = ("keypoints_2d", "poses_3d", "roots", "valid")  # no file where it is None
 
 
 def is_cached(folder: Path) -> bool:
@@ -133,7 +133,8 @@ def store(dataset: PoseDataset, folder: Path) -> None:
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         for block in _BLOCKS:
-            np.save(unfinished / f"{block}.npy", getattr(dataset, block).numpy())
+            if getattr(dataset, block) is not None:
+                np.save(unfinished / f"{block}.npy", getattr(dataset, block).numpy())
         dataset.sequences.to_csv(unfinished / "sequences.csv", index=False)
         about = {
             "name": dataset.name,
@@ -141,6 +142,7 @@ def store(dataset: PoseDataset, folder: Path) -> None:
             "fps": dataset.fps,
             "skeleton": dataset.skeleton.name,
             "fingerprint": dataset.fingerprint,
+            "extent": dataset.extent,
         }
         (unfinished / "dataset.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
         if is_cached(folder):
@@ -158,6 +160,7 @@ def memory_mapped(folder: Path) -> PoseDataset:
     blocks = {
         block: torch.from_numpy(np.load(folder / f"{block}.npy", mmap_mode="c", allow_pickle=False))
         for block in _BLOCKS
+        if (folder / f"{block}.npy").is_file()
     }
     text = dict.fromkeys(("subject", "action", "sequence", "camera"), "string")
     return PoseDataset(
@@ -169,5 +172,6 @@ def memory_mapped(folder: Path) -> PoseDataset:
             dict.fromkeys(text, object)
         ),
         fingerprint=about["fingerprint"],
+        extent=about.get("extent"),  # copies made before there was one belong to data sets that have none
         **blocks,
     )

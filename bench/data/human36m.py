@@ -28,7 +28,7 @@ KEYPOINTS = {"gt": "gt", "cpn": "cpn_ft_h36m_dbb"}
 FPS = 50.0
 RECORDED_JOINTS = 32
 FARTHEST = 50.0  # metres from the studio's origin that no joint can be: beyond it the file is in millimetres
-READER = "h36m, reader 1"  # a change of any number made here changes this line
+READER = "h36m, reader 2"  # a change of any number made here changes this line
 
 
 def fingerprint(root: Path, keypoints: str) -> str:
@@ -48,6 +48,7 @@ def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
     _check_joint_order(path_2d, content_2d.get("metadata"))
     positions_2d = _positions(path_2d, "positions_2d", content_2d)
     builder = Builder("h36m", keypoints, FPS, fingerprint)
+    extent = 0.0
     for subject in sorted(positions_3d):
         if subject not in h36m_cameras():
             raise BenchError(f"{shown(path_3d)}: no cameras are known for subject {subject!r}")
@@ -60,8 +61,11 @@ def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
                 raise BenchError(f"{shown(path_2d)}: {where} is missing, which {path_3d.name} holds. {_MISMATCH}")
             for camera, keypoints_px in _by_camera(f"{shown(path_2d)}: {where}", seen, subject, len(poses)):
                 # World to camera in the files' float32, as the published files were made.
-                video = Video(subject, sequence.split(" ")[0], sequence, camera, keypoints_px, camera.to_camera(poses))
-                builder.add(video)
+                joints = camera.to_camera(poses)
+                extent = max(extent, float(np.abs(joints - joints[:, :1]).max()))
+                action, kept = sequence.split(" ")[0], joints[:, H36M_17_OF_32]
+                builder.add(Video(subject, action, sequence, camera, keypoints_px, kept))
+    builder.extent = extent
     return builder.build()
 
 
@@ -101,11 +105,11 @@ def _emptied(sequences: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _world_poses(where: str, recorded: Any) -> NDArray[np.float32]:
-    """The 17 joints of the recorded 32. (frames, 32, 3) to (frames, 17, 3) float32 metres."""
+    """All recorded joints: (frames, 32, 3) float32 metres."""
     shape: tuple[int, ...] = getattr(recorded, "shape", ())
     if len(shape) != 3 or shape[1:] != (RECORDED_JOINTS, 3) or not shape[0]:
         raise BenchError(f"{where}: expected (frames, {RECORDED_JOINTS}, 3), found {shape}")
-    poses = np.asarray(recorded, np.float32)[:, H36M_17_OF_32]
+    poses = np.asarray(recorded, np.float32)
     if not np.isfinite(poses).all():
         frame = int(np.argwhere(~np.isfinite(poses))[0, 0])
         raise BenchError(f"{where}: frame {frame} holds numbers that are not finite")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.camera import Camera, normalise_screen
+from bench.camera import View, normalise_screen
 from bench.errors import BenchError
 from bench.skeleton import H36M_17, Skeleton
 
@@ -28,6 +29,9 @@ class PoseDataset:
     poses_3d: (total, joints, 3) metres, camera axes, root-relative; the root's row is zero.
     roots: (total, 3) metres, camera axes: where the root was, for drawing and reprojection.
     fingerprint: SHA-256 of what the numbers were made from (source files, options, reader version).
+    valid: (total,) which frames are scored; the others only surround them. None where all are.
+    extent: metres, the largest absolute root-relative coordinate in the source files, whatever subjects and joints were
+        kept of them; None where nobody asks for it.
     """
 
     name: str
@@ -39,6 +43,8 @@ class PoseDataset:
     poses_3d: Tensor
     roots: Tensor
     fingerprint: str
+    valid: Tensor | None = None
+    extent: float | None = None
 
     def __post_init__(self) -> None:
         missing = [column for column in COLUMNS if column not in self.sequences]
@@ -54,6 +60,8 @@ class PoseDataset:
         ):
             if tuple(block.shape) != shape or block.dtype != torch.float32:
                 raise ValueError(f"{self.name}: {label} is {tuple(block.shape)} {block.dtype}, not {shape} float32")
+        if self.valid is not None and (tuple(self.valid.shape) != (total,) or self.valid.dtype != torch.bool):
+            raise ValueError(f"{self.name}: valid is {tuple(self.valid.shape)} {self.valid.dtype}, not {(total,)} bool")
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -64,6 +72,13 @@ class PoseDataset:
     def starts(self) -> NDArray[np.int64]:
         """First row of each video in the blocks, in table order."""
         return self.sequences["start"].to_numpy(np.int64)
+
+    @property
+    def counted(self) -> NDArray[np.int64]:
+        """Rows of the blocks whose frames are scored, ascending."""
+        if self.valid is None:
+            return np.arange(len(self.poses_3d), dtype=np.int64)
+        return np.flatnonzero(self.valid.numpy()).astype(np.int64)
 
     def subset(self, subjects: Iterable[str]) -> PoseDataset:
         """The videos of some subjects, with blocks that hold nothing else.
@@ -95,6 +110,8 @@ class PoseDataset:
             poses_3d=cut(self.poses_3d),
             roots=cut(self.roots),
             fingerprint=self.fingerprint,
+            valid=None if self.valid is None else cut(self.valid),
+            extent=self.extent,
         )
 
 
@@ -103,14 +120,16 @@ class Video:
     """One view of one sequence, as a loader hands it over.
 
     keypoints_px: (frames, joints, 2) pixels. poses_camera: (frames, joints, 3) metres, camera axes, absolute.
+    valid: (frames,), which frames are scored; None: all.
     """
 
     subject: str
     action: str
     sequence: str
-    camera: Camera
-    keypoints_px: NDArray[np.float32]
-    poses_camera: NDArray[np.float32]
+    camera: View
+    keypoints_px: NDArray[np.floating[Any]]
+    poses_camera: NDArray[np.floating[Any]]
+    valid: NDArray[np.bool_] | None = None
 
 
 @dataclass
@@ -122,6 +141,7 @@ class Builder:
     fps: float
     fingerprint: str
     skeleton: Skeleton = H36M_17
+    extent: float | None = None
     videos: list[Video] = field(default_factory=list)
 
     def add(self, video: Video) -> None:
@@ -135,6 +155,7 @@ class Builder:
         keypoints_2d = np.empty((total, joints, 2), np.float32)
         poses_3d = np.empty((total, joints, 3), np.float32)
         roots = np.empty((total, 3), np.float32)
+        valid = None if all(video.valid is None for video in self.videos) else np.ones(total, np.bool_)
         rows = []
         for start, frames in zip(offsets(lengths), lengths, strict=True):
             video = self.videos.pop(0)
@@ -142,6 +163,8 @@ class Builder:
             keypoints_2d[where] = normalise_screen(video.keypoints_px, video.camera.width, video.camera.height)
             roots[where] = video.poses_camera[:, root]
             poses_3d[where] = video.poses_camera - video.poses_camera[:, root : root + 1]
+            if valid is not None and video.valid is not None:
+                valid[where] = video.valid
             camera = video.camera.name
             rows.append((video.subject, video.action, video.sequence, camera, int(start), frames))
         return PoseDataset(
@@ -154,6 +177,8 @@ class Builder:
             poses_3d=torch.from_numpy(poses_3d),
             roots=torch.from_numpy(roots),
             fingerprint=self.fingerprint,
+            valid=None if valid is None else torch.from_numpy(valid),
+            extent=self.extent,
         )
 
 

@@ -52,6 +52,16 @@ def test_windows(lengths: Lengths, window: Window, accounting: Accounting = "sha
     return _table(rows)
 
 
+def scored_windows(dataset: PoseDataset, window: Window) -> Table:
+    """The windows that score a data set: `test_windows` under `shared`, less those that count no valid frame."""
+    table = test_windows(dataset.lengths, window)
+    if dataset.valid is None:
+        return table
+    counted = counted_frames(table, window) & dataset.valid.numpy()[block_rows(dataset, table, window)]
+    scored: Table = table[counted.any(axis=1)]
+    return scored
+
+
 test_windows.__test__ = False  # type: ignore[attr-defined]  # pytest takes the name for a test
 
 
@@ -116,12 +126,17 @@ def counted_frames(table: Table, window: Window) -> NDArray[np.bool_]:
     return (frames >= table[:, COUNT_FROM, None]) & (frames < table[:, COUNT_TO, None])
 
 
+def block_rows(dataset: PoseDataset, table: Table, window: Window) -> Table:
+    """The row of the data set's blocks that each input frame shows. Returns (windows, frames)."""
+    return frame_indices(table, dataset.lengths, window) + dataset.starts[table[:, SEQUENCE], None]
+
+
 def gather(dataset: PoseDataset, table: Table, window: Window, flipped: NDArray[np.bool_] | None = None) -> Batch:
     """Read windows out of a data set. Rows where `flipped` is true come mirrored: x negated, left and right swapped.
 
     Returns keypoints_2d (batch, frames, joints, 2), poses_3d (batch, frames, joints, 3), supervised (batch, frames).
     """
-    rows = torch.from_numpy(frame_indices(table, dataset.lengths, window) + dataset.starts[table[:, SEQUENCE], None])
+    rows = torch.from_numpy(block_rows(dataset, table, window))
     keypoints_2d, poses_3d = dataset.keypoints_2d[rows], dataset.poses_3d[rows]
     if flipped is not None and flipped.any():
         which = torch.from_numpy(flipped)

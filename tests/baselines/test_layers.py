@@ -31,11 +31,48 @@ def test_heads_must_divide_dim():
 
 
 def test_mlp_uses_the_exact_gelu():
-    mlp = MLP(4, 2.0)
+    mlp = MLP(4, 8)
     x = torch.linspace(-3, 3, 12).reshape(3, 4)
     hidden = mlp.fc1(x)
     exact = hidden * 0.5 * (1 + torch.erf(hidden / 2**0.5))
     torch.testing.assert_close(mlp(x), mlp.fc2(exact))
+
+
+def test_mlp_takes_another_activation_and_drops_after_it():
+    torch.manual_seed(0)
+    mlp = MLP(4, 1000, activation=F.relu, dropout=0.25)
+    x = torch.randn(3, 4)
+    torch.testing.assert_close(mlp.eval()(x), mlp.fc2(mlp.fc1(x).clamp(min=0)))
+    given = []
+    mlp.fc2.register_forward_pre_hook(lambda layer, inputs: given.append(inputs[0]))
+    mlp.train()(x)
+    active = mlp.fc1(x).clamp(min=0)
+    kept = given[0] != 0
+    torch.testing.assert_close(given[0], torch.where(kept, active / 0.75, 0))
+    share = kept[active > 0].float().mean()
+    assert abs(share - 0.75) < 4 * (0.75 * 0.25 / (active > 0).sum()) ** 0.5
+
+
+@pytest.mark.parametrize("channels", [8, 64])
+def test_both_attention_kernels_drop_probabilities(channels):
+    """All probabilities are 1 / 50 here and all values 1, so an output counts the probabilities that are left."""
+    torch.manual_seed(0)
+    q = torch.zeros(20, 2, 50, channels)
+    out = attend(q, q, torch.ones_like(q), dropout=0.3)
+    left = out[..., 0] * 0.7 * 50
+    torch.testing.assert_close(left, left.round(), atol=1e-3, rtol=0)
+    assert left.std() > 1
+    assert abs(left.mean() / 50 - 0.7) < 4 * (0.7 * 0.3 / (50 * left.numel())) ** 0.5
+
+
+def test_attention_drops_in_training_alone():
+    torch.manual_seed(0)
+    attention, x = Attention(32, 4, dropout=0.5), torch.randn(3, 9, 32)
+    assert (attention.train()(x) != attention(x)).any()
+    assert torch.equal(attention.eval()(x), attention(x))
+    plain = Attention(32, 4)
+    plain.load_state_dict(attention.state_dict())
+    assert torch.equal(attention(x), plain.train()(x))
 
 
 def test_drop_path_drops_whole_rows_and_keeps_the_mean():

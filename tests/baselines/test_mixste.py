@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from samples import toy_dataset
 
 from baselines.mixste import JOINT_WEIGHTS, UPSTREAM_NAMES, MixSTE, mixste_losses
 from bench import Batch, build, import_upstream
 from bench.checkpoint import renamed
+from bench.skeleton import H36M_17, MPI_INF_3DHP_17
 
 
 def upstream(stored) -> dict[str, np.ndarray]:
@@ -89,3 +93,13 @@ def test_a_window_of_one_frame_has_no_velocity_and_a_finite_loss():
 def test_published_sizes(frames, parameters):
     with torch.device("meta"):
         assert build("mixste", frames=frames).parameter_count == parameters
+
+
+def test_joints_of_3dhp_weigh_what_the_same_joints_of_human36m_weigh():
+    human36m = dict(zip(H36M_17.joints, JOINT_WEIGHTS, strict=True))
+    human36m |= {"head top": human36m["head"], "head": human36m["neck"]}  # Human3.6M's head is the top of it
+    method = build("mixste", frames=9, dim=16, depth=1, heads=2)
+    method.prepare(toy_dataset())
+    assert method.joint_weights.tolist() == list(JOINT_WEIGHTS)
+    method.prepare(replace(toy_dataset(), skeleton=MPI_INF_3DHP_17))
+    assert method.joint_weights.tolist() == [human36m[joint] for joint in MPI_INF_3DHP_17.joints]

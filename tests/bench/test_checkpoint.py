@@ -220,6 +220,18 @@ def test_names_are_matched_from_the_start_or_inside() -> None:
     assert module[0].weight.item() == 1
 
 
+def test_a_weight_that_upstream_stores_in_parts_is_put_together() -> None:
+    module = torch.nn.ModuleDict({"qkv": torch.nn.Linear(2, 3, bias=False)})
+    parts = {f"linears.{part}.weight": torch.full((1, 2), float(part)) for part in range(3)}
+    names = {"linears.0.": "q.", "linears.1.": "k.", "linears.2.": "v."}
+    stacked = {"qkv.": ("q.", "k.", "v.")}
+    load_exactly(module, parts, names, stacked)
+    assert module["qkv"].weight.tolist() == [[0, 0], [1, 1], [2, 2]]
+    del parts["linears.1.weight"]
+    with pytest.raises(BenchError, match=r"missing: linears\.1\.weight$"):
+        load_exactly(module, parts, names, stacked)
+
+
 @pytest.mark.parametrize(
     ("name", "source", "options", "expected"),
     [

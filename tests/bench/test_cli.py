@@ -16,7 +16,7 @@ from pathlib import Path
 import filelock
 import numpy as np
 import pytest
-from samples import h36m_positions, save_h36m
+from samples import MPI_INF_3DHP_VALID, h36m_positions, mpi_inf_3dhp, save_3dhp, save_h36m
 
 from bench import cli, methods, mlflow_store
 from bench.cli import main
@@ -252,6 +252,35 @@ def test_asked_to_stop_it_says_so_and_the_same_command_goes_on_in_the_same_mlflo
     assert child.data.metrics["test/mpjpe_mm"] == pytest.approx(record["metrics"]["mpjpe"]["value"], rel=1e-5)
     kept = {artifact.path for artifact in client.list_artifacts(child.info.run_id)}
     assert kept >= {"record.json", "config.json", "per_action.csv", "figures", "checkpoints"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+def test_mpi_inf_3dhp_from_its_files_to_a_table(folder):
+    save_3dhp(folder / "data" / "3dhp", *mpi_inf_3dhp())
+    sizes = ("model.dim=16", "model.depth=1", "model.heads=2", "recipe.epochs=1", "protocol.frames=9")
+    held_out = ("protocol.train_subjects=[S1,S2,S8]", "protocol.validation_subjects=[S8]")
+    changes = [word for change in (*sizes, *held_out) for word in ("--set", change)]
+    text, _ = ended(
+        start(folder, "3dhp", "run", "3dhp-gt", "--data", "data", "--methods", "mixste,diff3dhpe", *changes)
+    )
+    assert "TS1, TS2, TS3, TS4, TS5, TS6: 6 videos, 33 frames, 16 valid, each counted once" in text
+    assert re.search(r"Method .* MPJPE \(mm\) .* MPJPE over actions \(mm\) +PCK \(%\) +AUC \(%\)", text)
+    found = {path.name.partition("-")[0]: json.loads(path.read_text()) for path in folder.glob("3dhp/records/*/*.json")}
+    assert found.keys() == {"mixste", "diff3dhpe"}
+    for record in found.values():
+        assert (record["frames"], record["sequences"]) == (16, 6)
+        assert record["per_action"].keys() == {"TS1", "TS2", "TS3", "TS4", "TS5", "TS6"}
+        metrics = {name: metric["value"] for name, metric in record["metrics"].items()}
+        assert record["metrics"]["pck"]["unit"] == "%"
+        by_sequence = {name: values["mpjpe"] for name, values in record["per_action"].items()}
+        weights = {name: sum(valid) for name, valid in MPI_INF_3DHP_VALID.items()}
+        pooled = sum(weights[name] * value for name, value in by_sequence.items()) / 16
+        assert metrics["mpjpe"] == pytest.approx(pooled, rel=1e-4)
+        assert metrics["mpjpe_actions"] == pytest.approx(sum(by_sequence.values()) / 6, rel=1e-4)
+    tracked = mlflow_store._client(f"sqlite:///{folder / '3dhp' / 'mlflow' / 'mlflow.db'}")
+    run_id = found["mixste"]["provenance"]["mlflow_run_id"]
+    assert tracked.get_run(run_id).data.metrics["test/pck_percent"] == found["mixste"]["metrics"]["pck"]["value"]
 
 
 # Mistakes: exit status 2, one clear message, nothing written

@@ -67,7 +67,8 @@ def test_the_benchmarks_of_the_issue_are_shipped() -> None:
     human36m = {
         f"h36m-{keypoints}-{frames}" for keypoints, frames in (("cpn", 243), ("cpn", 81), ("gt", 81), ("gt", 243))
     }
-    assert {"demo", "cmu-gt-27", "cmu-det-27"} | human36m <= set(benchmark_names())
+    assert {"demo", "cmu-gt-27", "cmu-det-27", "3dhp-gt"} | human36m <= set(benchmark_names())
+    assert [name for name in benchmark_names() if load_benchmark(name).protocol.averaging == "frames"] == ["3dhp-gt"]
 
 
 def test_a_file_is_read_as_it_says(tiny: Path) -> None:
@@ -134,6 +135,10 @@ def test_a_name_that_no_record_may_carry_is_refused_before_training(tmp_path: Pa
             "protocol.test_subjects.0: Input should be a valid string, found 2",
         ),
         ({"protocol": protocol(test_subjects=[])}, "protocol.test_subjects: Tuple should have at least 1 item"),
+        (
+            {"protocol": protocol(averaging="joints")},
+            "protocol.averaging: Input should be 'actions' or 'frames', found 'joints'",
+        ),
         ({"protocol": protocol(accounting="mine")}, "protocol.accounting: Input should be 'shared', found 'mine'"),
         ({"protocol": {"dataset": "h36m"}}, "protocol.test_subjects: Field required"),
         ({"protocol": 3}, "protocol: Input should be a valid dictionary"),

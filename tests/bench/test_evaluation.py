@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from samples import VIDEOS, toy_dataset
@@ -13,10 +15,11 @@ from samples import VIDEOS, toy_dataset
 import bench
 from bench import Method, Window, build, load_benchmark
 from bench.config import Protocol
-from bench.data.windows import mirror, test_windows
+from bench.data.pose_dataset import COLUMNS, PoseDataset, offsets
+from bench.data.windows import gather, mirror, scored_windows, test_windows
 from bench.errors import BenchError
 from bench.evaluation import METRICS, Predictions, _generator, evaluate, predict, score
-from bench.skeleton import H36M_17
+from bench.skeleton import H36M_17, MPI_INF_3DHP_17
 
 SIZES = {"frames": 9, "dim": 16, "depth": 1, "heads": 2}
 
@@ -254,6 +257,115 @@ def test_perfect_predictions_have_no_error(dataset):
     assert max(summary.values()) < 1e-3
 
 
+# Valid frames
+
+
+@pytest.fixture
+def sparse():
+    """The toy data set with valid frames alone, in pairs and in runs; the two videos of S2 have one and none."""
+    data = toy_dataset()
+    valid = np.random.default_rng(4).random(len(data.poses_3d)) < 0.4
+    for row, start, length in zip(range(len(data.starts)), data.starts, data.lengths, strict=True):
+        if data.sequences["subject"][row] == "S2":
+            valid[start : start + length] = False
+    valid[data.starts[3] + 7] = True
+    return replace(data, valid=torch.from_numpy(valid))
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_valid_frames_are_scored_as_among_all_frames(dataset, sparse, window):
+    everything, some = (score(predict(Echo(window), data), data) for data in (dataset, sparse))
+    np.testing.assert_array_equal(some.rows, np.flatnonzero(sparse.valid))
+    for field in ("errors", "aligned", "scaled", "root_errors"):
+        np.testing.assert_array_equal(getattr(some, field), getattr(everything, field)[some.rows])
+    valid, starts = sparse.valid.numpy(), set(dataset.starts.tolist())
+    stepped = [row not in starts and bool(valid[row - 1]) for row in some.rows.tolist()]
+    assert 5 < sum(stepped) < len(stepped) - 5
+    expected = np.where(stepped, everything.velocity[some.rows], np.nan)
+    np.testing.assert_array_equal(some.velocity, expected)
+    names = ["subject", "action", "sequence", "camera"]
+    assert some.per_frame[names].equals(everything.per_frame[names].iloc[some.rows].reset_index(drop=True))
+    assert len(some.per_frame) == len(some.errors) == len(sparse.counted)
+
+
+def test_only_windows_with_valid_frames_are_lifted_and_see_the_others(dataset, sparse):
+    seen = []
+
+    class Watched(Echo):
+        def lift(self, keypoints_2d, *, generator=None):
+            seen.append(keypoints_2d)
+            return super().lift(keypoints_2d)
+
+    predict(Watched(Window(5, "centre")), sparse, flip=False)
+    (windows,) = seen
+    everything = predict(Echo(Window(5, "centre")), dataset, flip=False)
+    assert len(windows) == len(sparse.counted)
+    shown = gather(dataset, everything.table[sparse.counted], Window(5, "centre")).keypoints_2d
+    assert torch.equal(windows, shown)
+
+
+def test_a_valid_frame_that_no_window_counts_is_missed(sparse):
+    whole = predict(Echo(Window(5, "centre")), sparse)
+    with pytest.raises(ValueError, match="1 frames are not counted exactly once"):
+        Predictions(whole.window, whole.table[1:], whole.poses_3d[1:]).per_frame(sparse)
+
+
+def test_no_two_neighbours_have_no_velocity():
+    data = toy_dataset((("S9", "sit", "sit", "a", 5),))
+    apart = replace(data, valid=torch.tensor([True, False, True, False, True]))
+    summary = score(predict(Echo(Window(3)), apart), apart).summary
+    assert not {"mpjve", "mpjve_frames"} & summary.keys()
+    assert {"mpjpe", "mpjpe_frames"} <= summary.keys()
+
+
+def test_the_headline_is_over_what_the_protocol_says(by_hand):
+    _, actions = by_hand
+    frames = replace(actions, averaging="frames")
+    assert frames.table.equals(actions.table)
+    assert frames.summary.keys() == {*METRICS, *(f"{metric}_actions" for metric in METRICS)}
+    for metric in METRICS:
+        assert frames.summary[metric] == actions.summary[f"{metric}_frames"]
+        assert frames.summary[f"{metric}_actions"] == actions.summary[metric]
+
+
+@pytest.mark.parametrize("case", ["random", "missing_activity", "nonzero_root"])
+def test_scores_of_3dhp_are_those_of_the_official_functions(golden, case):
+    stored = {key.removeprefix(f"{case}__"): value for key, value in golden("pck_auc.npz").items()}
+    names = [f"TS{number}" for number in range(1, 7)]
+    targets = [stored[f"{name}_target"] / 1000 for name in names]
+    valid = np.concatenate([stored[f"{name}_valid"] for name in names]) == 1
+    absolute, lengths = np.concatenate(targets), [len(target) for target in targets]
+    table = [
+        (name, name, name, "0", int(start), n) for name, start, n in zip(names, offsets(lengths), lengths, strict=True)
+    ]
+    data = PoseDataset(
+        name="official",
+        keypoints="gt",
+        fps=25.0,
+        skeleton=MPI_INF_3DHP_17,
+        sequences=pd.DataFrame(table, columns=list(COLUMNS)),
+        keypoints_2d=torch.zeros(len(absolute), 17, 2),
+        poses_3d=torch.from_numpy(absolute - absolute[:, 14:15]).float(),
+        roots=torch.from_numpy(absolute[:, 14]).float(),
+        fingerprint="f",
+        valid=torch.from_numpy(valid),
+    )
+    poses = np.concatenate([stored[f"{name}_pred"] for name in names])[:, None].astype(np.float32) / np.float32(1000)
+    scores = score(Predictions(Window(1), scored_windows(data, Window(1)), poses), data, averaging="frames")
+    assert scores.units == METRICS | {"pck": "%", "auc": "%"}
+    for metric, golden_name in (("pck", "pck"), ("auc", "auc"), ("mpjpe_raw_root", "mpjpe")):
+        assert list(scores.per_action[metric].values()) == pytest.approx(stored[f"seq_{golden_name}"][:, -1], rel=1e-5)
+        assert scores.summary[metric] == pytest.approx(stored[f"{golden_name}_frame_weighted"], rel=1e-5)
+        assert scores.summary[f"{metric}_actions"] == pytest.approx(
+            stored[f"{golden_name}_mean_of_sequences"], rel=1e-5
+        )
+
+
+def test_pck_is_of_3dhp_alone(by_hand):
+    assert by_hand[1].units == METRICS
+    assert by_hand[1].pck is None
+
+
 # The public function
 
 
@@ -275,6 +387,11 @@ def test_evaluate_takes_the_test_subjects_of_a_protocol(dataset, method):
     assert evaluate(method, dataset, protocol(), seed=3).summary == expected
     assert evaluate(method, testing, protocol(), seed=3).summary == expected
     assert len(evaluate(method, dataset, protocol()).sequences) == sum(video[0] == "S3" for video in VIDEOS)
+
+
+def test_evaluate_averages_as_the_protocol_says(dataset, method):
+    over_actions, over_frames = (evaluate(method, dataset, protocol(averaging=name)) for name in ("actions", "frames"))
+    assert over_frames.summary["mpjpe"] == over_actions.summary["mpjpe_frames"] != over_actions.summary["mpjpe"]
 
 
 def test_evaluate_flips_as_the_protocol_says_unless_told_otherwise(dataset, method):

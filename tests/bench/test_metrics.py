@@ -129,6 +129,32 @@ def test_pck_and_auc_by_hand():
     assert auc(np.zeros((1, 17))) == pytest.approx(100 * 30 / 31)
 
 
+def test_pck_and_auc_of_frames_make_those_of_the_whole():
+    errors = np.random.default_rng(0).uniform(0, 200, (9, 17))
+    for metric in (pck, auc):
+        frames = metric(errors, reduce="none")
+        assert frames.shape == (9,)
+        assert frames.mean() == pytest.approx(float(metric(errors)))
+        assert frames[4] == pytest.approx(float(metric(errors[4:5])))
+
+
+@pytest.mark.parametrize("case", ["random", "missing_activity", "edges", "nonzero_root"])
+def test_pck_auc_and_mpjpe_are_those_of_the_official_functions(golden, case):
+    stored = {key.removeprefix(f"{case}__"): value for key, value in golden("pck_auc.npz").items()}
+    pooled = []
+    for number in range(6):
+        target = stored[f"TS{number + 1}_target"][stored[f"TS{number + 1}_valid"] == 1]
+        errors = joint_errors(stored[f"TS{number + 1}_pred"], target - target[:, 14:15])
+        pooled.append(errors)
+        np.testing.assert_allclose(pck(errors), stored["seq_pck"][number, -1], rtol=1e-9)
+        np.testing.assert_allclose(auc(errors), stored["seq_auc"][number, -1], rtol=1e-9)
+        np.testing.assert_allclose(errors.mean(), stored["seq_mpjpe"][number, -1], rtol=1e-9)
+    everything = torch.cat(pooled)
+    for name, found in (("pck", pck(everything)), ("auc", auc(everything)), ("mpjpe", everything.mean())):
+        np.testing.assert_allclose(found, stored[f"act_{name}"][-1, -1], rtol=1e-9)  # the row of all activities
+        np.testing.assert_allclose(found, stored[f"{name}_frame_weighted"], rtol=1e-9)
+
+
 def test_shapes_that_cannot_be_meant_are_refused():
     with pytest.raises(ValueError, match="must be the same"):
         mpjpe(torch.zeros(2, 17, 3), torch.zeros(2, 16, 3))

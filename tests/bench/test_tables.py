@@ -158,6 +158,19 @@ def test_a_page_byte_for_byte(project: Path) -> None:
     assert page(project) == (CHECKOUT / "tests" / "golden" / "table_toy.md").read_text()
 
 
+def test_where_frames_make_the_headline_the_mean_over_actions_stands_beside_it(project: Path) -> None:
+    config = project / "configs" / "toy.yaml"
+    config.write_text(config.read_text().replace("test_subjects: [S9]", "test_subjects: [S9]\n  averaging: frames"))
+    publish(project, measured("mixste", mpjpe=50.0, mpjpe_actions=51.0, pck=90.0, auc=60.0))
+    shown = cells(page(project), "MixSTE")
+    assert [shown[title] for title in ("MPJPE (mm)", "MPJPE over actions (mm)", "PCK (%)", "AUC (%)")] == [
+        "50.0", "51.0", "90.0", "60.0",
+    ]  # fmt: skip
+    assert "MPJPE over frames" not in page(project)
+    assert "count every valid test frame once" in page(project)
+    assert "MPJPE over actions" not in page(project, "h36m-cpn-243")
+
+
 def test_writing_twice_gives_the_same_bytes(project: Path) -> None:
     changed = publish(project, measured("mixste"), measured("mean_pose"))
     assert changed == ["results/tables/h36m-cpn-243.md", "results/tables/toy.md", "README.md"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,6 +34,17 @@ def test_the_scale_is_the_largest_training_coordinate(small):
     fixed = build("diff3dhpe", frames=9, dim=16, depth=1, heads=2, pose_scale=0.7)
     fixed.prepare(shown)
     assert fixed.pose_scale == pytest.approx(0.7)
+
+
+def test_the_published_scale_is_over_everything_that_the_files_hold(small):
+    poses = torch.full((4, 17, 3), 0.5)
+    table = pd.DataFrame([("S1", "walk", "walk", "c", 0, 4)], columns=list(COLUMNS))
+    shown = PoseDataset("toy", "gt", 50, H36M_17, table, torch.zeros(4, 17, 2), poses, torch.zeros(4, 3), "0" * 64)
+    wide = replace(shown, extent=1.5)
+    published = build("diff3dhpe", frames=9, dim=16, depth=1, heads=2, scale_over="everything")
+    for method, data, scale in ((published, wide, 1.5), (published, shown, 0.5), (small, wide, 0.5)):
+        method.prepare(data)
+        assert method.pose_scale == scale
 
 
 def test_predictions_are_in_metres_and_within_the_scale(small):

@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -182,8 +183,18 @@ def test_what_is_stored_comes_back(tmp_path):
     assert mapped.sequences.to_dict("list") == dataset.sequences.to_dict("list")
     for field in ("name", "keypoints", "fps", "skeleton", "fingerprint"):
         assert getattr(mapped, field) == getattr(dataset, field)
+    assert mapped.valid is mapped.extent is None
     archive.store(dataset, folder)  # again: the first copy stays
     assert [path.name for path in folder.parent.iterdir()] == ["set"]
+
+
+def test_valid_frames_and_the_extent_come_back(tmp_path):
+    dataset = small_dataset()
+    valid = torch.arange(len(dataset.poses_3d)) % 3 == 0
+    archive.store(replace(dataset, valid=valid, extent=1.25), tmp_path / "set")
+    mapped = archive.memory_mapped(tmp_path / "set")
+    assert torch.equal(mapped.valid, valid)
+    assert mapped.extent == 1.25
 
 
 def test_writing_to_a_mapped_block_does_not_reach_the_file(tmp_path):

@@ -58,6 +58,19 @@ def test_poses_are_root_relative_in_the_axes_of_each_camera(h36m_root, subject, 
     np.testing.assert_allclose(projected, seen, atol=2e-3)
 
 
+def test_the_extent_is_over_everything_that_the_3d_file_holds(h36m_files):
+    def stretch(world, pixels):
+        world["S9"]["Photo"][1, 20] = world["S9"]["Photo"][1, 0] + [3, 4, 12]  # one of the joints that are left out
+
+    dataset = human36m.read(h36m_files(stretch), "gt", "f")
+    assert dataset.subset(["S1"]).extent == dataset.extent
+    offsets = [
+        camera.to_camera(np.array([3.0, 4, 12])) - camera.to_camera(np.zeros(3)) for camera in h36m_cameras()["S9"]
+    ]
+    assert dataset.extent == pytest.approx(np.abs(offsets).max(), rel=1e-5)
+    assert dataset.extent > dataset.poses_3d.abs().max()
+
+
 def test_longer_2d_is_cut_and_subjects_without_3d_are_left_out(h36m_root):
     exact, noisy = (human36m.read(h36m_root, kind, "f") for kind in ("gt", "cpn_ft_h36m_dbb"))
     assert exact.sequences.equals(noisy.sequences)

@@ -105,6 +105,33 @@ def test_blocks_of_the_wrong_shape_or_type_are_refused(block):
             replace(dataset, **{block: wrong})
 
 
+def test_frames_count_unless_a_video_says_otherwise():
+    assert small_dataset().valid is None
+    assert small_dataset().counted.tolist() == list(range(19))
+    builder = Builder("small", "gt", 50.0, "f")
+    for name, valid in (("b", None), ("a", np.array([True, False, True]))):
+        builder.add(Video("S1", name, name, h36m_cameras()["S1"][0], np.ones((3, 17, 2)), np.ones((3, 17, 3)), valid))
+    assert builder.build().counted.tolist() == [0, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("subjects", [["S9"], ["S1", "S11"], []])
+def test_a_subset_keeps_valid_frames_and_the_extent_of_the_whole(subjects):
+    whole = replace(small_dataset(), valid=torch.arange(19) % 2 == 0, extent=9.0)
+    rows = whole.sequences.loc[whole.sequences["subject"].isin(subjects)]
+    expected = [
+        row % 2 == 0 for start, n in zip(rows["start"], rows["frames"], strict=True) for row in range(start, start + n)
+    ]
+    part = whole.subset(subjects)
+    assert part.valid.tolist() == expected
+    assert part.extent == 9.0
+
+
+def test_valid_frames_of_the_wrong_shape_or_type_are_refused():
+    for wrong in (torch.ones(18, dtype=torch.bool), torch.ones(19)):
+        with pytest.raises(ValueError, match="small: valid is "):
+            replace(small_dataset(), valid=wrong)
+
+
 def test_a_table_that_lacks_a_column_or_frames_is_refused():
     dataset = small_dataset()
     with pytest.raises(ValueError, match="small: the table of sequences lacks camera"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,12 @@ from bench.data.windows import (
     COUNT_TO,
     SEQUENCE,
     START,
+    block_rows,
     counted_frames,
     frame_indices,
     gather,
     mirror,
+    scored_windows,
     test_windows,
     train_windows,
 )
@@ -92,6 +95,29 @@ def test_a_window_for_every_frame_is_poseformers_and_diff3dhpes():
             window = Window(case["frames"], targets="centre")
             assert ranges(test_windows([case["length"]], window), window) == published(case)
             assert ranges(train_windows([case["length"]], window), window) == published(case)
+
+
+def with_valid(length: int, valid: list[int]) -> PoseDataset:
+    """One video of which some frames are scored."""
+    return replace(made_up([length]), valid=torch.isin(torch.arange(length), torch.tensor(valid)))
+
+
+def test_a_window_for_every_valid_frame_is_pstmos():
+    for case in cases("pstmo_3dhp", "test"):
+        window = Window(case["frames"], targets="centre")
+        assert ranges(scored_windows(with_valid(case["length"], case["valid"]), window), window) == published(case)
+
+
+def test_valid_frames_are_counted_where_diff3dhpe_counts_them():
+    compared = 0
+    for case in cases("diff3dhpe_3dhp", "test"):
+        window, dataset = Window(case["frames"]), with_valid(case["length"], case["valid"])
+        assert ranges(test_windows([case["length"]], window, "diff3dhpe"), window) == published(case)
+        table = scored_windows(dataset, window)
+        counted = block_rows(dataset, table, window)[counted_frames(table, window)]
+        assert sorted(set(counted) & set(case["valid"])) == case["counted"]
+        compared += 1
+    assert compared > 10
 
 
 def test_the_frames_shown_are_those_of_the_published_code():
@@ -212,6 +238,20 @@ def test_every_frame_is_counted_exactly_once(lengths, window):
     assert (np.diff(table[:, SEQUENCE]) >= 0).all()
     # What a window counts it has seen: in its own range, at its own place.
     assert (counted_frames(table, window).sum(axis=1) == table[:, COUNT_TO] - table[:, COUNT_FROM]).all()
+
+
+@given(lengths=videos, window=whole | centre, data=st.data())
+def test_every_valid_frame_is_scored_once_and_no_window_for_nothing(lengths, window, data):
+    total = sum(lengths)
+    valid = torch.tensor(data.draw(st.lists(st.booleans(), min_size=total, max_size=total)))
+    dataset = replace(made_up(lengths), valid=valid)
+    table = scored_windows(dataset, window)
+    scored = counted_frames(table, window) & valid.numpy()[block_rows(dataset, table, window)]
+    assert scored.any(axis=1).all()
+    assert sorted(block_rows(dataset, table, window)[scored]) == dataset.counted.tolist()
+    whole_table = {tuple(row) for row in test_windows(lengths, window)}
+    assert {tuple(row) for row in table} <= whole_table
+    np.testing.assert_array_equal(scored_windows(replace(dataset, valid=None), window), test_windows(lengths, window))
 
 
 @given(lengths=videos, window=st.builds(Window, st.integers(1, 40)), layout=st.sampled_from(["tail", "centred"]))

@@ -1,0 +1,274 @@
+"""What P-STMO's networks are made of: norms, layers that attend and stride, the encoder, heads.
+
+Shan et al., "P-STMO: Pre-trained Spatial Temporal Many-to-One Model for 3D Human Pose Estimation", ECCV 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from baselines.layers import MLP, Attention, check_counts
+
+# The published implementation's names for our modules, longest first.
+UPSTREAM_NAMES = {
+    "encoder.fc_1.": "encoder.spatial.expand.",
+    "encoder.bn_1.": "encoder.spatial.norm.",
+    "encoder.layers.0.w1.": "encoder.spatial.conv1.",
+    "encoder.layers.0.batch_norm1.": "encoder.spatial.norm1.",
+    "encoder.layers.0.w2.": "encoder.spatial.conv2.",
+    "encoder.layers.0.batch_norm2.": "encoder.spatial.norm2.",
+    "encoder.fc_2.": "encoder.spatial.project.",
+    "Transformer.pos_embedding": "encoder.frame_embedding",
+    "Transformer.model.": "encoder.temporal.",
+    ".self_attn.linears.0.": ".attn.q.",
+    ".self_attn.linears.1.": ".attn.k.",
+    ".self_attn.linears.2.": ".attn.v.",
+    ".self_attn.linears.3.": ".attn.proj.",
+    ".feed_forward.w_1.": ".mlp.fc1.",
+    ".feed_forward.w_2.": ".mlp.fc2.",
+    ".sublayer.0.norm.": ".norm1.",
+    ".sublayer.1.norm.": ".norm2.",
+    ".a_2": ".scale",
+    ".b_2": ".shift",
+}
+
+# We project queries, keys and values at once, the published implementation each by itself.
+UPSTREAM_STACKED = {".attn.qkv.": (".attn.q.", ".attn.k.", ".attn.v.")}
+
+
+class Norm(nn.Module):
+    """Layer norm with the unbiased deviation, and its epsilon added to that. (..., dim) to the same.
+
+    Not `nn.LayerNorm`, whose deviation is the biased one and whose epsilon is added to the variance.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        if dim < 2:
+            raise ValueError(f"dim must leave at least 2 channels to normalise over, not {dim}")
+        self.scale = nn.Parameter(torch.ones(dim))
+        self.shift = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(dim=-1, keepdim=True)
+        return self.scale * centred / (x.std(dim=-1, keepdim=True) + 1e-6) + self.shift
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm that a single token may pass in training: it has no variance, so the running statistics serve.
+
+    (batch, channels, tokens) to the same.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.shape[0] * x.shape[2] == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+class StridedMLP(nn.Module):
+    """Two convolutions over frames with ReLU between, the second three wide and strided.
+
+    (batch, frames, dim) to (batch, ceil(frames / stride), dim).
+    """
+
+    def __init__(self, dim: int, hidden: int, stride: int, dropout: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv1d(dim, hidden, 1)
+        self.fc2 = nn.Conv1d(hidden, dim, 3, stride=stride, padding=1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc2(self.dropout(F.relu(self.fc1(x.mT)))).mT
+        return out
+
+
+class Layer(nn.Module):
+    """Pre-norm transformer layer with dropout, which may shorten its sequence. (batch, frames, dim) to the same.
+
+    mlp: after attention. stride: the MLP's; every frame attends, then frames 0, stride, 2 stride, … remain. So it is
+    the first frame of a window, not its centre, that keeps its residual path through a strided encoder.
+    """
+
+    def __init__(self, dim: int, heads: int, mlp: nn.Module, dropout: float, stride: int = 1) -> None:
+        super().__init__()
+        self.norm1 = Norm(dim)
+        self.attn = Attention(dim, heads, dropout=dropout)
+        self.norm2 = Norm(dim)
+        self.mlp = mlp
+        self.dropout = nn.Dropout(dropout)
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.dropout(self.attn(self.norm1(x)))
+        out: Tensor = x[:, :: self.stride] + self.dropout(self.mlp(self.norm2(x)))
+        return out
+
+
+@torch.no_grad()
+def copy_prototype(layers: Sequence[Layer], *, mlp: bool) -> None:
+    """Start layers as copies of the first, and its queries, keys, values and output as copies of one projection.
+
+    That is how the published code initialises: its layers are deep copies. mlp: copy the MLPs too.
+    """
+    for layer in layers:
+        for name, drawn in layers[0].attn.proj.named_parameters():
+            layer.attn.proj.get_parameter(name).copy_(drawn)
+            layer.attn.qkv.get_parameter(name).copy_(torch.cat([drawn] * 3))
+        if mlp:
+            layer.mlp.load_state_dict(layers[0].mlp.state_dict())
+
+
+class TemporalTransformer(nn.Module):
+    """Layers that let all frames see each other. (batch, frames, dim) to the same."""
+
+    def __init__(
+        self, dim: int, depth: int, heads: int, hidden: int, dropout: float, copied_initialisation: bool
+    ) -> None:
+        super().__init__()
+        layers = [
+            Layer(dim, heads, MLP(dim, hidden, activation=F.relu, dropout=dropout), dropout) for _ in range(depth)
+        ]
+        if copied_initialisation:
+            copy_prototype(layers, mlp=True)
+        self.layers = nn.ModuleList(layers)
+        self.norm = Norm(dim)  # never called, as published: there is no final norm, but one is stored and counted
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class StridedTransformer(nn.Module):
+    """Layers that shorten a window to one token, the paper's frame aggregator. (batch, frames, dim) to (batch, 1, dim).
+
+    strides: of the layers. Each of the first three adds a table of positions of its own, read from its start; later
+    layers add none, as published.
+    """
+
+    def __init__(
+        self,
+        frames: int,
+        dim: int,
+        heads: int,
+        hidden: int,
+        strides: Sequence[int],
+        dropout: float,
+        copied_initialisation: bool,
+    ) -> None:
+        super().__init__()
+        self.frame_embeddings = nn.ParameterList(torch.randn(1, frames, dim) for _ in range(3))
+        layers = [Layer(dim, heads, StridedMLP(dim, hidden, stride, dropout), dropout, stride) for stride in strides]
+        if copied_initialisation:
+            copy_prototype(layers, mlp=False)
+        self.layers = nn.ModuleList(layers)
+        self.norm = Norm(dim)  # never called, as in TemporalTransformer
+
+    def forward(self, x: Tensor) -> Tensor:
+        for level, layer in enumerate(self.layers):
+            if level < len(self.frame_embeddings):
+                x = x + self.frame_embeddings[level][:, : x.shape[1]]
+            x = layer(x)
+        return x
+
+
+class SpatialMLP(nn.Module):
+    """Features of each frame by itself. (batch, frames, joints, 2) to (batch, dim, frames)."""
+
+    def __init__(self, joints: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        width = 2 * dim
+        self.expand = nn.Conv1d(2 * joints, width, 1)
+        self.norm = BatchNorm(width)
+        self.conv1 = nn.Conv1d(width, width, 1)
+        self.norm1 = BatchNorm(width)
+        self.conv2 = nn.Conv1d(width, width, 1)
+        self.norm2 = BatchNorm(width)
+        self.project = nn.Conv1d(width, dim, 1)
+        self.activate = nn.Sequential(nn.LeakyReLU(0.2), nn.Dropout(dropout))
+
+    def forward(self, keypoints_2d: Tensor) -> Tensor:
+        x = rearrange(keypoints_2d, "batch frames joints xy -> batch (joints xy) frames")
+        x = self.activate(self.norm(self.expand(x)))
+        branch = self.activate(self.norm1(self.conv1(x)))
+        x = x + self.activate(self.norm2(self.conv2(branch)))
+        out: Tensor = self.project(x)
+        return out
+
+
+class Encoder(nn.Module):
+    """What pre-training learns and lifting starts from: the spatial MLP, positions, and attention over frames."""
+
+    def __init__(
+        self,
+        frames: int,
+        joints: int,
+        dim: int,
+        depth: int,
+        heads: int,
+        hidden: int,
+        dropout: float,
+        copied_initialisation: bool,
+    ) -> None:
+        super().__init__()
+        self.spatial = SpatialMLP(joints, dim, dropout)
+        self.frame_embedding = nn.Parameter(torch.randn(1, frames, dim))
+        self.temporal = TemporalTransformer(dim, depth, heads, hidden, dropout, copied_initialisation)
+
+    def forward(self, keypoints_2d: Tensor, visible: Tensor | None = None) -> Tensor:
+        """(batch, frames, joints, 2) to (batch, frames, dim), or to (batch, visible, dim) of the frames numbered there.
+
+        The spatial MLP sees all frames even so: in training, those that are not visible count in its batch statistics.
+        """
+        x = rearrange(self.spatial(keypoints_2d), "batch c frames -> batch frames c") + self.frame_embedding
+        if visible is not None:
+            x = x[:, visible]
+        out: Tensor = self.temporal(x)
+        return out
+
+
+class Head(nn.Module):
+    """Batch norm and a linear map to `axes` numbers a joint. (batch, frames, dim) to (batch, frames, joints, axes)."""
+
+    def __init__(self, dim: int, joints: int, axes: int) -> None:
+        super().__init__()
+        self.axes = axes
+        self.norm = BatchNorm(dim)
+        self.project = nn.Conv1d(dim, joints * axes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.project(self.norm(x.mT))
+        out: Tensor = rearrange(x, "batch (joints axes) frames -> batch frames joints axes", axes=self.axes)
+        return out
+
+
+def check_encoder_sizes(
+    frames: int, joints: int, dim: int, depth: int, heads: int, hidden: int, step: int, dropout: float
+) -> None:
+    """Raises ValueError, naming it, for a size that the encoder or its window cannot have."""
+    check_counts(frames=frames, joints=joints, dim=dim, depth=depth, heads=heads, hidden=hidden, step=step)
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout {dropout} is not in [0, 1)")
+
+
+def upstream_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Sizes of the encoder that the tensors of a published checkpoint determine. Heads are not stored; they were 8."""
+    try:
+        hidden, dim = state["Transformer.model.layers.0.feed_forward.w_1.weight"].shape
+        layers = [key.split(".")[3] for key in state if key.startswith("Transformer.model.layers.")]
+        return {
+            "frames": state["Transformer.pos_embedding"].shape[1],
+            "joints": state["encoder.fc_1.weight"].shape[1] // 2,
+            "dim": dim,
+            "depth": 1 + max(int(layer) for layer in layers),
+            "hidden": hidden,
+        }
+    except KeyError as error:
+        raise ValueError(f"the checkpoint lacks {error.args[0]}, which every published one holds") from None

@@ -1,0 +1,162 @@
+"""MPI-INF-3DHP (Mehta et al., 3DV 2017) in the files of the lifting community.
+
+`data_train_3dhp.npz` holds `data`: {"S1 Seq1": [{camera: {"data_2d", "data_3d"}}, frames per second]}, eight cameras.
+`data_test_3dhp.npz` holds `data`: {"TS1": {"data_2d", "data_3d", "valid"}}, one camera.
+data_2d: (frames, 17, 2) pixels; data_3d: (frames, 17, 3) millimetres, camera axes; valid: (frames,), 1 where a frame is
+scored. Both files lie in the data folder or in `3dhp/` below it. Rules: docs/datasets.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.camera import View
+from bench.data import archive
+from bench.data.pose_dataset import Builder, PoseDataset, Video
+from bench.errors import BenchError, MissingDataError
+from bench.paths import shown
+from bench.skeleton import MPI_INF_3DHP_17
+
+Floats = NDArray[np.floating[Any]]
+
+KEYPOINTS = {"gt": "gt"}
+
+FPS = 25.0  # of 11 of the 16 training sequences; the other five have 50, those of the test set are not stated
+FILES = ("data_train_3dhp.npz", "data_test_3dhp.npz")
+TRAIN_CAMERAS = tuple(View(name, 2048, 2048) for name in ("0", "1", "2", "4", "5", "6", "7", "8"))
+TEST_CAMERAS = {
+    "TS1": View("0", 2048, 2048),
+    "TS2": View("0", 2048, 2048),
+    "TS3": View("0", 2048, 2048),
+    "TS4": View("0", 2048, 2048),
+    "TS5": View("0", 1920, 1080),
+    "TS6": View("0", 1920, 1080),
+}
+MM = 1000.0  # in a metre
+FARTHEST = 50.0  # metres from the camera that no joint can be; a file whose numbers stay below it is in metres
+READER = "3dhp, reader 1"  # a change of any number made here changes this line
+
+
+def fingerprint(root: Path, keypoints: str) -> str:
+    """What the data set is made from, as a hash. Raises MissingDataError if one of the two files is not there."""
+    return archive.fingerprint([READER, keypoints], _files(root))
+
+
+def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
+    """Training subjects S1 to S8, each view a video, and the test sequences TS1 to TS6, each a subject of its own.
+
+    The action of a video is its sequence. Raises MissingDataError if a file is not there; BenchError, naming file,
+    sequence and camera, if the files do not hold what they should.
+    """
+    train, test = _files(root)
+    builder = Builder("3dhp", keypoints, FPS, fingerprint, MPI_INF_3DHP_17)
+    for name, recorded in _emptied(_sequences(train, r"S[1-8] Seq[12]", "S1 Seq1 to S8 Seq2")):
+        where = f"{shown(train)}: {name!r}"
+        subject, sequence = name.split(" ")
+        views = _views(where, recorded)
+        for camera in TRAIN_CAMERAS:
+            keypoints_px, poses, _ = _video(f"{where}, camera {camera.name}", views.pop(camera.name))
+            builder.add(Video(subject, sequence, sequence, camera, keypoints_px, poses))
+    for name, recorded in _emptied(_sequences(test, r"TS[1-6]", "TS1 to TS6")):
+        keypoints_px, poses, valid = _video(f"{shown(test)}: {name!r}", recorded, tested=True)
+        builder.add(Video(name, name, name, TEST_CAMERAS[name], keypoints_px, poses, valid))
+    dataset = builder.build()
+    return replace(dataset, extent=float(dataset.poses_3d.abs().max()))
+
+
+def _files(root: Path) -> tuple[Path, Path]:
+    """The training and the test file, in the data folder or in `3dhp/` below it."""
+    found = []
+    for name in FILES:
+        places = [root / "3dhp" / name, root / name]
+        there = [place for place in places if place.is_file()]
+        if not there:
+            raise MissingDataError(
+                f"3dhp: {name} not found, looked for {' and '.join(shown(place) for place in places)}. MPI-INF-3DHP "
+                "has terms of its own; how to get it: docs/datasets.md. To try the suite without it: make demo"
+            )
+        found.append(there[0])
+    return found[0], found[1]
+
+
+def _sequences(path: Path, pattern: str, known: str) -> dict[str, Any]:
+    """The dictionary of a file, whose keys must be sequences."""
+    content = archive.read_npz(path)
+    sequences = content.get("data")
+    if not isinstance(sequences, dict) or not sequences:
+        raise BenchError(f"{shown(path)}: expected an array 'data', found {', '.join(sorted(content)) or 'nothing'}")
+    for name in sequences:
+        if not re.fullmatch(pattern, str(name)):
+            raise BenchError(f"{shown(path)}: {name!r} is no sequence of this file, which holds {known}")
+    return sequences
+
+
+def _emptied(sequences: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The sequences by name, each taken out of the dictionary: what was converted need not stay in memory."""
+    for name in sorted(sequences):
+        yield name, sequences.pop(name)
+
+
+def _views(where: str, recorded: Any) -> dict[str, Any]:
+    """What each camera saw of a training sequence, by the camera's name."""
+    if not isinstance(recorded, (list, tuple, np.ndarray)) or len(recorded) != 2 or not isinstance(recorded[0], dict):
+        raise BenchError(f"{where}: expected [views by camera, frames per second], found {type(recorded).__name__}")
+    views, expected = recorded[0], {camera.name for camera in TRAIN_CAMERAS}
+    if set(views) != expected:
+        raise BenchError(f"{where}: cameras are {_listed(views)}, expected {_listed(expected)}")
+    return views
+
+
+def _video(where: str, view: Any, tested: bool = False) -> tuple[Floats, Floats, NDArray[np.bool_] | None]:
+    """Pixels, metres and valid frames of one view."""
+    keys = {"data_2d", "data_3d"} | ({"valid"} if tested else set())
+    if not isinstance(view, dict) or set(view) != keys:
+        found = _listed(view) if isinstance(view, dict) else type(view).__name__
+        raise BenchError(f"{where}: expected {_listed(keys)}, found {found}")
+    keypoints_px = _block(f"{where}, data_2d", view["data_2d"], axes=2)
+    poses_mm = _block(f"{where}, data_3d", view["data_3d"], axes=3)
+    frames = len(poses_mm)
+    if len(keypoints_px) != frames:
+        raise BenchError(f"{where}: {len(keypoints_px)} frames of 2D, {frames} of 3D; the file is damaged or mixed up")
+    if np.abs(keypoints_px).max() < 4:
+        raise BenchError(f"{where}: no keypoint is farther than 4 pixels from the corner; are they normalised already?")
+    farthest = float(np.abs(poses_mm).max())
+    if not FARTHEST <= farthest <= FARTHEST * MM:
+        unit = "metres" if farthest < FARTHEST else "some smaller unit"
+        raise BenchError(f"{where}: the largest coordinate is {farthest:.4g}; is the 3D in {unit}, not in millimetres?")
+    return keypoints_px, poses_mm / poses_mm.dtype.type(MM), _valid(where, view["valid"], frames) if tested else None
+
+
+def _block(where: str, recorded: Any, axes: int) -> Floats:
+    """(frames, 17, axes) finite numbers, of the float type that they were recorded in."""
+    shape: tuple[int, ...] = getattr(recorded, "shape", ())
+    joints = len(MPI_INF_3DHP_17)
+    if len(shape) != 3 or shape[1:] != (joints, axes) or not shape[0] or recorded.dtype.kind not in "fiu":
+        raise BenchError(f"{where}: expected (frames, {joints}, {axes}) numbers, found {shape}")
+    block: Floats = recorded if recorded.dtype.kind == "f" else recorded.astype(np.float64)
+    if not np.isfinite(block).all():
+        frame = int(np.argwhere(~np.isfinite(block))[0, 0])
+        raise BenchError(f"{where}: frame {frame} holds numbers that are not finite")
+    return block
+
+
+def _valid(where: str, recorded: Any, frames: int) -> NDArray[np.bool_]:
+    """Which frames of a test sequence are scored."""
+    if np.shape(recorded) != (frames,) or not np.isin(recorded, (0, 1)).all():
+        found = f"the values {_listed(np.unique(recorded)[:5])} in the shape {np.shape(recorded)}"
+        raise BenchError(f"{where}, valid: expected {frames} values of 0 or 1, found {found}")
+    valid: NDArray[np.bool_] = np.asarray(recorded).astype(bool)
+    if not valid.any():
+        raise BenchError(f"{where}, valid: no frame is valid, so that nothing could be scored")
+    return valid
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(sorted(map(str, names))) or "nothing"

@@ -7,18 +7,26 @@ import copy
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.method import Batch, Method
+from bench.errors import BenchError
+from bench.method import Batch, Method, checked_lift, checked_loss
 
 
 def macs_per_frame(method: Method, joints: int) -> int:
     """Multiply-accumulates of matrix products for each lifted frame, all sampling steps included, not mirrored.
 
     Counted on PyTorch's meta device: shapes only, no arithmetic, so a published size takes seconds.
+    Raises BenchError if the method cannot be called there, or returns poses of another shape than its window asks for.
     """
     hollow = copy.deepcopy(method).eval().to("meta")
     window = torch.zeros(1, method.window.frames, joints, 2, device="meta")
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        lifted = hollow.lift(window)
+    try:
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            lifted = checked_lift(hollow, window)
+    except (RuntimeError, TypeError, LookupError) as error:  # torch, of shapes and of values that do not exist
+        raise BenchError(
+            f"{method.name}: lift() of {tuple(window.shape)} failed on PyTorch's meta device, where the cost of a "
+            f"method is counted and tensors have shapes but no values: {type(error).__name__}: {error}"
+        ) from error
     return int(counter.get_total_flops()) // (2 * lifted.shape[1])
 
 
@@ -26,13 +34,14 @@ def training_macs(method: Method, joints: int) -> int:
     """Multiply-accumulates of one window's loss and its gradients, counted likewise.
 
     A loss that looks at values, which the meta device does not have, is taken for three times the cost of lifting.
+    Raises BenchError if there is no total to minimise.
     """
     hollow = copy.deepcopy(method).train().to("meta")
     shape = (2, method.window.frames, joints)  # two: a batch norm learns nothing from one
     batch = Batch(torch.zeros(*shape, 2, device="meta"), torch.zeros(*shape, 3, device="meta"))
     try:
         with FlopCounterMode(display=False) as counter:
-            hollow.loss(batch)["total"].backward()  # type: ignore[no-untyped-call]
+            checked_loss(hollow, batch)["total"].backward()  # type: ignore[no-untyped-call]
     except (NotImplementedError, RuntimeError):
         answered = len(range(method.window.frames)[method.window.answered])
         return 3 * macs_per_frame(method, joints) * answered

@@ -23,7 +23,7 @@ from bench.config import Averaging, Benchmark, Protocol, load_benchmark
 from bench.data.pose_dataset import PoseDataset
 from bench.data.windows import SEQUENCE, START, Table, block_rows, counted_frames, gather, mirror, scored_windows
 from bench.errors import BenchError
-from bench.method import Method, Window
+from bench.method import Method, Window, checked_lift
 from bench.progress import Progress
 from bench.skeleton import MPI_INF_3DHP_17
 
@@ -90,7 +90,7 @@ def predict(
     """Lift every video of a data set.
 
     flip: average each window with the mirrored prediction for its mirror image, both in one pass. seed: of the noise
-    of methods that sample. Raises BenchError if a prediction is not a number.
+    of methods that sample. Raises BenchError if a prediction is not a number or has another shape than the window's.
     """
     window = method.window
     table = scored_windows(dataset, window)
@@ -110,7 +110,7 @@ def predict(
             if method.stochastic:
                 batch = keys[first : first + per_pass]
                 generators = [_generator(f"{seed}/{key}/{version}") for version in versions for key in batch]
-            lifted = method.lift(keypoints_2d.to(device), generator=generators).float().cpu()
+            lifted = checked_lift(method, keypoints_2d.to(device), generators).float().cpu()
             if flip:
                 plain, mirrored = lifted.chunk(2)
                 lifted = (plain + mirror(mirrored, dataset.skeleton.mirror)) / 2

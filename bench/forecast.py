@@ -15,7 +15,7 @@ from bench.data.pose_dataset import PoseDataset
 from bench.data.windows import scored_windows
 from bench.device import threads_for
 from bench.evaluation import FRAMES_PER_PASS
-from bench.method import Batch, Method
+from bench.method import Batch, Method, checked_loss
 from bench.plan import Run, StageRun
 from bench.progress import duration
 from bench.train import epoch_windows, new_optimizer, resumable_epochs, training_windows
@@ -143,7 +143,7 @@ class Stopwatch:
 
         def once() -> None:
             optimizer.zero_grad(set_to_none=True)
-            method.loss(batch, torch.Generator().manual_seed(0))["total"].backward()  # type: ignore[no-untyped-call]
+            checked_loss(method, batch, torch.Generator().manual_seed(0))["total"].backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
         with threads_for(method, self._device):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from bench.errors import BenchError
+
 if TYPE_CHECKING:
     from bench.data.pose_dataset import PoseDataset
 
@@ -134,6 +136,31 @@ class Method(nn.Module):
     def parameter_count(self) -> int:
         """Trainable numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def checked_lift(method: Method, keypoints_2d: Tensor, generator: Generators = None) -> Tensor:
+    """What `method.lift` returns: (batch, frames or 1, joints, 3). Raises BenchError if it has another shape."""
+    poses_3d: Any = method.lift(keypoints_2d, generator=generator)
+    batch, _, joints, _ = keypoints_2d.shape
+    answered = method.window.answered
+    expected = (batch, answered.stop - answered.start, joints, 3)
+    found = tuple(poses_3d.shape) if isinstance(poses_3d, Tensor) else f"a {type(poses_3d).__name__}"
+    if found != expected:
+        raise BenchError(
+            f"{method.name}: lift() of {tuple(keypoints_2d.shape)} returned {found}; with "
+            f"targets={method.window.targets!r} it must be {expected}: batch, frames answered for, joints, 3"
+        )
+    lifted: Tensor = poses_3d
+    return lifted
+
+
+def checked_loss(method: Method, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    """What `method.loss` returns. Raises BenchError unless it names a `total`, which is a number."""
+    losses = method.loss(batch, generator)
+    if "total" not in losses or losses["total"].shape != ():
+        found = ", ".join(f"{name} {tuple(value.shape)}" for name, value in losses.items()) or "nothing"
+        raise BenchError(f"{method.name}: loss() must return a `total` of shape () to minimise; found {found}")
+    return losses
 
 
 def randn(shape: Sequence[int], generator: Generators, device: torch.device | str | None = None) -> Tensor:

@@ -7,12 +7,14 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bench import paths
 from bench.errors import BenchError, unknown
 
 if TYPE_CHECKING:
@@ -27,8 +29,10 @@ _registered: dict[str, type[Method]] = {}
 def register(cls: M) -> M:
     """Make a method known to this process under `cls.name`; installed packages use the entry-point group instead.
 
-    Usable as a decorator. Raises ValueError if the class has no name.
+    Usable as a decorator. Raises ValueError if it is no subclass of Method or has no name.
     """
+    if not _is_method(cls):
+        raise ValueError(f"{cls!r} is not a subclass of bench.Method")
     if not getattr(cls, "name", ""):
         raise ValueError(f"{cls.__name__} needs a class attribute `name` to be registered under")
     _registered[cls.name] = cls
@@ -41,14 +45,22 @@ def methods() -> list[str]:
 
 
 def method_class(name: str) -> type[Method]:
-    """The class behind a name; its module is imported here. Raises BenchError for a name that is not known."""
+    """The class behind a name; its module is imported here.
+
+    Raises BenchError for a name that is not known or that two packages claim, and for an entry point that does not lead
+    to a subclass of Method with that name.
+    """
     if name in _registered:
         return _registered[name]
-    points = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in points:
+    points = list({point.value: point for point in entry_points(group=GROUP, name=name)}.values())
+    if not points:
         raise unknown("method", name, methods())
-    loaded: type[Method] = points[name].load()
-    return loaded
+    if len(points) > 1:
+        raise BenchError(
+            f"two packages register a method {name!r}: {' and '.join(map(_described, points))}; "
+            "uninstall one, or give its entry point and its class another name"
+        )
+    return _load(points[0])
 
 
 def method_and_stage(name: str) -> tuple[str, str]:
@@ -88,11 +100,15 @@ def build(name: str, *, frames: int, joints: int = 17, **hyperparameters: Any) -
     """A freshly initialised method.
 
     frames: receptive field. joints: of the skeleton. Hyper-parameters that all sized methods share: dim, depth, heads.
-    Raises BenchError for an unknown method or hyper-parameter, or one whose value does not fit.
+    Raises BenchError for an unknown method or hyper-parameter, one whose value does not fit, and a method that does not
+    say which frames it reads.
     """
     cls = method_class(name)
     _refuse_unknown(name, cls, hyperparameters)
-    return _built(name, partial(cls, frames=frames, joints=joints, **hyperparameters))
+    method = _built(name, partial(cls, frames=frames, joints=joints, **hyperparameters))
+    if method.window.frames != frames:
+        raise BenchError(f"{name}: self.window has {method.window.frames} frames, but was asked to read {frames}")
+    return method
 
 
 def build_stage(method: Method, stage: str, **hyperparameters: Any) -> Method:
@@ -116,23 +132,75 @@ def _refuse_unknown(name: str, cls: type[Method], hyperparameters: Mapping[str, 
 
 
 def _built(name: str, make: Callable[[], Method]) -> Method:
+    """What `make` makes, its mistakes the user's."""
+    from bench.method import Window
+
     try:
-        return make()
-    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:  # the last two: torch, of impossible sizes
+        method = make()
+    # The last two: torch, of impossible sizes, and of layers before super().__init__().
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError) as error:
         raise BenchError(f"{name}: {error}") from error
+    window = getattr(method, "window", None)
+    if not isinstance(window, Window):
+        raise BenchError(
+            f"{name}: {type(method).__name__}.__init__ must set self.window, the frames that the method reads and "
+            f"answers for, like bench.Window(frames); found {window!r}"
+        )
+    return method
 
 
 def code_version(name: str) -> str:
     """SHA-256 of the code that a method is made of: its module and what that imports from the same packages.
 
     Taken over syntax trees without docstrings, so that comments and layout do not make a run look new.
+    Raises BenchError if the class is in no file, as in a notebook: a change of it would go unnoticed.
     """
     cls = method_class(name)
     packages = {cls.__module__.partition(".")[0], "baselines", "diff3dhpe"}
+    sources = _reachable(cls.__module__, packages)
+    if cls.__module__ not in sources:
+        raise BenchError(
+            f"{name}: the code of {cls.__name__} is in no file, so a finished run could not be told from one with "
+            "other code; move the class to a .py file and import it from there"
+        )
     digest = hashlib.sha256()
-    for module, source in sorted(_reachable(cls.__module__, packages).items()):
+    for module, source in sorted(sources.items()):
         digest.update(f"{module}\n{_bare(source)}\n".encode())
     return digest.hexdigest()
+
+
+def _load(point: EntryPoint) -> type[Method]:
+    """The class that an entry point leads to."""
+    try:
+        loaded: Any = point.load()
+    except Exception as error:  # a stranger's module may raise anything
+        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == "<module>"]
+        where = f" ({paths.shown(Path(lines[-1].filename))}, line {lines[-1].lineno})" if lines else ""
+        raise BenchError(
+            f"method {point.name!r} cannot be loaded from {_described(point)}: "
+            f"{type(error).__name__}: {error}{where}; mend or uninstall it"
+        ) from error
+    if not _is_method(loaded):
+        raise BenchError(
+            f"method {point.name!r}: {_described(point)} is not a subclass of bench.Method, found {loaded!r}"
+        )
+    cls: type[Method] = loaded
+    if getattr(cls, "name", "") != point.name:
+        raise BenchError(
+            f"method {point.name!r}: {_described(point)} needs the class attribute `name = {point.name!r}`, like "
+            f"its entry point; found {getattr(cls, 'name', None)!r}"
+        )
+    return cls
+
+
+def _is_method(found: Any) -> bool:
+    from bench.method import Method
+
+    return isinstance(found, type) and issubclass(found, Method)
+
+
+def _described(point: EntryPoint) -> str:
+    return f"{point.value} of {point.dist.name if point.dist else 'an unknown package'}"
 
 
 def _reachable(module: str, packages: set[str]) -> dict[str, str]:

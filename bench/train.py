@@ -22,7 +22,7 @@ from bench.data.pose_dataset import PoseDataset
 from bench.data.windows import Table, gather, train_windows
 from bench.errors import BenchError
 from bench.evaluation import predict, score
-from bench.method import Method
+from bench.method import Method, checked_loss
 from bench.progress import Progress, duration, say
 
 # Raised by hand when the loop changes what it computes: part of a run's identity.
@@ -194,7 +194,7 @@ def _run_epoch(
             chosen = order[first : first + recipe.batch_windows]
             batch = gather(training, table[chosen % len(table)], method.window, flipped=chosen >= len(table)).to(device)
             with torch.autocast(device.type, dtype=torch.bfloat16) if mixed else nullcontext():
-                losses = method.loss(batch, generator)
+                losses = checked_loss(method, batch, generator)
             optimizer.zero_grad(set_to_none=True)
             losses["total"].backward()  # type: ignore[no-untyped-call]
             if recipe.gradient_clip is not None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import bench
-from bench import Batch, Method, checkpoint
+from bench import Batch, Method, Window, registry, testing
 from bench.errors import BenchError
+from bench.testing import CHECKS, Specimen, check_method
 
 SIZES = {"dim": 16, "depth": 2, "heads": 2}
 JOINTS = 17
@@ -19,181 +20,40 @@ JOINTS = 17
 MEANINGLESS = {"mean_pose": {"dim", "depth", "heads"}, "videopose3d": {"depth", "heads"}}
 
 # Ends of the names of parameters that no loss can move.
-WITHOUT_GRADIENT = {
-    "poseformer": ("weighted_mean.bias",),  # shifts all channels alike, and the norm behind it centres them
+UNMOVED = {
+    "poseformer": ("network.weighted_mean.bias",),  # shifts all channels alike, and the norm behind it centres them
     # The published network stores a final norm for each of its transformers and calls none; they count as parameters.
     "pstmo": ("encoder.temporal.norm.scale", "encoder.temporal.norm.shift", "strided.norm.scale", "strided.norm.shift"),
 }
 
+# A stranger's method that is installed beside ours has other hyper-parameters; `check_method` is for it.
+OURS = sorted(
+    point.name for point in entry_points(group=registry.GROUP) if point.dist and point.dist.name == "diff3dhpe-bench"
+)
 
-@pytest.fixture(params=bench.methods())
+
+@pytest.fixture(params=OURS)
 def name(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=[9, 27])
-def frames(request) -> int:
-    return request.param
+@pytest.mark.parametrize("frames", [9, 27])
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_it_does_what_every_method_must(check, name, frames):
+    check(Specimen(name, frames, JOINTS, SIZES, UNMOVED.get(name, ())))
 
 
-@pytest.fixture
-def method(name: str, frames: int) -> Method:
-    return new(name, frames)
+def new(name: str, frames: int = 9, **changes: Any) -> Method:
+    return Specimen(name, frames, hyperparameters=SIZES | changes).new()
 
 
-def new(name: str, frames: int = 9, seed: int = 0, **changes: Any) -> Method:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return bench.build(name, frames=frames, **(SIZES | changes)).eval()
-
-
-def batch_of(method: Method, windows: int = 3) -> Batch:
-    source = torch.Generator().manual_seed(1)
-    poses_3d = torch.randn(windows, method.window.frames, JOINTS, 3, generator=source) * 0.3
-    poses_3d -= poses_3d[..., :1, :]
-    return Batch(poses_3d[..., :2] / (poses_3d[..., 2:] + 4), poses_3d)
-
-
-def lift(method: Method, keypoints_2d: Tensor, first: int = 0) -> Tensor:
-    """Window i of the batch draws from generator first + i."""
-    sources = [torch.Generator().manual_seed(first + row) for row in range(len(keypoints_2d))]
-    with torch.inference_mode():
-        return method.lift(keypoints_2d, generator=sources)
-
-
-def test_it_has_a_name_a_summary_and_a_window(method, name, frames):
-    assert method.name == name
-    assert (type(method).__doc__ or "").strip()
-    assert method.window.frames == frames
-    assert isinstance(method, Method)
-
-
-def test_poses_have_the_shape_of_the_window(method, frames):
-    for windows in (1, 3):
-        poses = lift(method, batch_of(method, windows).keypoints_2d)
-        answered = frames if method.window.targets == "all" else 1
-        assert poses.shape == (windows, answered, JOINTS, 3)
-        assert poses.dtype == torch.float32
-        assert torch.isfinite(poses).all()
-
-
-def test_poses_do_not_depend_on_the_batch(method):
-    keypoints_2d = batch_of(method, 5).keypoints_2d
-    together = lift(method, keypoints_2d)
-    alone = torch.cat([lift(method, keypoints_2d[row : row + 1], first=row) for row in range(5)])
-    torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
-
-
-def test_lifting_is_deterministic_and_changes_nothing(method):
-    keypoints_2d = batch_of(method).keypoints_2d
-    given, state = keypoints_2d.clone(), torch.get_rng_state()
-    weights = {key: value.clone() for key, value in method.state_dict().items()}
-    assert torch.equal(lift(method, keypoints_2d), lift(method, keypoints_2d))
-    assert torch.equal(keypoints_2d, given), "the input is the caller's"
-    assert torch.equal(torch.get_rng_state(), state), "randomness comes from the generator alone"
-    assert all(torch.equal(weights[key], value) for key, value in method.state_dict().items())
-
-
-def test_only_methods_that_say_so_draw_random_numbers(method):
-    keypoints_2d = batch_of(method).keypoints_2d
-    same = torch.equal(lift(method, keypoints_2d), lift(method, keypoints_2d, first=100))
-    assert same != method.stochastic
-
-
-def test_randomness_may_come_from_one_generator_or_none(method):
-    keypoints_2d = batch_of(method).keypoints_2d
-    first, second = (method.lift(keypoints_2d, generator=torch.Generator().manual_seed(4)) for _ in range(2))
-    assert torch.equal(first, second)
-    assert method.lift(keypoints_2d).shape == first.shape
-
-
-def test_the_loss_is_finite_and_reaches_every_parameter(method):
-    if not method.trainable:
-        with pytest.raises(NotImplementedError, match="does not implement loss"):
-            method.loss(batch_of(method))
-        assert not list(method.parameters())
-        return
-    method.train()
-    # Where a weight starts at zero another may see no gradient in the first step: give all of them a value.
-    with torch.no_grad():
-        for parameter in method.parameters():
-            parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)))
-    losses = method.loss(batch_of(method), torch.Generator().manual_seed(2))
-    assert losses["total"].shape == ()
-    assert all(torch.isfinite(value) for value in losses.values())
-    losses["total"].backward()
-    for key, parameter in method.named_parameters():
-        assert parameter.requires_grad, key
-        if key.endswith(WITHOUT_GRADIENT.get(method.name, ())):
-            assert parameter.grad is None or parameter.grad.abs().max() < 1e-5, f"{key} has a gradient after all"
-            continue
-        assert parameter.grad is not None, f"{key} has no part in the loss"
-        assert torch.isfinite(parameter.grad).all(), key
-        assert parameter.grad.any(), f"the gradient of {key} is zero"
-
-
-def test_the_loss_survives_mixed_precision(method):
-    if not method.trainable:
-        pytest.skip("nothing to train")
-    losses = [method.loss(batch_of(method), torch.Generator().manual_seed(2))["total"]]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses.append(method.loss(batch_of(method), torch.Generator().manual_seed(2))["total"])
-    losses[1].backward()
-    assert all(one.grad.isfinite().all() for one in method.parameters() if one.grad is not None)
-    # bfloat16 keeps eight bits of a number: some percent of an error
-    torch.testing.assert_close(losses[1].float(), losses[0], rtol=0.05, atol=0)
-
-
-def test_the_loss_follows_from_its_generator(method):
-    if not method.trainable:
-        pytest.skip("nothing to train")
-    state = torch.get_rng_state()
-    first, second = (method.loss(batch_of(method), torch.Generator().manual_seed(2))["total"] for _ in range(2))
-    assert torch.equal(first, second)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_padding_is_not_learnt_from(method):
-    if not method.trainable:
-        pytest.skip("nothing to train")
-    batch = batch_of(method)
-    real = torch.ones_like(batch.supervised)
-    real[:, -3:] = False
-    if method.window.targets != "all":
-        pytest.skip("the frame that it answers for is never padding")
-    changed = batch.poses_3d.clone()
-    changed[:, -3:] *= 2
-
-    def loss(poses_3d: Tensor) -> Tensor:
-        return method.loss(Batch(batch.keypoints_2d, poses_3d, real), torch.Generator().manual_seed(2))["total"]
-
-    if method.stochastic:  # it reads the noisy padding, but does not answer for it
-        assert torch.isfinite(loss(changed))
-    else:
-        assert torch.equal(loss(batch.poses_3d), loss(changed))
-
-
-def test_a_state_dict_is_all_there_is_to_remember(method, name, frames, tmp_path):
-    with torch.no_grad():
-        for value in method.state_dict().values():
-            value.add_(0.1 if value.is_floating_point() else 1)  # as prepare() and training would
-    checkpoint.save(method.state_dict(), tmp_path / "weights.pt")
-    other = new(name, frames, seed=7)
-    other.load_state_dict(checkpoint.load(tmp_path / "weights.pt"))
-    keypoints_2d = batch_of(method).keypoints_2d
-    assert torch.equal(lift(method, keypoints_2d), lift(other, keypoints_2d))
-
-
-def test_the_seed_of_the_weights_is_torchs(name):
-    keypoints_2d = batch_of(new(name)).keypoints_2d
-    same = torch.equal(lift(new(name, seed=0), keypoints_2d), lift(new(name, seed=1), keypoints_2d))
-    assert torch.equal(lift(new(name, seed=0), keypoints_2d), lift(new(name, seed=0), keypoints_2d))
-    assert same != new(name).trainable
+def test_what_cannot_be_trained_says_so():
+    with pytest.raises(NotImplementedError, match="MeanPose does not implement loss"):
+        new("mean_pose").loss(Specimen("mean_pose").batch())
 
 
 def test_other_skeletons_can_be_lifted(name):
-    keypoints_2d = torch.randn(2, 9, 28, 2, generator=torch.Generator().manual_seed(0))
-    assert lift(new(name, joints=28), keypoints_2d).shape[-2:] == (28, 3)
+    testing.lifts_to_finite_poses_in_the_shape_of_its_window(Specimen(name, 9, 28, SIZES))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +79,7 @@ def test_what_it_cannot_be_built_with_is_refused(name, wrong):
     if wrong.keys() & MEANINGLESS.get(name, set()):
         pytest.skip("this size means nothing to it")
     with pytest.raises(BenchError, match=name):
-        new(name, **({"frames": 9} | wrong))
+        bench.build(name, **({"frames": 9, "joints": JOINTS} | SIZES | wrong))
 
 
 @pytest.mark.parametrize(
@@ -258,3 +118,188 @@ def test_what_one_method_cannot_be_built_with(name, wrong, expected):
     with pytest.raises(BenchError) as caught:
         new(name, **wrong)
     assert expected in str(caught.value)
+
+
+# The checks themselves: each finds a method that does what it must not
+
+
+class Good(Method):
+    """A linear map of each frame."""
+
+    name = "specimen"
+
+    def __init__(self, frames: int, joints: int) -> None:
+        super().__init__()
+        self.window = Window(frames)
+        self.layer = torch.nn.Linear(joints * 2, joints * 3)
+
+    def lift(self, keypoints_2d, *, generator=None):
+        return self.layer(keypoints_2d.flatten(2)).unflatten(2, (-1, 3))
+
+    def loss(self, batch: Batch, generator=None):
+        errors = (self.lift(batch.keypoints_2d) - batch.poses_3d).norm(dim=-1)
+        return {"total": errors[batch.supervised].mean()}
+
+
+class Nondescript(Good):
+    pass
+
+
+class Rounding(Good):
+    """Answers in double precision."""
+
+    def lift(self, keypoints_2d, *, generator=None):
+        return super().lift(keypoints_2d).double()
+
+
+class Infinite(Good):
+    """Divides by zero."""
+
+    def lift(self, keypoints_2d, *, generator=None):
+        return super().lift(keypoints_2d) / 0
+
+
+class Sociable(Good):
+    """Subtracts the mean of the batch."""
+
+    def lift(self, keypoints_2d, *, generator=None):
+        return super().lift(keypoints_2d - keypoints_2d.mean(dim=0))
+
+
+class Intrusive(Good):
+    """Writes into its input."""
+
+    def lift(self, keypoints_2d, *, generator=None):
+        return super().lift(keypoints_2d.sub_(keypoints_2d[:, :1].clone()))
+
+
+class Wasteful(Good):
+    """Draws a number and forgets it."""
+
+    def lift(self, keypoints_2d, *, generator=None):
+        torch.rand(1)
+        return super().lift(keypoints_2d)
+
+
+class Moody(Good):
+    """Adds noise of its own."""
+
+    def lift(self, keypoints_2d, *, generator=None):
+        return super().lift(keypoints_2d) + torch.rand(())
+
+
+class Counting(Good):
+    """Counts its calls."""
+
+    def __init__(self, frames, joints):
+        super().__init__(frames, joints)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def lift(self, keypoints_2d, *, generator=None):
+        self.calls.add_(1)
+        return super().lift(keypoints_2d)
+
+
+class Boastful(Good):
+    """Draws nothing."""
+
+    stochastic = True
+
+
+class Secretive(Good):
+    """Draws without saying so."""
+
+    def lift(self, keypoints_2d, *, generator=None):
+        sources = generator if isinstance(generator, list) else [generator] * len(keypoints_2d)
+        noise = torch.stack([torch.rand((), generator=source) for source in sources])
+        return super().lift(keypoints_2d) + noise[:, None, None, None]
+
+
+class Lossless(Good):
+    """Has no total."""
+
+    def loss(self, batch, generator=None):
+        return {"position": super().loss(batch)["total"]}
+
+
+class Idle(Good):
+    """Has a layer that it does not use."""
+
+    def __init__(self, frames, joints):
+        super().__init__(frames, joints)
+        self.spare = torch.nn.Linear(2, 2)
+
+
+class Unsettled(Good):
+    """Scales its loss at random."""
+
+    def loss(self, batch, generator=None):
+        return {"total": super().loss(batch)["total"] * torch.rand(())}
+
+
+class Padded(Good):
+    """Looks at all frames."""
+
+    def loss(self, batch, generator=None):
+        return {"total": (self.lift(batch.keypoints_2d) - batch.poses_3d).norm(dim=-1).mean()}
+
+
+class Hidden(Good):
+    """Keeps a number where no checkpoint finds it."""
+
+    def __init__(self, frames, joints):
+        super().__init__(frames, joints)
+        self.scale = torch.rand(())
+
+    def lift(self, keypoints_2d, *, generator=None):
+        return super().lift(keypoints_2d) * self.scale
+
+
+class Settled(Good):
+    """Starts from zero, always."""
+
+    def __init__(self, frames, joints):
+        super().__init__(frames, joints)
+        torch.nn.init.zeros_(self.layer.weight)
+        torch.nn.init.zeros_(self.layer.bias)
+
+
+def test_a_method_that_does_what_it_must_passes(monkeypatch):
+    monkeypatch.setattr(registry, "_registered", {"specimen": Good})
+    check_method("specimen")
+    check_method("specimen", frames=4, joints=28)
+
+
+def test_parameters_that_no_loss_moves_must_be_named(monkeypatch):
+    monkeypatch.setattr(registry, "_registered", {"specimen": Idle})
+    check_method("specimen", unmoved=["spare.weight", "spare.bias"])
+    with pytest.raises(AssertionError, match=r"layer\.weight of specimen has a part in the loss after all"):
+        check_method("specimen", unmoved=["spare.weight", "spare.bias", "layer.weight"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (Nondescript, "specimen needs a docstring"),
+        (Rounding, "specimen answers in torch.float64"),
+        (Infinite, "specimen answers with poses that are not finite"),
+        (Sociable, "poses of specimen depend on their batch"),
+        (Intrusive, "changes the keypoints, which are the caller's"),
+        (Wasteful, "draws from torch, not from its generator"),
+        (Moody, "to other poses"),
+        (Counting, "lift() of specimen changes calls"),
+        (Boastful, "specimen has stochastic = True, but drew: False"),
+        (Secretive, "specimen has stochastic = False, but drew: True"),
+        (Lossless, "specimen: loss() must return a `total` of shape () to minimise; found position ()"),
+        (Idle, "spare.weight of specimen has no part in the loss"),
+        (Unsettled, "the loss of specimen differs with the same generator"),
+        (Padded, "specimen learns from frames where batch.supervised is false"),
+        (Hidden, "specimen needs more than its state dict"),
+        (Settled, "the weights of specimen do not depend on the seed"),
+    ],
+)
+def test_a_method_that_does_not_is_told_what_is_wrong(monkeypatch, wrong, message):
+    monkeypatch.setattr(registry, "_registered", {"specimen": wrong})
+    with pytest.raises((AssertionError, BenchError)) as caught:
+        check_method("specimen")
+    assert message in str(caught.value)

@@ -7,6 +7,7 @@ import torch
 
 from bench import Method, Window, build
 from bench.cost import macs_per_frame, training_macs
+from bench.errors import BenchError
 
 JOINTS, DIM, DEPTH, FRAMES = 17, 512, 8, 81
 
@@ -59,6 +60,80 @@ def test_counting_leaves_the_method_alone() -> None:
     assert method.training
     assert all(torch.equal(before[key], value) for key, value in method.state_dict().items())
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_method_that_needs_values_to_lift_is_told_so() -> None:
+    class Reads(Method):
+        name = "reads"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.window = Window(9)
+
+        def lift(self, keypoints_2d, *, generator=None):
+            return keypoints_2d.new_zeros(1, 9, JOINTS, 3) * keypoints_2d.max().item()
+
+    with pytest.raises(BenchError, match=r"reads: lift\(\) of \(1, 9, 17, 2\) failed on PyTorch's meta device"):
+        macs_per_frame(Reads(), JOINTS)
+
+
+@pytest.mark.parametrize(
+    ("targets", "answer", "found", "expected"),
+    [
+        ("all", lambda poses: poses[:, :1], "(1, 1, 17, 3)", "(1, 9, 17, 3)"),
+        ("centre", lambda poses: poses, "(1, 9, 17, 3)", "(1, 1, 17, 3)"),
+        ("last", lambda poses: poses[:, 0], "(1, 17, 3)", "(1, 1, 17, 3)"),
+        ("all", lambda poses: poses[..., :2], "(1, 9, 17, 2)", "(1, 9, 17, 3)"),
+        ("all", lambda poses: [poses], "a list", "(1, 9, 17, 3)"),
+    ],
+)
+def test_a_method_that_answers_in_another_shape_is_told_so(targets, answer, found, expected) -> None:
+    class Misshapen(Method):
+        name = "misshapen"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.window = Window(9, targets=targets)
+
+        def lift(self, keypoints_2d, *, generator=None):
+            return answer(keypoints_2d.new_zeros(len(keypoints_2d), 9, JOINTS, 3))
+
+    with pytest.raises(BenchError) as caught:
+        macs_per_frame(Misshapen(), JOINTS)
+    assert (
+        f"misshapen: lift() of (1, 9, 17, 2) returned {found}; with targets={targets!r} it must be {expected}"
+        in str(caught.value)
+    )
+
+
+class Learns(Method):
+    """A linear map of each joint."""
+
+    name = "learns"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = Window(9)
+        self.layer = torch.nn.Linear(2, 3)
+
+    def lift(self, keypoints_2d, *, generator=None):
+        return self.layer(keypoints_2d)
+
+    def loss(self, batch, generator=None):
+        return {"total": (self.lift(batch.keypoints_2d) - batch.poses_3d).norm(dim=-1).mean()}
+
+
+@pytest.mark.parametrize(
+    ("name", "summed", "found"), [("position", True, r"position \(\)"), ("total", False, r"total \(2,\)")]
+)
+def test_a_loss_without_one_number_to_minimise_is_told_so(name, summed, found) -> None:
+    class Aimless(Learns):
+        def loss(self, batch, generator=None):
+            total = super().loss(batch)["total"]
+            return {name: total if summed else total.expand(2)}
+
+    with pytest.raises(BenchError, match=rf"learns: loss\(\) must return a `total` of shape \(\) .*; found {found}"):
+        training_macs(Aimless(), JOINTS)
 
 
 def test_a_training_step_costs_about_three_times_its_forward_pass():

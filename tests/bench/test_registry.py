@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import bench
 from bench import registry
+from bench.cli import main
 from bench.errors import BenchError
 from bench.method import Method, Window
 from bench.registry import build, code_version, method_class, methods, register
@@ -139,6 +141,125 @@ def test_published_sizes_have_the_published_number_of_parameters():
         assert build("diff3dhpe", frames=243).parameter_count == 43_757_059
 
 
+# What a stranger may get wrong: one message that names the package
+
+
+def test_a_module_that_cannot_be_imported_is_named_with_the_line(stranger):
+    edit(stranger / "lifter.py", "from .maths import half", "from .maths import half, third")
+    with pytest.raises(BenchError) as caught:
+        build("theirs", frames=9)
+    message = str(caught.value)
+    assert message.startswith("method 'theirs' cannot be loaded from stranger.lifter:Theirs of stranger: ImportError")
+    assert "cannot import name 'third'" in message
+    assert message.endswith("lifter.py, line 3); mend or uninstall it")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("def half(x):", "def half(x:", "SyntaxError: .*maths.py, line 4"),
+        ("from . import parts", "import no_such_package", "No module named 'no_such_package' .*maths.py, line 2"),
+        ("from . import parts", "1 / 0", "ZeroDivisionError: division by zero .*maths.py, line 2"),
+    ],
+)
+def test_whatever_an_import_raises_is_the_users_to_mend(stranger, old, new, expected):
+    edit(stranger / "maths.py", old, new)
+    with pytest.raises(BenchError, match=f"method 'theirs' cannot be loaded from stranger.lifter:Theirs .*{expected}"):
+        method_class("theirs")
+
+
+def entry_point(stranger: Path, target: str) -> None:
+    about = stranger.parent / "stranger-1.0.dist-info" / "entry_points.txt"
+    about.write_text(f"[bench.methods]\ntheirs = {target}\n")
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("stranger.lifters:Theirs", "No module named 'stranger.lifters'"),
+        ("stranger.lifter:Their", "has no attribute 'Their'"),
+        ("stranger.lifter:half", "half of stranger is not a subclass of bench.Method, found <function half"),
+        ("stranger.lifter:Window", "is not a subclass of bench.Method, found <class 'bench.method.Window'>"),
+        ("stranger.lifter:Method", "needs the class attribute `name = 'theirs'`, like its entry point; found None"),
+    ],
+)
+def test_an_entry_point_must_lead_to_a_method(stranger, target, expected):
+    entry_point(stranger, target)
+    with pytest.raises(BenchError) as caught:
+        method_class("theirs")
+    assert expected in str(caught.value)
+    assert target in str(caught.value)
+
+
+@pytest.mark.parametrize(("written", "found"), [('name = "other"', "'other'"), ("title = None", "None")])
+def test_a_class_has_the_name_of_its_entry_point(stranger, written, found):
+    edit(stranger / "lifter.py", 'name = "theirs"', written)
+    with pytest.raises(BenchError, match=f"`name = 'theirs'`, like its entry point; found {found}"):
+        method_class("theirs")
+
+
+def test_two_packages_cannot_have_one_name(stranger):
+    about = stranger.parent / "second-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: second\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[bench.methods]\ntheirs = second:Theirs\n")
+    with pytest.raises(BenchError) as caught:
+        method_class("theirs")
+    assert "two packages register a method 'theirs'" in str(caught.value)
+    assert "stranger.lifter:Theirs of stranger" in str(caught.value)
+    assert "second:Theirs of second" in str(caught.value)
+    assert "stranger.lifter" not in sys.modules, "neither is preferred"
+
+
+def test_a_broken_method_does_not_hide_the_others(stranger, capsys):
+    entry_point(stranger, "stranger.lifters:Theirs")
+    with pytest.raises(SystemExit, match="0"):
+        main(["methods"])
+    shown = capsys.readouterr().out
+    assert "mean_pose" in shown
+    assert "theirs cannot be used: method 'theirs' cannot be loaded from stranger.lifters:Theirs of stranger" in shown
+
+
+def test_only_methods_can_be_registered():
+    for wrong in (Still(9), len, Window):
+        with pytest.raises(ValueError, match=r"is not a subclass of bench\.Method"):
+            register(wrong)
+
+
+def test_a_method_says_which_frames_it_reads():
+    class Windowless(Still):
+        name = "windowless"
+
+        def __init__(self, frames, joints=17):
+            nn.Module.__init__(self)
+
+    class Stubborn(Still):
+        name = "stubborn"
+
+        def __init__(self, frames, joints=17):
+            super().__init__(27)
+
+    register(Windowless)
+    register(Stubborn)
+    with pytest.raises(BenchError, match=r"windowless: Windowless\.__init__ must set self\.window.*found None"):
+        build("windowless", frames=9)
+    with pytest.raises(BenchError, match=r"stubborn: self\.window has 27 frames, but .* asked to read 9"):
+        build("stubborn", frames=9)
+    assert build("stubborn", frames=27).window == Window(27)
+
+
+def test_layers_before_the_base_class_are_the_users_to_mend():
+    class Hasty(Still):
+        name = "hasty"
+
+        def __init__(self, frames, joints=17):
+            self.layer = nn.Linear(2, 3)
+
+    register(Hasty)
+    with pytest.raises(BenchError, match=r"hasty: cannot assign module before Module.__init__\(\) call"):
+        build("hasty", frames=9)
+
+
 # The version of a method's code
 
 
@@ -188,3 +309,10 @@ def test_our_methods_have_code_of_their_own():
     assert len(set(versions.values())) == len(OURS)
     assert versions == {name: code_version(name) for name in OURS}
     assert "baselines.mixste" not in registry._reachable("baselines.mean_pose", {"baselines", "diff3dhpe"})
+
+
+def test_code_that_is_in_no_file_cannot_be_watched():
+    """As in a notebook: an edited cell would find the run of the old one finished."""
+    register(type("Cell", (Still,), {"name": "cell", "__module__": "no_file"}))
+    with pytest.raises(BenchError, match=r"cell: the code of Cell is in no file.*move the class to a \.py file"):
+        code_version("cell")

@@ -154,7 +154,7 @@ def load(benchmark: str | None = None, folder: Path | None = None) -> list[Recor
 
 
 def newest(records: Iterable[Record]) -> list[Record]:
-    """The record to show of each (benchmark, method, frames, trained or not, seed, accounting): the last one finished."""
+    """The record to show of each (benchmark, method, frames, trained or not, seed, accounting): the newest."""
     shown: dict[tuple[Any, ...], Record] = {}
     for one in sorted(records, key=lambda one: (one.provenance.finished_at, one.run_key)):
         trained = one.weights is None

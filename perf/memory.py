@@ -22,7 +22,7 @@ def held_for_backward(loss: Callable[[Method], Tensor], method: Method) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in known:
             held[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # with its history, an output that is kept would keep itself alive for good
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         total = loss(method)

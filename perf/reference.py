@@ -71,7 +71,8 @@ class MaterialisedAttention(nn.Module):
 
 def attention_weights(q: Tensor, k: Tensor) -> Tensor:
     """softmax(q kᵀ / sqrt(c)). (rows, heads, tokens, c) twice to (rows, heads, tokens, tokens)."""
-    return ((q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5).softmax(dim=-1)
+    scale: float = q.shape[-1] ** -0.5
+    return ((q @ k.transpose(-2, -1)) * scale).softmax(dim=-1)
 
 
 class SlidingNetwork(nn.Module):
@@ -94,8 +95,9 @@ class SlidingNetwork(nn.Module):
             margin = (x.shape[-1] - read.shape[-1]) // 2
             mixed = F.relu(net.layers_bn[block + 1](net.layers_conv[block + 1](read)))
             x = x[:, :, margin : x.shape[-1] - margin] + mixed
-        out: Tensor = net.shrink(x).transpose(1, 2)
-        return out.reshape(*out.shape[:2], -1, 3)
+        x = net.shrink(x).transpose(1, 2)
+        out: Tensor = x.reshape(len(x), x.shape[1], -1, 3)
+        return out
 
 
 # --- the data path

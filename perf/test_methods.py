@@ -48,28 +48,31 @@ def new(name: str, **sizes: int) -> Method:
 
 @dataclass
 class Case:
-    """A method at one size, its reference, and a batch for both."""
+    """A method or stage at one size, its reference, and a batch for both."""
 
-    title: str
-    published: bool
+    name: str
+    size: str
     ours: Method
     reference: Method
     batch: Batch
 
-    def measure(self, measure: Callable[..., None], call: Callable[[Any], Any], rounds: int = 2, **facts: int) -> None:
-        """Published sizes take seconds: few rounds, and none to warm up."""
-        counts = {"rounds": rounds, "warmup": 0} if self.published else {"rounds": 20, "warmup": 2}
-        measure(self.title, lambda: call(self.ours), lambda: call(self.reference), **counts, tolerance=1e-3, **facts)
+    def measure(self, measure: Callable[..., None], call: Callable[[Any], Any], **facts: int) -> None:
+        title = f"{self.name}, {self.size}: {len(self.batch)} x {self.batch.poses_3d.shape[1]} frames"
+        heavy = self.ours.parameter_count > 20e6  # seconds a pass
+        rounds = {"rounds": 2, "warmup": 0} if heavy else {"rounds": 20, "warmup": 2}
+        measure(title, lambda: call(self.ours), lambda: call(self.reference), **rounds, tolerance=1e-3, **facts)
 
 
-@pytest.fixture(scope="module", params=learning())
-def name(request) -> str:
-    return request.param
+CASES = [
+    pytest.param((name, size), id=f"{name}-{size}", marks=[pytest.mark.published] if size == "published" else [])
+    for name in learning()
+    for size in ("toy", "published")
+]
 
 
-@pytest.fixture(scope="module", params=["toy", pytest.param("published", marks=pytest.mark.published)])
-def case(request, name, device) -> Case:
-    size = request.param
+@pytest.fixture(scope="module", params=CASES)
+def case(request, device) -> Case:
+    name, size = request.param
     published = inspect.signature(method_class(name.partition(".")[0])).parameters["frames"].default
     sizes = TOY if size == "toy" else {"frames": published}
     ours = new(name, **sizes).to(device)
@@ -78,13 +81,12 @@ def case(request, name, device) -> Case:
     poses_3d = torch.randn(windows, frames, JOINTS, 3, generator=source) * 0.3
     poses_3d -= poses_3d[..., :1, :]
     batch = Batch(poses_3d[..., :2] / (poses_3d[..., 2:] + 4), poses_3d).to(device)
-    title = f"{name}, {size}: {windows} x {frames} frames"
-    return Case(title, size == "published", ours, reference.plain(ours), batch)
+    return Case(name, size, ours, reference.plain(ours), batch)
 
 
 @pytest.mark.benchmark(group="lift")
-def test_lift(case, name, measure):
-    if "." in name:
+def test_lift(case, measure):
+    if "." in case.name:
         pytest.skip("a stage is trained, and does not lift")
 
     def lift(method: Method) -> Tensor:
@@ -92,7 +94,7 @@ def test_lift(case, name, measure):
         with torch.inference_mode():
             return method.lift(case.batch.keypoints_2d, generator=sources)
 
-    case.measure(measure, lift, rounds=1 if case.ours.stochastic else 2)
+    case.measure(measure, lift)
 
 
 @pytest.mark.benchmark(group="denoise")
@@ -126,7 +128,7 @@ def test_one_step_of_training(case, measure):
         return total.detach()
 
     held = {form: held_for_backward(loss, getattr(case, form)) for form in ("ours", "reference")}
-    case.measure(measure, step, rounds=1, ours_held_bytes=held["ours"], reference_held_bytes=held["reference"])
+    case.measure(measure, step, ours_held_bytes=held["ours"], reference_held_bytes=held["reference"])
     for ours, plain in zip(case.ours.parameters(), case.reference.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, plain.grad, atol=1e-3, rtol=1e-3)
         ours.grad = plain.grad = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -83,17 +84,30 @@ def test_metrics_looped_over_frames_are_those_of_tensors(seed):
         assert getattr(reference, name)(errors.numpy()) == pytest.approx(float(getattr(metrics, name)(errors))), name
 
 
+class Small(Method):
+    name = "small"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(10, 20)
+
+
 def test_memory_held_for_the_backward_pass_is_counted_once_and_without_parameters():
-    class Small(Method):
-        name = "small"
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(10, 20)
-
     x = torch.ones(3, 10)  # a matrix product keeps its input, exp keeps its output; both products keep the same x
     size = held_for_backward(lambda method: (method.layer(x) + method.layer(x)).exp().sum(), Small())
     assert size == 4 * (3 * 10 + 3 * 20)
+
+
+def test_counting_memory_keeps_none_of_it():
+    seen = []
+
+    def loss(method):
+        output = method.layer(torch.ones(3, 10)).exp()
+        seen.append(weakref.ref(output))
+        return output.sum()
+
+    held_for_backward(loss, Small())
+    assert seen[0]() is None
 
 
 # --- results and page

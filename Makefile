@@ -11,6 +11,8 @@ DATA ?=
 SET ?=
 WEIGHTS ?=
 PORT ?= 5000
+TOY ?=
+SELECT ?=
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 RUN_OPTIONS = $(if $(METHODS),--methods "$(METHODS)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DEVICE),--device $(DEVICE)) \
@@ -18,7 +20,7 @@ RUN_OPTIONS = $(if $(METHODS),--methods "$(METHODS)") $(if $(SEEDS),--seeds $(SE
   $(foreach file,$(WEIGHTS),--weights "$(file)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tables tables-check ui test lint format
+.PHONY: help setup demo tables tables-check ui test perf lint format
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +53,9 @@ ui: setup  ## the tracked runs in a browser, on this machine only: make ui PORT=
 
 test: setup  ## the fast tests; SLOW=1 adds the slow ones
 	@$(VENV)/bin/python -m pytest $(if $(SLOW),-m "slow or not slow",-m "not slow")
+
+perf: setup  ## minutes: speed and memory beside plain references; a part: make perf TOY=1 SELECT="lift or train" DEVICE=cuda
+	@$(VENV)/bin/python -m perf $(if $(DEVICE),--device $(DEVICE)) $(if $(TOY),--toy) $(if $(SELECT),--select "$(SELECT)")
 
 lint: setup  ## style, types, and tables that fit their records
 	@$(VENV)/bin/ruff check .

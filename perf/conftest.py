@@ -1,0 +1,88 @@
+"""How a case is measured: reference, ours, reference, ours, ... in one process, and their answers compared."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="where methods and attention are measured: cpu, cuda, cuda:1 ...")
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Ratios of one core: they depend less on the machine and on what else runs there."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def measure(benchmark, device) -> Callable[..., None]:
+    """measure(case, ours, reference, rounds=5) times two functions in turn and checks that they answer the same.
+
+    The ratio is the median of reference / ours over the rounds: what slows down the machine for a while slows down
+    both. An answer is a text, a tensor or a list of tensors. reference: None if there is nothing to compare with.
+    warmup: rounds that do not count. facts: what else to write down about the case.
+    """
+    gpu = device.type == "cuda"
+    facts_of_gpu: dict[str, int] = {}
+
+    def done(form: str) -> None:
+        if gpu:  # kernels run on after their call has returned
+            torch.cuda.synchronize(device)
+            facts_of_gpu[f"{form}_peak_gpu_bytes"] = torch.cuda.max_memory_allocated(device)
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def run(
+        case: str,
+        ours: Callable[[], Any],
+        reference: Callable[[], Any] | None,
+        *,
+        rounds: int,
+        warmup: int = 1,
+        tolerance: float = 1e-5,
+        **facts: Any,
+    ) -> None:
+        seconds: list[float] = []
+        expected: list[Any] = [None]
+
+        def before() -> None:
+            """The reference runs, on a watch of its own, where pytest-benchmark prepares a round of ours."""
+            if reference is None:
+                return
+            expected[0] = None  # the last answer makes room first
+            started = time.perf_counter()
+            expected[0] = reference()
+            done("reference")
+            seconds.append(time.perf_counter() - started)
+
+        def timed() -> Any:
+            answer = ours()
+            done("ours")
+            return answer
+
+        answer = benchmark.pedantic(timed, setup=before, rounds=rounds, warmup_rounds=warmup)
+        if reference is not None:
+            if isinstance(answer, str):
+                assert answer == expected[0]
+            else:
+                torch.testing.assert_close(answer, expected[0], atol=tolerance, rtol=tolerance)
+            pairs = zip(seconds[warmup:], benchmark.stats.stats.data, strict=True)
+            facts["ratio"] = statistics.median(plain / own for plain, own in pairs)
+            facts["reference_seconds"] = statistics.median(seconds[warmup:])
+        benchmark.extra_info.update(case=case, **facts, **facts_of_gpu)
+
+    return run

@@ -1,0 +1,60 @@
+"""The data path: batches of training windows, half of them mirrored, in a random order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench.data import synthetic
+from bench.data.pose_dataset import PoseDataset
+from bench.data.windows import gather, train_windows
+from bench.method import Window
+from perf import reference
+
+BATCHES = 8
+
+
+@pytest.fixture(scope="module")
+def dataset() -> PoseDataset:
+    """About 150,000 frames in 560 videos: more than the caches of a processor hold."""
+    return synthetic.read(Path(), "gt", "perf")
+
+
+@pytest.mark.benchmark(group="data")
+@pytest.mark.parametrize(
+    ("window", "batch_windows"),
+    [
+        (Window(27), 64),
+        (Window(243), 16),
+        (Window(27, "centre"), 256),
+        (Window(243, "centre"), 256),
+        (Window(243, "centre", step=2), 256),
+    ],
+    ids=str,
+)
+def test_batches(measure, dataset, window, batch_windows):
+    table = train_windows(dataset.lengths, window)
+    rng = np.random.default_rng(4)
+    rows = table[rng.permutation(len(table))[: BATCHES * batch_windows]]
+    flipped = rng.uniform(size=len(rows)) < 0.5
+
+    def ours() -> list[torch.Tensor]:
+        last = []
+        for first in range(0, len(rows), batch_windows):
+            chosen = slice(first, first + batch_windows)
+            batch = gather(dataset, rows[chosen], window, flipped[chosen])
+            last = [batch.keypoints_2d, batch.poses_3d, batch.supervised]
+        return last
+
+    def plain() -> list[torch.Tensor]:
+        last = []
+        for batch in reference.batches(dataset, rows, window, flipped, batch_windows):
+            last = list(batch)
+        return last
+
+    step = f" every {window.step}nd" if window.step > 1 else ""
+    case = f"{batch_windows} windows of {window.frames} frames{step}, answering for {window.targets}"
+    measure(case, ours, plain, rounds=5, batches=-(-len(rows) // batch_windows))

@@ -268,6 +268,7 @@ def upstream_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
             "joints": state["encoder.fc_1.weight"].shape[1] // 2,
             "dim": dim,
             "depth": 1 + max(int(layer) for layer in layers),
+            "heads": 8,
             "hidden": hidden,
         }
     except KeyError as error:

@@ -6,7 +6,6 @@ computes. A step of training has a learning rate of 0: every round then does the
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,9 +30,8 @@ def learning() -> list[str]:
     """Methods that are trained, and under `method.stage` what is trained before them."""
     names = []
     for name in bench.methods():
-        with contextlib.suppress(ImportError):
-            cls = method_class(name)
-            names += [name, *(f"{name}.{stage}" for stage in cls.stages)] if cls.trainable else []
+        cls = method_class(name)
+        names += [name, *(f"{name}.{stage}" for stage in cls.stages)] if cls.trainable else []
     return names
 
 

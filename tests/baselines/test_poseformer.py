@@ -57,7 +57,7 @@ def test_every_published_key_has_its_place(golden):
 
 def test_sizes_come_from_the_tensors(golden):
     state = {key: torch.from_numpy(value) for key, value in upstream(golden("poseformer.npz")).items()}
-    sizes = {"frames": 9, "joints": 5, "dim": 8, "depth": 3, "mlp_ratio": 2.0}
+    sizes = {"frames": 9, "joints": 5, "dim": 8, "depth": 3, "heads": 8, "mlp_ratio": 2.0}
     assert PoseFormer.upstream_hyperparameters(state) == sizes
     del state["Temporal_pos_embed"]
     with pytest.raises(BenchError, match="poseformer: the checkpoint lacks Temporal_pos_embed"):

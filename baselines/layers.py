@@ -133,6 +133,18 @@ class Block(nn.Module):
         return out
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm that uses its running statistics, unchanged, where it sees one value a channel: that has no spread.
+
+    So it is for the last layers when an epoch's last batch is a single window. (batch, channels, time) to the same.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[0] * x.shape[2] > 1:
+            return super().forward(x)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
 class WeightedMean(nn.Module):
     """A learnt weight for each frame, and one bias for all channels. (batch, frames, ...) to (batch, 1, ...).
 

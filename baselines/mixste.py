@@ -66,7 +66,10 @@ class MixSTE(Method):
     name = "mixste"
     paper = "Zhang et al., CVPR 2022"
     licence = "none stated; parts CC BY-NC 4.0"
-    as_published = {"model": {"square_loss_gradient": True}, "recipe": {"window_layout": "centred"}}  # noqa: RUF012
+    as_published = {
+        "model": {"square_loss_gradient": True},
+        "recipe": {"window_layout": "centred", "keep": "best-test"},
+    }
 
     def __init__(
         self,

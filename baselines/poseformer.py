@@ -81,6 +81,7 @@ class PoseFormer(Method):
     name = "poseformer"
     paper = "Zheng et al., ICCV 2021"
     licence = "none stated; parts CC BY-NC 4.0"
+    as_published = {"recipe": {"keep": "best-test"}}
 
     def __init__(
         self,

@@ -87,8 +87,8 @@ class PSTMO(Method):
     name = "pstmo"
     paper = "Shan et al., ECCV 2022"
     licence = "MIT; parts CC BY-NC 4.0"
-    as_published = {"model": {"copied_initialisation": True}}  # noqa: RUF012
-    stages = {"pretrain": Pretrainer}  # noqa: RUF012
+    as_published = {"model": {"copied_initialisation": True}, "recipe": {"keep": "best-test"}}
+    stages = {"pretrain": Pretrainer}
 
     def __init__(
         self,

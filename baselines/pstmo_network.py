@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from baselines.layers import MLP, Attention, check_counts
+from baselines.layers import MLP, Attention, BatchNorm, check_counts
 
 # The published implementation's names for our modules, longest first.
 UPSTREAM_NAMES = {
@@ -58,18 +58,6 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         centred = x - x.mean(dim=-1, keepdim=True)
         return self.scale * centred / (x.std(dim=-1, keepdim=True) + 1e-6) + self.shift
-
-
-class BatchNorm(nn.BatchNorm1d):
-    """Batch norm that a single token may pass in training: it has no variance, so the running statistics serve.
-
-    (batch, channels, tokens) to the same.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and x.shape[0] * x.shape[2] == 1:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(x)
 
 
 class StridedMLP(nn.Module):

@@ -50,7 +50,7 @@ class Pretrainer(Method):
     name = "pstmo-pretrain"
     paper = "Shan et al., ECCV 2022"
     licence = "MIT; parts CC BY-NC 4.0"
-    as_published = {"model": {"mask_every_joint": False, "copied_initialisation": True}}  # noqa: RUF012
+    as_published = {"model": {"mask_every_joint": False, "copied_initialisation": True}}
 
     def __init__(
         self,

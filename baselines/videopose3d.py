@@ -16,21 +16,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from baselines.layers import BatchNorm
 from baselines.losses import answered_mpjpe
 from bench.checkpoint import load_exactly
 from bench.method import Batch, Generators, Method, Window
-
-
-class BatchNorm(nn.BatchNorm1d):
-    """Batch norm that uses its running statistics, unchanged, where it sees one value a channel: that has no spread.
-
-    So it is for the last layers when an epoch's last batch is a single window. (batch, channels, time) to the same.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.shape[0] * x.shape[2] > 1:
-            return super().forward(x)
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 class VideoPose3DNetwork(nn.Module):

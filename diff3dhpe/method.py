@@ -56,7 +56,10 @@ class Diff3DHPE(Method):
     paper = "Zhou et al., ICCV Workshops 2023"
     licence = "CSIRO, non-commercial research only"
     stochastic = True
-    as_published = {"model": {"sampler": "published", "scale_over": "everything"}}  # noqa: RUF012
+    as_published = {
+        "model": {"sampler": "published", "scale_over": "everything"},
+        "recipe": {"drop_last": True, "keep": "best-test"},
+    }
 
     def __init__(
         self,

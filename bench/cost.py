@@ -31,18 +31,22 @@ def macs_per_frame(method: Method, joints: int) -> int:
 
 
 def training_macs(method: Method, joints: int) -> int:
-    """Multiply-accumulates of one window's loss and its gradients, counted likewise.
+    """Multiply-accumulates of one window's loss and its gradients.
 
-    A loss that looks at values, which the meta device does not have, is taken for three times the cost of lifting.
+    Counted likewise; a loss that looks at values, which the meta device does not have, is run once on the CPU.
     Raises BenchError if there is no total to minimise.
     """
-    hollow = copy.deepcopy(method).train().to("meta")
-    shape = (2, method.window.frames, joints)  # two: a batch norm learns nothing from one
-    batch = Batch(torch.zeros(*shape, 2, device="meta"), torch.zeros(*shape, 3, device="meta"))
     try:
-        with FlopCounterMode(display=False) as counter:
-            checked_loss(hollow, batch)["total"].backward()  # type: ignore[no-untyped-call]
+        return _count_training(method, joints, "meta")
     except (NotImplementedError, RuntimeError):
-        answered = len(range(method.window.frames)[method.window.answered])
-        return 3 * macs_per_frame(method, joints) * answered
+        with torch.random.fork_rng(devices=[]):
+            return _count_training(method, joints, "cpu")
+
+
+def _count_training(method: Method, joints: int, device: str) -> int:
+    method = copy.deepcopy(method).train().to(device)
+    shape = (2, method.window.frames, joints)  # two: a batch norm learns nothing from one
+    batch = Batch(torch.zeros(*shape, 2, device=device), torch.zeros(*shape, 3, device=device))
+    with FlopCounterMode(display=False) as counter:
+        checked_loss(method, batch)["total"].backward()  # type: ignore[no-untyped-call]
     return int(counter.get_total_flops()) // (2 * len(batch))

@@ -132,6 +132,8 @@ def departures(record: Record, benchmark: Benchmark) -> list[str]:
             }
             pairs |= {"stages": (_names(record.stages), _names(stated["stages"]))}
             for stage in sorted(record.stages.keys() & stated["stages"]):
+                taken = record.stages[stage].get("weights", {}).get("file", NONE)
+                pairs[f"stages.{stage}.weights"] = (taken, NONE)  # somebody's, not what the file says to train
                 for part in ("model", "recipe"):
                     ran, wanted = record.stages[stage].get(part, {}), stated["stages"][stage][part]
                     pairs |= _apart(ran, wanted, f"stages.{stage}.{part}.")

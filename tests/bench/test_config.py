@@ -342,3 +342,93 @@ def test_models_are_identified_like_their_content() -> None:
     content = Protocol.model_validate(TINY["protocol"])
     assert identity(content) == identity(content.model_dump(mode="json"))
     assert isinstance(Benchmark.model_validate({"name": "tiny", **TINY, "methods": {"mean_pose": {}}}), Benchmark)
+
+
+# Stages, variants, frames of a method's own
+
+STAGED: dict[str, Any] = {
+    "model": {"dim": 16},
+    "recipe": {"epochs": 8, "learning_rate": 1e-3, "keep": "best-validation"},
+    "stages": {"pretrain": {"model": {"masked_joints": 2}, "recipe": {"learning_rate": 1e-4}}},
+}
+
+
+def test_a_stage_takes_from_the_recipe_what_it_does_not_state(tmp_path: Path) -> None:
+    entry = load_benchmark(write(tmp_path, methods={"pstmo": STAGED})).methods["pstmo"]
+    stage = entry.stages["pretrain"]
+    assert (stage.recipe.epochs, stage.recipe.learning_rate, stage.recipe.keep) == (8, 1e-4, "last")
+    assert stage.model == {"masked_joints": 2}
+    assert (entry.recipe.learning_rate, entry.recipe.keep) == (1e-3, "best-validation")
+
+
+def test_stages_lie_over_those_that_an_entry_extends(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(STAGED))
+    stated = {"pretrain": {"recipe": {"epochs": 2}}}
+    methods = {
+        "pstmo": {"extends": "base.yaml", "stages": stated},
+        "as-in-the-base": {"method": "pstmo", "extends": "base.yaml"},
+        "scratch": {"method": "pstmo", "extends": "base.yaml", "stages": {}},
+    }
+    entries = load_benchmark(write(tmp_path, methods=methods)).methods
+    stage = entries["pstmo"].stages["pretrain"]
+    assert (stage.recipe.epochs, stage.recipe.learning_rate, stage.model) == (2, 1e-4, {"masked_joints": 2})
+    assert entries["as-in-the-base"].stages["pretrain"].recipe.epochs == 8
+    assert entries["scratch"].stages == {}
+
+
+def test_an_entry_may_name_a_method_and_frames_of_its_own(tmp_path: Path) -> None:
+    path = write(tmp_path, methods={"wide": {"method": "mixste", "frames": 27}, "mixste": {}})
+    benchmark = load_benchmark(path)
+    assert {name: benchmark.registered(name) for name in benchmark.methods} == {"wide": "mixste", "mixste": "mixste"}
+    assert {name: benchmark.frames(name) for name in benchmark.methods} == {"wide": 27, "mixste": 9}
+    assert load_benchmark(path, ["methods.wide.frames=81"]).frames("wide") == 81
+
+
+@pytest.mark.parametrize(
+    ("change", "reached"),
+    [
+        ("recipe.epochs=3", (3, 3)),  # the stage does not state them
+        ("recipe.learning_rate=2e-3", (2e-3, 2e-3)),  # it does, and follows all the same
+        ("methods.pstmo.recipe.learning_rate=2e-3", (2e-3, 1e-4)),
+        ("methods.pstmo.stages.pretrain.recipe.learning_rate=2e-3", (1e-3, 2e-3)),
+    ],
+)
+def test_changes_reach_stages(tmp_path: Path, change: str, reached: tuple[float, float]) -> None:
+    entry = load_benchmark(write(tmp_path, methods={"pstmo": STAGED}), [change]).methods["pstmo"]
+    key = change.split("=")[0].split(".")[-1]
+    assert (getattr(entry.recipe, key), getattr(entry.stages["pretrain"].recipe, key)) == reached
+
+
+def test_a_hyperparameter_of_a_stage_can_be_changed(tmp_path: Path) -> None:
+    path = write(tmp_path, methods={"pstmo": STAGED})
+    for change in ("model.masked_joints=5", "methods.pstmo.stages.pretrain.model.masked_joints=5"):
+        entry = load_benchmark(path, [change]).methods["pstmo"]
+        assert entry.stages["pretrain"].model == {"masked_joints": 5}
+        assert entry.model == {"dim": 16}
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [
+        ({"pretrain": {"recipes": {}}}, "methods.pstmo.stages.pretrain.recipes is not known; did you mean recipe?"),
+        ({"pretrain": {"recipe": {"epoch": 1}}}, "stages.pretrain.recipe.epoch is not known; did you mean epochs?"),
+        ({"pretrain": {"recipe": {"keep": "best-validation"}}}, "stages.pretrain.recipe.keep must be last"),
+        ({"pretrain": 3}, "methods.pstmo.stages.pretrain must hold keys like model: and recipe:"),
+        ([1], "methods.pstmo.stages must hold keys and values, found [1]"),
+        ({"pretrain": {"model": {"frames": 9}}}, "model.frames is not for a method to choose"),
+    ],
+)
+def test_a_stage_that_does_not_fit_is_refused(tmp_path: Path, stages: Any, expected: str) -> None:
+    assert expected in refusal(write(tmp_path, methods={"pstmo": {"stages": stages}}))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("methods.pstmo.stages.pretrian.recipe.epochs=1", "STAGE one of: pretrain"),
+        ("methods.pstmo.stages.pretrain.epochs=1", "expected methods.pstmo.stages.STAGE.recipe.KEY"),
+        ("methods.pstmo.stages.pretrain.recipe.epoch=1", "recipe.epoch is not known; did you mean epochs?"),
+    ],
+)
+def test_a_change_of_a_stage_that_does_not_fit_is_refused(tmp_path: Path, change: str, expected: str) -> None:
+    assert expected in refusal(write(tmp_path, methods={"pstmo": STAGED}), change)

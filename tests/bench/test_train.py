@@ -15,7 +15,17 @@ from bench.config import Recipe
 from bench.data.windows import train_windows
 from bench.errors import BenchError
 from bench.evaluation import predict, score
-from bench.train import Epoch, fit, resumable_epochs, training_windows
+from bench.train import (
+    Epoch,
+    epoch_windows,
+    fit,
+    learning_rate,
+    new_optimizer,
+    prepare,
+    resumable_epochs,
+    set_batch_norm_momentum,
+    training_windows,
+)
 
 SIZES = {"frames": 9, "dim": 16, "depth": 2, "heads": 2}
 CPU = torch.device("cpu")
@@ -338,3 +348,76 @@ def test_only_training_data_is_seen(data, tmp_path):
     train(method, one, tmp_path, epochs=1)
     assert method.pose_scale == one.poses_3d.abs().max()
     assert sum(video[-1] for video in VIDEOS if video[0] == "S1") == len(one.poses_3d)
+
+
+# The optimisers and schedules of the papers
+
+
+def test_the_optimiser_is_the_one_of_the_recipe():
+    adam = new_optimizer(new(), recipe(optimizer="adam-amsgrad", weight_decay=0))
+    assert type(adam) is torch.optim.Adam
+    assert adam.defaults["amsgrad"]
+    adamw = new_optimizer(new(), recipe())
+    assert type(adamw) is torch.optim.AdamW
+    assert not adamw.defaults["amsgrad"]
+    for optimizer in (adam, adamw):
+        assert optimizer.defaults["betas"] == (0.9, 0.999)
+        assert optimizer.defaults["eps"] == 1e-8
+        assert len(optimizer.param_groups) == 1
+
+
+def test_the_learning_rate_falls_every_epoch_and_more_at_times():
+    """P-STMO: times the decay after every epoch, times another factor instead where the epoch is a multiple of some."""
+    stated = recipe(learning_rate=1.0, learning_rate_decay=0.9, large_decay_every=3, large_decay=0.5)
+    expected, rate = [], 1.0
+    for epoch in range(1, 9):  # as the published loop counts
+        expected.append(rate)
+        rate *= 0.5 if epoch % 3 == 0 else 0.9
+    assert [learning_rate(stated, done) for done in range(8)] == pytest.approx(expected)
+    plain = recipe(learning_rate=1.0, learning_rate_decay=0.9)
+    assert [learning_rate(plain, done) for done in range(4)] == pytest.approx([1, 0.9, 0.81, 0.729])
+
+
+def test_batch_norms_follow_ever_more_slowly():
+    """VideoPose3D: 0.1 exp(-(e / E) ln 100) after e of E epochs, of every batch norm."""
+    method = new("videopose3d")
+    norms = [module for module in method.modules() if isinstance(module, torch.nn.BatchNorm1d)]
+    stated = recipe(epochs=60, batch_norm_momentum=[0.1, 0.001])
+    for done in (0, 1, 59):
+        set_batch_norm_momentum(method, stated, done)
+        expected = 0.1 * math.exp(-done / 60 * math.log(100))
+        assert [norm.momentum for norm in norms] == pytest.approx([expected] * len(norms))
+    assert norms[0].momentum == pytest.approx(0.00108, abs=5e-6)
+    untouched = new("videopose3d")
+    set_batch_norm_momentum(untouched, recipe(), 5)
+    assert {module.momentum for module in untouched.modules() if isinstance(module, torch.nn.BatchNorm1d)} == {0.1}
+
+
+def test_the_last_batch_can_be_left_out(training, tmp_path):
+    for drop in (False, True):
+        method = Counted(Window(9))
+        train(method, training, tmp_path / str(drop), epochs=1, batch_windows=5, drop_last=drop)
+        sizes = [len(batch) for batch in method.seen]
+        windows = 2 * len(train_windows(training.lengths, Window(9)))
+        assert windows % 5, "there is a batch to leave out"
+        assert sizes == [5] * (windows // 5) + ([] if drop else [windows % 5])
+    assert epoch_windows(3, recipe(batch_windows=64, drop_last=True)) == 6, "a lone batch is not left out"
+
+
+@pytest.mark.parametrize("name", ["videopose3d", "poseformer", "pstmo"])
+def test_methods_that_lift_one_frame_learn_too(data, training, held_out, tmp_path, name):
+    sizes = {"videopose3d": {"dim": 32, "dropout": 0.0}, "poseformer": {"dim": 4}, "pstmo": {"dropout": 0.0}}[name]
+    method = new(name, **sizes)
+    before = score(predict(method, held_out, flip=False), held_out).summary["mpjpe"]
+    trained = train(method, training, tmp_path, epochs=3, learning_rate=3e-3, optimizer="adam-amsgrad", weight_decay=0)
+    assert trained.history[-1].loss["total"] < trained.history[0].loss["total"]
+    assert score(predict(method, held_out, flip=False), held_out).summary["mpjpe"] < before
+
+
+def test_statistics_of_test_subjects_are_for_published_recipes_only(data, held_out):
+    method = new("diff3dhpe", scale_over="everything")
+    with pytest.raises(BenchError, match="takes? a statistic from the test subjects too.*as_published: true"):
+        prepare(method, held_out, None)
+    prepare(method, held_out, data)
+    assert method.pose_scale == data.poses_3d.abs().max()
+    assert method.pose_scale > held_out.poses_3d.abs().max()

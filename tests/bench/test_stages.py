@@ -1,4 +1,4 @@
-"""Runs in stages, with published weights, and as published: what is trained, what is shared, what stands in the record."""
+"""Runs in stages, with published weights, and as published: what is trained, what is shared, what is recorded."""
 
 from __future__ import annotations
 

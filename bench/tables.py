@@ -178,12 +178,13 @@ def fill(text: str, blocks: Mapping[str, str]) -> str:
 def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame) -> str:
     """The page of a benchmark: every metric, cost, seeds, records; then every action; an accounting a section."""
     protocol = benchmark.protocol
+    frames = " or ".join(str(one) for one in sorted({benchmark.frames(method) for method in benchmark.methods}))
     over_frames = protocol.averaging == "frames"
     scored = "valid test frame" if over_frames else "test frame"
     parts = [
         f"# {benchmark.title}",
         f"<!-- Rendered by `make tables` from results/ and configs/{benchmark.name}.yaml: edits are lost. -->",
-        f"Data set {protocol.dataset}, 2D keypoints {protocol.keypoints}, {protocol.frames} frames, "
+        f"Data set {protocol.dataset}, 2D keypoints {protocol.keypoints}, {frames} frames, "
         f"tested on {', '.join(protocol.test_subjects)}. Measured numbers count every {scored} once, the predicted "
         "root at zero; ± is the standard deviation over seeds. The best of a column is bold, if there is a choice."
         + (_OVER_FRAMES if over_frames else ""),

@@ -140,6 +140,7 @@ def test_the_block_of_a_published_benchmark_as_it_was_read(project: Path) -> Non
         ["VideoPose3D", "243", "46.8", "—", "36.5", "—", "—", "not measured yet"],
         ["MixSTE", "243", "40.9", "**41.3**", "—", "33.0", "33.7 M", links["mixste"]],
         ["P-STMO-S <sup>1</sup>", "243", "42.8", "—", "—", "—", "—", "not measured yet"],
+        ["P-STMO", "243", "42.8", "—", "—", "—", "—", "not measured yet"],
         ["Diff3DHPE-MixSTE", "243", "**40.0**", "—", "—", "—", "—", "not measured yet"],
         ["mean_pose", "243", "—", "120.0", "—", "—", "0", links["mean_pose"]],
     ]

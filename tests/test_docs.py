@@ -11,14 +11,17 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
+from pydantic import BaseModel
 
 import bench
 from bench import registry
 from bench.cli import _parser
-from bench.config import MethodEntry, Protocol, Recipe, benchmark_names, load_benchmark
+from bench.config import MethodEntry, Protocol, Recipe, Stage, benchmark_names, load_benchmark
 from bench.data import LOADERS
 from bench.data.detector import Detector
 
@@ -89,9 +92,12 @@ def test_configuration_keys_exist(page):
         if part in ("recipe", "protocol") and key.isidentifier():
             assert key in {"recipe": Recipe, "protocol": Protocol}[part].model_fields, span
         if part == "methods" and key:
-            method, kind, name = key.split(".")
-            assert kind in MethodEntry.model_fields, span
-            assert name in inspect.signature(registry.method_class(method)).parameters, span
+            method, *steps, kind, name = key.split(".")
+            trained = registry.trained_class("-".join([method, *steps[1:]]))
+            assert steps[:1] in ([], ["stages"]), span
+            known = Recipe.model_fields if kind == "recipe" else inspect.signature(trained).parameters
+            assert kind in ("model", "recipe"), span
+            assert name in known, span
 
 
 # --- commands can be given
@@ -139,6 +145,95 @@ def test_the_changelog_names_every_command_and_benchmark():
 def section(page: str, heading: str) -> str:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     return text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def cells(text: str) -> list[list[str]]:
+    """The rows of all tables in a text, without the lines below their heads."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    return [row for row in rows if set(row) != {"---"}]
+
+
+def value_of(cell: str) -> Any:
+    """What a cell says, as a benchmark's file would; lists also without their brackets."""
+    if re.fullmatch(r"\de-\d", cell):
+        return float(cell)
+    parsed = yaml.safe_load(f"[{cell}]" if ", " in cell and "[" not in cell else cell)
+    return None if parsed == "none" else parsed
+
+
+@pytest.mark.parametrize(("heading", "model"), [("Protocol", Protocol), ("Methods", MethodEntry), ("Recipe", Recipe)])
+def test_every_key_of_a_benchmark_is_documented_with_its_default(heading, model):
+    documented = {row[0].strip("`"): row[1] for row in cells(section("configuration.md", heading))[1:]}
+    assert documented.keys() == model.model_fields.keys()
+    for key, field in model.model_fields.items():
+        if field.is_required():
+            assert documented[key] == "required", key
+            continue
+        default = field.default.model_dump(exclude_defaults=True) if key == "recipe" else field.default
+        assert value_of(documented[key]) == (list(default) if isinstance(default, tuple) else default), key
+
+
+def test_a_stage_has_nothing_that_is_not_documented():
+    assert Stage.model_fields.keys() <= MethodEntry.model_fields.keys()
+
+
+def test_recipes_are_documented_as_they_are():
+    head, *rows = cells(section("methods.md", "Recipes").partition("\n\n| benchmark |")[0])
+    recipes: dict[str, BaseModel] = {}
+    for method in head[1:]:
+        name, _, stage = method.replace("`", "").partition(": ")
+        stated = yaml.safe_load((ROOT / "configs" / "methods" / f"{name}.yaml").read_text(encoding="utf-8"))
+        over = stated["stages"][stage]["recipe"] if stage else {}
+        recipes[method] = Recipe.model_validate({**stated["recipe"], **over})
+    assert len(recipes) == len(list((ROOT / "configs" / "methods").glob("*.yaml"))) + 1
+    for key, *values in ([row[0].strip("`"), *row[1:]] for row in rows):
+        for method, value in zip(head[1:], values, strict=True):
+            found = getattr(recipes[method], key)
+            assert value_of(value) == (list(found) if isinstance(found, tuple) else found), (method, key)
+    documented = {row[0].strip("`") for row in rows}
+    for method, recipe in recipes.items():
+        apart = {key for key in recipe.model_fields_set if getattr(recipe, key) != Recipe.model_fields[key].default}
+        assert apart <= documented, method
+
+
+def test_the_recipe_of_every_published_benchmark_is_documented():
+    rows = cells(section("methods.md", "Recipes"))
+    documented, benchmark = set(), ""
+    for row in rows[1 + next(number for number, row in enumerate(rows) if row[0] == "benchmark") :]:
+        benchmark = row[0].strip("`") or benchmark
+        documented.add((benchmark, row[1].strip("`")))
+    published = [load_benchmark(name) for name in benchmark_names() if not name.startswith(("demo", "cmu-"))]
+    assert documented == {(one.name, method) for one in published for method in one.methods}
+
+
+def test_the_quirks_are_those_that_as_published_brings_back():
+    text = section("methods.md", "Quirks of the published code")
+    documented = set()
+    for methods, _, _, switch, brought_back in cells(text.partition("### Training")[2].partition("### ")[0])[1:]:
+        assert brought_back in ("yes", "no"), switch
+        for key, value in re.findall(r"`((?:model|recipe)\.\w+)(?:=([\w-]+))?`", switch):
+            part, _, name = key.partition(".")
+            for method in re.findall(r"`([\w-]+)`", methods):
+                cls = registry.trained_class(method)
+                known = Recipe.model_fields if part == "recipe" else inspect.signature(cls).parameters
+                assert name in known, (method, key)
+                if brought_back == "yes":
+                    documented.add((method, key, yaml.safe_load(value)))
+    classes = [registry.method_class(name) for name in bench.methods()]
+    classes += [stage for cls in classes for stage in cls.stages.values()]
+    assert documented == {
+        (cls.name, f"{part}.{key}", value)
+        for cls in classes
+        for part, settings in cls.as_published.items()
+        for key, value in settings.items()
+    }
+
+
+@pytest.mark.parametrize("part", ["Training", "Counting"])
+def test_quirks_are_of_methods_that_exist(part):
+    text = section("methods.md", "Quirks of the published code").partition(f"### {part}\n")[2].partition("### ")[0]
+    named = {name for row in cells(text)[1:] for name in re.findall(r"`([\w-]+)`", row[0])}
+    assert named <= {*bench.methods(), "pstmo-pretrain"}
 
 
 def test_the_detector_has_the_documented_defaults():

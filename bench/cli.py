@@ -55,6 +55,7 @@ def _run(options: argparse.Namespace) -> int:
         seeds=range(options.seeds),
         device=options.device,
         weights=_files(options.weights or ()),
+        imported=options.imported,
         dry_run=options.dry_run,
         track=options.track,
     )
@@ -181,6 +182,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="METHOD=FILE",
         help="test these imported weights instead of training; may be repeated",
     )
+    run.add_argument(
+        "--no-weights", dest="imported", action="store_false", help="train even what weights were imported for"
+    )
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     run.add_argument("--no-track", dest="track", action="store_false", help="log nothing to MLflow")
 
@@ -211,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     command("methods", "list the registered methods", "bench methods", _methods)
 
     data = command("data", "read a data set and say what is in it", "bench data cmu --keypoints det", _data)
-    data.add_argument("dataset", help="cmu, h36m or synthetic")
+    data.add_argument("dataset", help="3dhp, cmu, h36m or synthetic")
     data.add_argument("--keypoints", default="gt", help="gt, cpn (h36m) or det (cmu, synthetic); default gt")
     _add_data(data)
 

@@ -86,6 +86,12 @@ class Recipe(Strict):
     as_published: bool = False  # bring back what is unsound in the published code (docs/methods.md)
 
     @model_validator(mode="after")
+    def _centred_windows_do_not_overlap(self) -> Recipe:
+        if self.window_layout == "centred" and self.window_stride is not None:
+            raise ValueError("window_layout: centred lays windows end to end; leave window_stride out")
+        return self
+
+    @model_validator(mode="after")
     def _test_set_is_for_testing(self) -> Recipe:
         if self.keep == "best-test" and not self.as_published:
             raise ValueError("keep: best-test picks weights on the test set; only as_published: true may do that")
@@ -174,6 +180,8 @@ def load_benchmark(name: str | Path, changes: Iterable[str] = ()) -> Benchmark:
     path = find(name)
     tree = _read_yaml(path)
     _refuse_unknown(tree, Benchmark, path, "")
+    if "name" in tree:
+        raise BenchError(f"{paths.shown(path)}: name is not for the file to state: it is that of the file")
     entries = tree.get("methods")
     if isinstance(entries, dict):
         tree["methods"] = {method: _extended(entry, path, method) for method, entry in entries.items()}

@@ -85,7 +85,9 @@ def _forecast(
         seconds = stopwatch.testing(method, testing, protocol.flip_test)
         if to_train:
             an_epoch = stopwatch.epoch(method, run.settings.recipe, training)
-            if protocol.validation_subjects:
+            if run.settings.recipe.keep == "best-test":
+                an_epoch += stopwatch.testing(method, testing, flip=False)
+            elif protocol.validation_subjects:
                 judged = dataset.subset(protocol.validation_subjects)
                 an_epoch += stopwatch.testing(method, judged, flip=False)
             seconds += _epochs_left(run) * an_epoch

@@ -39,17 +39,19 @@ def run_benchmark(
     seeds: Sequence[int] = (0,),
     device: str = "auto",
     weights: Mapping[str, Path] | None = None,
+    imported: bool = True,
     dry_run: bool = False,
     track: bool = True,
 ) -> list[Record]:
     """Do what a benchmark asks for and return the record of every run, new and old.
 
     Prints the plan first; dry_run: and stops there. weights: files of published ones that are tested instead of being
-    trained, by method. Raises BenchError for anything the user has to mend.
+    trained, by method; imported: and those that were imported for this benchmark. Raises BenchError for anything the
+    user has to mend.
     """
     where = choose_device(device)
     # A wrong name or file should not wait for the data to be read.
-    published = published_weights(benchmark, chosen_methods(benchmark, methods), weights or {})
+    published = published_weights(benchmark, chosen_methods(benchmark, methods), weights or {}, imported)
     dataset = load_dataset(benchmark.protocol.dataset, data, benchmark.protocol.keypoints)
     runs = plan(benchmark, dataset, methods, seeds, published)
     print(describe(runs, dataset, where), flush=True)
@@ -110,7 +112,7 @@ def _do(
                 folder=run.folder,
                 device=device,
                 label=run.name,
-                on_epoch=partial(_log_epoch, log),
+                on_epoch=partial(_log_epoch, log, judged_on="test-set" if recipe.keep == "best-test" else "validation"),
                 everything=dataset,
             )
         checkpoint.save(
@@ -195,11 +197,11 @@ def _ignore(epoch: Epoch) -> None:
     """What was logged when it was trained is not logged again."""
 
 
-def _log_epoch(log: tracking.Run, epoch: Epoch) -> None:
+def _log_epoch(log: tracking.Run, epoch: Epoch, judged_on: str = "validation") -> None:
     values = {f"train/{name}": value for name, value in epoch.loss.items()}
     values |= {"train/learning_rate": epoch.learning_rate, "train/frames_per_second": epoch.frames_per_second}
     if epoch.validation_mpjpe_mm is not None:
-        values["validation/mpjpe_mm"] = epoch.validation_mpjpe_mm
+        values[f"{judged_on}/mpjpe_mm"] = epoch.validation_mpjpe_mm
     log.metrics(epoch.epoch + 1, values)
     log.flush()
 

@@ -45,7 +45,10 @@ def make_record(
             per_action.setdefault(action, {})[metric] = value
     training = {"kept": trained.kept, **_course(trained)}
     if (best := trained.best_epoch) is not None:
-        training |= {"best_epoch": best + 1, "validation_mpjpe_mm": trained.history[best].validation_mpjpe_mm}
+        judged_on = "test" if trained.kept == "best-test" else "validation"
+        training |= {"best_epoch": best + 1, f"{judged_on}_mpjpe_mm": trained.history[best].validation_mpjpe_mm}
+    if defects := _as_published(run):
+        training["as_published"] = defects
     if earlier:
         training["stages"] = {stage: _course(one) for stage, one in earlier.items()}
     git = facts["git"]["sha"]
@@ -59,6 +62,7 @@ def make_record(
         seed=run.seed,
         accounting=run.benchmark.protocol.accounting,
         data=records.Data(dataset=dataset.name, keypoints=run.benchmark.protocol.keypoints),
+        protocol=run.benchmark.protocol.model_dump(mode="json"),
         **_settings(run),
         receptive_field=method.window.frames,
         metrics={name: records.Metric(value=value, unit=unit) for name, (value, unit) in headline.items()},
@@ -79,6 +83,21 @@ def make_record(
             finished_at=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
         ),
     )
+
+
+def _as_published(run: Run) -> dict[str, Any]:
+    """What `recipe.as_published: true` has set beyond what the benchmark states."""
+    pairs = {
+        "model": (run.settings.model, run.entry.model),
+        "recipe": (run.settings.recipe.model_dump(mode="json"), run.entry.recipe.model_dump(mode="json")),
+    }
+    if run.weights or not run.entry.recipe.as_published:
+        return {}
+    found = {
+        part: {key: value for key, value in settled.items() if key not in stated or stated[key] != value}
+        for part, (settled, stated) in pairs.items()
+    }
+    return {part: changes for part, changes in found.items() if changes}
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -152,8 +171,12 @@ def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, test
 def parameters(work: Run | StageRun) -> dict[str, object]:
     """What MLflow shows as the parameters of a run or stage: hyper-parameters, recipe and protocol, flat."""
     flat: dict[str, object] = {"method": work.method, "seed": work.seed}
-    protocol = work.benchmark.protocol.model_dump(mode="json")
-    for part, values in {**work.settings.model_dump(mode="json"), "protocol": protocol}.items():
+    flat["registered"] = work.benchmark.registered(work.method)
+    parts = {**work.settings.model_dump(mode="json"), "protocol": work.benchmark.protocol.model_dump(mode="json")}
+    if work.weights:  # nothing is trained
+        del parts["recipe"]
+        parts["weights"] = work.weights.origin.model_dump()
+    for part, values in parts.items():
         for key, value in values.items():
             flat[f"{part}.{key}"] = ",".join(map(str, value)) if isinstance(value, list) else value
     return flat

@@ -154,10 +154,12 @@ def plan(
     ]
 
 
-def published_weights(benchmark: Benchmark, methods: Iterable[str], files: Mapping[str, Path]) -> dict[str, Weights]:
+def published_weights(
+    benchmark: Benchmark, methods: Iterable[str], files: Mapping[str, Path], imported: bool = True
+) -> dict[str, Weights]:
     """Weights that are tested, or start from, instead of being trained: by method, or `METHOD-STAGE`.
 
-    files: named by the user; otherwise those that `bench import --for` has put where the benchmark looks. Raises
+    files: named by the user. imported: also those that `bench import --for` has put where the benchmark looks. Raises
     BenchError for a file that is not of the method and the sizes of the benchmark.
     """
     found = {}
@@ -165,7 +167,7 @@ def published_weights(benchmark: Benchmark, methods: Iterable[str], files: Mappi
         for stage in ("", *benchmark.methods[name].stages):
             key = f"{name}-{stage}" if stage else name
             path = files.get(key, benchmark_path(benchmark.name, name, stage))
-            if key in files or path.is_file():
+            if key in files or (imported and path.is_file()):
                 found[key] = load_weights(path)
                 found[key].check(benchmark, name, stage)
     for key in files:

@@ -63,6 +63,7 @@ class Record(Strict):
     seed: int = Field(ge=0)
     accounting: Literal["shared", "as-published"]
     data: Data
+    protocol: dict[str, Any] = Field({})
     model: dict[str, Any] = Field({})  # hyper-parameters
     recipe: dict[str, Any] = Field({})
     stages: dict[str, dict[str, Any]] = Field({})  # what was trained before: stage -> model, recipe

@@ -122,6 +122,9 @@ def departures(record: Record, benchmark: Benchmark) -> list[str]:
         pairs["frames"] = (record.receptive_field, expected)
     if benchmark.protocol.test_videos is not None:
         pairs["test videos"] = (record.sequences, benchmark.protocol.test_videos)
+    # Of a protocol, data set and keypoints are not departures but mistakes: `rows` refuses them.
+    protocol = {key: value for key, value in record.protocol.items() if key not in ("dataset", "keypoints", "frames")}
+    pairs |= _apart(protocol, benchmark.protocol.model_dump(mode="json"), "protocol.")
     if known:
         stated = benchmark.methods[record.method].model_dump(mode="json")
         pairs |= _apart(record.model, stated["model"], "model.")
@@ -259,7 +262,7 @@ def rows(
         if all(one.method != method for one in table.values()):
             row(method, benchmark.frames(method))
     for one in table.values():
-        if any(record.recipe.get("keep") == "best-test" for record in one.records):
+        if any(record.training.get("kept") == "best-test" for record in one.records):
             one.notes.append(
                 "Measured with the weights that scored best on the test set, as the method's own code does"
             )

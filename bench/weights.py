@@ -67,23 +67,26 @@ class Weights:
             return from_upstream(self.method, self.tensors, arguments)
 
     def entry(self, benchmark: Benchmark) -> str:
-        """The first of the benchmark's methods, by its key there, that these weights are for: same method, same sizes.
+        """The benchmark's method, by its key there, that these weights are for: same method, frames and joints.
 
-        Raises BenchError if there is none.
+        Of several, the one whose stated hyper-parameters they contradict least. Raises BenchError if there is none.
         """
         method, _ = method_and_stage(self.method)
         frames = {key: benchmark.frames(key) for key in benchmark.methods if benchmark.registered(key) == method}
         if not frames:
             raise unknown(f"method of {benchmark.name}", method, map(benchmark.registered, benchmark.methods))
         joints = len(loader(benchmark.protocol.dataset).SKELETON)
-        for key in frames:
-            if (frames[key], joints) == (self.frames, self.joints):
-                return key
+        fitting = [key for key in frames if (frames[key], joints) == (self.frames, self.joints)]
+        if fitting:
+            return min(fitting, key=lambda key: self._contradictions(benchmark.methods[key].model))
         wanted = " or ".join(str(one) for one in sorted(set(frames.values())))
         raise BenchError(
             f"{self.origin.file} lifts {self.frames} frames of {self.joints} joints, {benchmark.name} wants {wanted} "
             f"frames of {joints} joints; import it for a benchmark of its own size"
         )
+
+    def _contradictions(self, stated: Mapping[str, Any]) -> int:
+        return sum(self.hyperparameters[key] != stated[key] for key in stated.keys() & self.hyperparameters.keys())
 
     def check(self, benchmark: Benchmark, entry: str, stage: str = "") -> None:
         """Raises BenchError unless these weights are for this method of a benchmark, or this stage of it."""

@@ -344,6 +344,21 @@ def test_models_are_identified_like_their_content() -> None:
     assert isinstance(Benchmark.model_validate({"name": "tiny", **TINY, "methods": {"mean_pose": {}}}), Benchmark)
 
 
+def test_a_file_does_not_name_itself(tmp_path: Path) -> None:
+    assert "name is not for the file to state" in refusal(named(tmp_path))
+
+
+def named(folder: Path) -> Path:
+    path = write(folder)
+    path.write_text(path.read_text() + "name: other\n")
+    return path
+
+
+def test_centred_windows_have_no_stride(tmp_path: Path) -> None:
+    recipe = {"window_layout": "centred", "window_stride": 3}
+    assert "leave window_stride out" in refusal(write(tmp_path, methods={"mixste": {"recipe": recipe}}))
+
+
 # Stages, variants, frames of a method's own
 
 STAGED: dict[str, Any] = {

@@ -213,6 +213,31 @@ def test_what_as_published_sets_can_be_set(tmp_path, name):
             assert found.recipe.keep == "last", "no stage is judged"
 
 
+def test_what_as_published_has_set_stands_in_the_record(tmp_path):
+    entry = MIXSTE | {"model": {"dim": 16, "depth": 1, "heads": 2}, "recipe": {"epochs": 2, "as_published": True}}
+    stated = benchmark(tmp_path, mixste=entry)
+    (record,) = run_benchmark(stated, track=False)
+    assert record.training["as_published"] == {
+        "model": {"square_loss_gradient": True},
+        "recipe": {"window_layout": "centred", "keep": "best-test"},
+    }
+    assert record.training["kept"] == "best-test"
+    assert "test_mpjpe_mm" in record.training
+    assert "validation_mpjpe_mm" not in record.training, "nothing was held out"
+    assert tables.departures(record, stated) == [], "it is what the file says"
+    (row,) = (row for row in tables.rows(stated, [record], records.published()) if row.records)
+    assert any("scored best on the test set" in note for note in row.notes)
+    sound = benchmark(tmp_path, mixste=MIXSTE | {"model": entry["model"], "recipe": {"epochs": 2}})
+    assert "recipe.as_published True instead of False" in tables.departures(record, sound)
+
+
+def test_another_protocol_keeps_a_record_out_of_the_table(tmp_path):
+    stated = benchmark(tmp_path, mean_pose={})
+    (record,) = run_benchmark(benchmark(tmp_path, "protocol.flip_test=false", mean_pose={}), track=False)
+    stated = benchmark(tmp_path, mean_pose={})
+    assert tables.departures(record, stated) == ["protocol.flip_test False instead of True"]
+
+
 def test_as_published_reaches_stages_and_the_whole_data_set(tmp_path):
     found = runs(tmp_path, "methods.pstmo.recipe.as_published=true")[1]
     assert found.settings.model["copied_initialisation"]
@@ -236,9 +261,13 @@ def mixste_file(tmp_path: Path) -> Path:
     return tmp_path / "best_epoch.bin"
 
 
+def imported_weights(tmp_path: Path) -> weights.Weights:
+    return weights.import_file("mixste", mixste_file(tmp_path))
+
+
 def imported(tmp_path: Path) -> Path:
     path = tmp_path / "mine.safetensors"
-    weights.save_weights(weights.import_file("mixste", mixste_file(tmp_path)), path)
+    weights.save_weights(imported_weights(tmp_path), path)
     return path
 
 
@@ -269,6 +298,19 @@ def test_weights_imported_for_a_benchmark_are_found(tmp_path, capsys):
     place.unlink()
     run_benchmark(stated, track=False, dry_run=True)
     assert "test best_epoch.bin" not in capsys.readouterr().out
+
+
+def test_imported_weights_can_be_left_alone(tmp_path, capsys):
+    stated = benchmark(tmp_path, mixste=MIXSTE)
+    weights.save_weights(imported_weights(tmp_path), weights.benchmark_path(stated.name, "mixste"))
+    run_benchmark(stated, track=False, dry_run=True, imported=False)
+    assert "test best_epoch.bin" not in capsys.readouterr().out
+
+
+def test_weights_go_to_the_entry_that_they_fit_best(tmp_path):
+    deep = {"method": "mixste", "model": {"dim": 32, "depth": 2}}
+    stated = benchmark(tmp_path, mixste={"model": {"dim": 32, "depth": 8}}, deep=deep)
+    assert imported_weights(tmp_path).entry(stated) == "deep"
 
 
 def test_published_weights_have_a_row_of_their_own(tmp_path):

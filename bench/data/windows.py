@@ -122,6 +122,13 @@ def counted_frames(table: Table, window: Window) -> NDArray[np.bool_]:
     return (frames >= table[:, COUNT_FROM, None]) & (frames < table[:, COUNT_TO, None])
 
 
+def answered_part(table: Table, window: Window) -> tuple[Table, Window]:
+    """The same windows without the frames that only surround those that are answered for: one frame, or all."""
+    if window.targets == "all":
+        return table, window
+    return table + np.eye(4, dtype=np.int64)[START] * window.answered.start * window.step, Window(1)
+
+
 def block_rows(dataset: PoseDataset, table: Table, window: Window) -> Table:
     """The row of the data set's blocks that each input frame shows. Returns (windows, frames)."""
     return frame_indices(table, dataset.lengths, window) + dataset.starts[table[:, SEQUENCE], None]

@@ -287,8 +287,11 @@ def test_published_weights_of_other_sizes_or_methods_are_refused(tmp_path):
         run_benchmark(benchmark(tmp_path, mixste=MIXSTE | {"frames": 27}), weights={"mixste": file}, track=False)
     with pytest.raises(BenchError, match="holds weights of mixste; diff3dhpe needs those of diff3dhpe"):
         run_benchmark(benchmark(tmp_path, diff3dhpe=MIXSTE), weights={"diff3dhpe": file}, track=False)
-    with pytest.raises(BenchError, match="No method of staged 'mixst'. Did you mean 'mixste'"):
+    with pytest.raises(BenchError, match=r"No method to run in staged 'mixst'\. Did you mean 'mixste'"):
         run_benchmark(benchmark(tmp_path, mixste=MIXSTE), weights={"mixst": file}, track=False)
+    both = benchmark(tmp_path, mixste=MIXSTE, mean_pose={})
+    with pytest.raises(BenchError, match=r"No method to run in staged 'mixste'\. Known: mean_pose"):
+        run_benchmark(both, methods=["mean_pose"], weights={"mixste": file}, track=False)
 
 
 def test_another_size_than_the_file_states_keeps_published_weights_out_of_the_table(tmp_path):

@@ -211,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     command("methods", "list the registered methods", "bench methods", _methods)
 
     data = command("data", "read a data set and say what is in it", "bench data cmu --keypoints det", _data)
-    data.add_argument("dataset", help="cmu, h36m or synthetic")
+    data.add_argument("dataset", help="3dhp, cmu, h36m or synthetic")
     data.add_argument("--keypoints", default="gt", help="gt, cpn (h36m) or det (cmu, synthetic); default gt")
     _add_data(data)
 

@@ -119,9 +119,10 @@ class PSTMO(Method):
             "dropout": dropout,
             "copied_initialisation": copied_initialisation,
         }
+        self.strides = _strides_to_one(frames, strides)
         self.network = STMONetwork(
             **self.encoder_sizes,
-            strides=_strides_to_one(frames, strides),
+            strides=self.strides,
             dropout=dropout,
             out_joints=out_joints,
             copied_initialisation=copied_initialisation,
@@ -138,6 +139,8 @@ class PSTMO(Method):
         """Stage "pretrain", a `Pretrainer` of the same encoder. hyperparameters: its others."""
         if name not in self.stages:
             return super().stage(name)
+        for size in self.encoder_sizes.keys() & hyperparameters.keys():
+            raise ValueError(f"{size} is that of the method itself: state it there")
         return Pretrainer(**self.encoder_sizes, **(self.stage_defaults | hyperparameters))
 
     def adopt(self, trained: Method) -> None:
@@ -159,6 +162,12 @@ class PSTMO(Method):
         return sizes | ({"out_joints": len(state["fcn.1.bias"]) // 3} if "fcn.1.bias" in state else {})
 
     def load_upstream(self, state: Mapping[str, Tensor]) -> None:
+        strided = {key.split(".")[3] for key in state if key.startswith("Transformer_reduce.model.layers.")}
+        if strided and len(strided) != len(self.strides):
+            raise ValueError(
+                f"the checkpoint has {len(strided)} layers with strides, which tensors do not tell, and the strides "
+                f"here are {list(self.strides)}: give the right ones as `strides`"
+            )
         load_exactly(self.network, state, UPSTREAM_NAMES, UPSTREAM_STACKED)
 
 

@@ -242,8 +242,13 @@ def check_encoder_sizes(
 ) -> None:
     """Raises ValueError, naming it, for a size that the encoder or its window cannot have."""
     check_counts(frames=frames, joints=joints, dim=dim, depth=depth, heads=heads, hidden=hidden, step=step)
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout {dropout} is not in [0, 1)")
+    check_share("dropout", dropout)
+
+
+def check_share(name: str, share: float) -> None:
+    """Raises ValueError, naming it, for a share or rate that is not a number from 0 to below 1."""
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+        raise ValueError(f"{name} {share} is not in [0, 1)")
 
 
 def upstream_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:

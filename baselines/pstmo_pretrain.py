@@ -20,6 +20,7 @@ from baselines.pstmo_network import (
     Norm,
     TemporalTransformer,
     check_encoder_sizes,
+    check_share,
     upstream_sizes,
 )
 from bench.checkpoint import load_exactly
@@ -153,8 +154,7 @@ def draw_masks(
 
 def _check_masks(joints: int, frame_mask_ratio: float, masked_joints: int, mask_every_joint: bool) -> int:
     """How many joints there are to choose from. Raises ValueError as `draw_masks` does."""
-    if not 0 <= frame_mask_ratio < 1:
-        raise ValueError(f"frame_mask_ratio {frame_mask_ratio} is not in [0, 1)")
+    check_share("frame_mask_ratio", frame_mask_ratio)
     choices = joints if mask_every_joint else joints - 1
     if not isinstance(masked_joints, int) or not 0 <= masked_joints <= choices:
         raise ValueError(f"masked_joints must be a whole number in 0..{choices}, not {masked_joints!r}")

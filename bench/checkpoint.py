@@ -33,22 +33,25 @@ _DAMAGED = (
 )  # fmt: skip
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, *, lazily: bool = False) -> dict[str, Any]:
     """Read what `save` wrote; nothing but tensors and plain values is ever built.
 
+    lazily: tensors are read from the file only when they are used.
     Raises MissingDataError if there is no such file, BenchError if it is damaged or holds anything else.
     """
     if not path.is_file():
         raise MissingDataError(f"{paths.shown(path)} not found: no checkpoint there")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
     except _DAMAGED as error:
         if wanted := re.search(r"GLOBAL (\S+)", str(error)):
             raise BenchError(
                 f"{paths.shown(path)} was refused: it wants to run {wanted[1]}. A checkpoint holds tensors, numbers, "
                 "text and containers of them only; do not trust this one"
             ) from None
-        reason = next(iter(str(error).splitlines()), "")
+        # What torch says before its finding is how to load the file unsafely.
+        finding = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+        reason = next(iter(finding.splitlines()), "")
         raise BenchError(
             f"{paths.shown(path)} is no checkpoint, or not all of one ({type(error).__name__}: {reason}); copy it again"
         ) from None
@@ -121,7 +124,8 @@ def upstream_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
     weights = next((content[part] for part in _WRAPPERS if isinstance(content.get(part), Mapping)), content)
     if not any(isinstance(value, Tensor | np.ndarray) for value in weights.values()):
         found = ", ".join(str(key) for key in list(weights)[:10]) or "none"
-        raise BenchError(f"the checkpoint holds no weights; keys found: {found}")
+        shown = paths.shown(Path(source)) if isinstance(source, str | Path) else "the checkpoint"
+        raise BenchError(f"{shown} holds no weights; keys found: {found}")
     state: dict[str, Tensor] = {}
     for key, value in weights.items():
         clean = _WRAPPED.sub(r"\1", str(key))

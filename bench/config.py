@@ -346,7 +346,7 @@ def _set(tree: dict[str, Any], steps: list[str], value: Any, change: str) -> Non
             _refuse_unknown({step: None}, model, Path(f"--set {change}"), ".".join([*steps[:depth], ""]))
             model = _model_of(model.model_fields[step].annotation)
             if steps[: depth + 1] == ["methods"]:
-                _check_method(tree, steps, change)
+                _check_method(tree, steps, value, change)
         elif steps[:depth] == ["methods"]:
             model = MethodEntry
         elif depth == 3 and steps[2] == "stages":
@@ -359,9 +359,11 @@ def _set(tree: dict[str, Any], steps: list[str], value: Any, change: str) -> Non
         node = node[step]
 
 
-def _check_method(tree: Mapping[str, Any], steps: list[str], change: str) -> None:
+def _check_method(tree: Mapping[str, Any], steps: list[str], value: Any, change: str) -> None:
     methods = tree.get("methods")
     known = methods if isinstance(methods, dict) else {}
+    if len(steps) == 3 and steps[1] in known and steps[2] == "stages" and value == {}:
+        return  # none of them, as in a file
     if len(steps) < 3 or steps[1] not in known or (len(steps) < 4 and steps[2] in ("model", "recipe", "stages")):
         names = ", ".join(known)
         raise BenchError(f"{change!r}: expected methods.NAME.model.KEY or methods.NAME.recipe.KEY, NAME one of {names}")

@@ -21,7 +21,17 @@ from torch import Tensor
 from bench import metrics, paths
 from bench.config import Averaging, Benchmark, Protocol, load_benchmark
 from bench.data.pose_dataset import PoseDataset
-from bench.data.windows import SEQUENCE, START, Table, block_rows, counted_frames, gather, mirror, scored_windows
+from bench.data.windows import (
+    SEQUENCE,
+    START,
+    Table,
+    answered_part,
+    block_rows,
+    counted_frames,
+    gather,
+    mirror,
+    scored_windows,
+)
 from bench.errors import BenchError
 from bench.method import Method, Window, checked_lift
 from bench.progress import Progress
@@ -67,8 +77,8 @@ class Predictions:
 
         Raises ValueError unless each valid frame is counted exactly once.
         """
-        rows = block_rows(dataset, self.table, self.window)[:, self.window.answered]
-        counted = counted_frames(self.table, self.window)[:, self.window.answered]
+        answered = answered_part(self.table, self.window)  # a fraction of the memory that whole windows would take
+        rows, counted = block_rows(dataset, *answered), counted_frames(*answered)
         total = len(dataset.poses_3d)
         times = np.bincount(rows[counted], minlength=total)[dataset.counted]
         if (times != 1).any():

@@ -162,17 +162,18 @@ def published_weights(
     files: named by the user. imported: also those that `bench import --for` has put where the benchmark looks. Raises
     BenchError for a file that is not of the method and the sizes of the benchmark.
     """
-    found = {}
+    found, known = {}, []
     for name in methods:
         for stage in ("", *benchmark.methods[name].stages):
             key = f"{name}-{stage}" if stage else name
+            known.append(key)
             path = files.get(key, benchmark_path(benchmark.name, name, stage))
             if key in files or (imported and path.is_file()):
                 found[key] = load_weights(path)
                 found[key].check(benchmark, name, stage)
     for key in files:
         if key not in found:
-            raise unknown(f"method of {benchmark.name}", key, benchmark.methods)
+            raise unknown(f"method to run in {benchmark.name}", key, known)
     return found
 
 

@@ -112,7 +112,8 @@ def fit(
 
 def resumable_epochs(folder: Path) -> int:
     """How many epochs the checkpoint in a run's folder has behind it."""
-    return len(checkpoint.load(folder / "last.pt")["history"]) if (folder / "last.pt").is_file() else 0
+    last = folder / "last.pt"
+    return len(checkpoint.load(last, lazily=True)["history"]) if last.is_file() else 0
 
 
 def training_windows(training: PoseDataset, method: Method, recipe: Recipe) -> Table:

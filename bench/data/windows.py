@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.data.pose_dataset import PoseDataset
+from bench.data.pose_dataset import PoseDataset, offsets
 from bench.method import Batch, Window
 
 Table = NDArray[np.int64]
+Numbers = NDArray[np.int64]  # one a window, or one a video
 Lengths = Sequence[int] | NDArray[np.int64]
 Accounting = Literal["shared", "mixste", "diff3dhpe"]
 
@@ -37,19 +38,16 @@ def test_windows(lengths: Lengths, window: Window, accounting: Accounting = "sha
         raise ValueError(f"accounting must be 'shared', 'mixste' or 'diff3dhpe', not {accounting!r}")
     if window.targets != "all":
         return _every_frame(lengths, window, every=1)
-    rows: list[tuple[int, int, int, int]] = []
-    for sequence, length in enumerate(int(length) for length in lengths):
-        if length < window.frames:
-            start = length - window.frames if accounting == "diff3dhpe" else 0
-            real = (0, length) if accounting == "shared" else (start, start + window.frames)
-            rows.append((sequence, start, *real))
-            continue
-        counted = 0
-        for start in _starts(length, window.frames, hop=window.frames):
-            fresh = start if accounting == "mixste" else counted
-            counted = start + window.frames
-            rows.append((sequence, start, fresh, counted))
-    return _table(rows)
+    frames, length = window.frames, np.asarray(lengths, np.int64)
+    sequence, index = _numbered(_windows_to_cover(length, frames, hop=frames))
+    length = length[sequence]
+    start = np.minimum(index * frames, length - frames if accounting == "diff3dhpe" else np.maximum(length - frames, 0))
+    end = start + frames
+    if accounting == "mixste":
+        return _table(sequence, start, start, end)
+    if accounting == "diff3dhpe":
+        return _table(sequence, start, np.where(length < frames, start, index * frames), end)
+    return _table(sequence, start, index * frames, np.minimum(end, length))
 
 
 def scored_windows(dataset: PoseDataset, window: Window) -> Table:
@@ -75,42 +73,40 @@ def train_windows(lengths: Lengths, window: Window, layout: Literal["tail", "cen
     """
     if window.targets != "all":
         return _every_frame(lengths, window, every=window.stride)
-    rows: list[tuple[int, int, int, int]] = []
-    for sequence, length in enumerate(int(length) for length in lengths):
-        if layout == "centred":
-            count = -(-length // window.frames)
-            left = (count * window.frames - length) // 2
-            starts = [index * window.frames - left for index in range(count)]
-            rows += [(sequence, start, start, start + window.frames) for start in starts]
-        elif layout == "tail":
-            starts = _starts(length, window.frames, window.stride) if length >= window.frames else [0]
-            rows += [(sequence, start, start, min(start + window.frames, length)) for start in starts]
-        else:
-            raise ValueError(f"layout must be 'tail' or 'centred', not {layout!r}")
-    return _table(rows)
+    frames, length = window.frames, np.asarray(lengths, np.int64)
+    if layout == "centred":
+        count = -(-length // frames)
+        sequence, index = _numbered(count)
+        start = index * frames - ((count * frames - length) // 2)[sequence]
+        return _table(sequence, start, start, start + frames)
+    if layout == "tail":
+        sequence, index = _numbered(_windows_to_cover(length, frames, window.stride))
+        start = np.minimum(index * window.stride, np.maximum(length - frames, 0)[sequence])
+        return _table(sequence, start, start, np.minimum(start + frames, length[sequence]))
+    raise ValueError(f"layout must be 'tail' or 'centred', not {layout!r}")
 
 
-def _starts(length: int, frames: int, hop: int) -> list[int]:
-    """Starts of windows every `hop` frames that cover `length` >= `frames`; the last is shifted back to fit."""
-    last = length - frames
-    starts = list(range(0, last + 1, hop))
-    return starts if starts[-1] == last else [*starts, last]
+def _windows_to_cover(length: Numbers, frames: int, hop: int) -> Numbers:
+    """How many windows every `hop` frames cover videos of these lengths; the last is shifted back to fit."""
+    return -(-np.maximum(length - frames, 0) // hop) + 1
 
 
 def _every_frame(lengths: Lengths, window: Window, every: int) -> Table:
     """One window for every `every`-th frame, which alone is counted: the window's centre, or its last frame."""
     reach = window.answered.start * window.step
-    return _table(
-        [
-            (sequence, frame - reach, frame, frame + 1)
-            for sequence, length in enumerate(int(length) for length in lengths)
-            for frame in range(0, length, every)
-        ]
-    )
+    sequence, index = _numbered(-(-np.asarray(lengths, np.int64) // every))
+    frame = index * every
+    return _table(sequence, frame - reach, frame, frame + 1)
 
 
-def _table(rows: list[tuple[int, int, int, int]]) -> Table:
-    return np.array(rows, np.int64).reshape(-1, 4)
+def _numbered(count: Numbers) -> tuple[Numbers, Numbers]:
+    """For each of `count` windows a video: the number of its video, and its own number there."""
+    sequence = np.repeat(np.arange(len(count)), count)
+    return sequence, np.arange(len(sequence)) - offsets(count)[sequence]
+
+
+def _table(*columns: Numbers) -> Table:
+    return np.stack(columns, axis=1)
 
 
 def frame_indices(table: Table, lengths: Lengths, window: Window) -> Table:
@@ -124,6 +120,13 @@ def counted_frames(table: Table, window: Window) -> NDArray[np.bool_]:
     """Which input frames of each window lie in its counted range. Returns (windows, frames)."""
     frames = table[:, START, None] + np.arange(window.frames) * window.step
     return (frames >= table[:, COUNT_FROM, None]) & (frames < table[:, COUNT_TO, None])
+
+
+def answered_part(table: Table, window: Window) -> tuple[Table, Window]:
+    """The same windows without the frames that only surround those that are answered for: one frame, or all."""
+    if window.targets == "all":
+        return table, window
+    return table + np.eye(4, dtype=np.int64)[START] * window.answered.start * window.step, Window(1)
 
 
 def block_rows(dataset: PoseDataset, table: Table, window: Window) -> Table:

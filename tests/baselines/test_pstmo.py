@@ -17,6 +17,7 @@ from bench.data.pose_dataset import COLUMNS, PoseDataset
 from bench.data.windows import gather, mirror, train_windows
 from bench.errors import BenchError
 from bench.method import Window
+from bench.registry import build_stage
 from bench.skeleton import H36M_17, Skeleton
 from tests.samples import axes_last, upstream_state
 
@@ -382,3 +383,25 @@ def test_what_cannot_be_adopted_is_refused():
         method.adopt(MixSTE(frames=9, dim=16, depth=1, heads=2))
     with pytest.raises(ValueError, match="hidden is 20 in pstmo-pretrain, 24 in pstmo"):
         method.adopt(small(hidden=20).stage("pretrain"))
+
+
+# --- what is told to the user
+
+
+def test_strides_that_the_tensors_do_not_tell_are_asked_for(golden):
+    with pytest.raises(BenchError, match=r"has 4 layers with strides.* here are \[3, 3, 3\]: give the right ones"):
+        import_upstream("pstmo", upstream_state(golden("pstmo.npz")))
+
+
+def test_a_stage_has_the_sizes_of_its_method():
+    method = build("pstmo", frames=9, dim=16, depth=2, heads=2)
+    with pytest.raises(BenchError, match="pstmo, stage pretrain: dim is that of the method itself: state it there"):
+        build_stage(method, "pretrain", dim=8)
+
+
+@pytest.mark.parametrize("wrong", ["abc", True, None, 1.0, -0.1])
+def test_shares_are_numbers(wrong):
+    with pytest.raises(BenchError, match="dropout .* is not in"):
+        build("pstmo", frames=9, dim=16, depth=2, heads=2, dropout=wrong)
+    with pytest.raises(BenchError, match="frame_mask_ratio .* is not in"):
+        build_stage(build("pstmo", frames=9, dim=16, depth=2, heads=2), "pretrain", frame_mask_ratio=wrong)

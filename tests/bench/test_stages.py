@@ -121,18 +121,17 @@ def test_the_encoder_is_taken_over(tmp_path, monkeypatch):
 def test_stopped_in_a_stage_the_same_command_ends_as_if_nothing_had_happened(tmp_path, results_folder, monkeypatch):
     whole = run(tmp_path)["pstmo"]
     monkeypatch.setenv("BENCH_RESULTS", str(results_folder / "other"))
-    log_epoch = launch._ignore
 
-    def stop(log, epoch):
+    def stop(log, epoch, **_):
         if epoch.epoch == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(launch, "_log_epoch", stop)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(launch, "_log_epoch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
     stage, after = (one.state for one in (runs(tmp_path)[1].stages[0], runs(tmp_path)[1]))
     assert (stage, after) == ("go on after epoch 2", "train")
-    monkeypatch.setattr(launch, "_log_epoch", lambda log, epoch: log_epoch(epoch))
     again = run(tmp_path)["pstmo"]
     assert again.metrics == whole.metrics
     assert again.run_key == whole.run_key
@@ -329,7 +328,7 @@ def test_published_weights_of_other_sizes_or_methods_are_refused(tmp_path):
         run_benchmark(benchmark(tmp_path, mixste=MIXSTE | {"frames": 27}), weights={"mixste": file}, track=False)
     with pytest.raises(BenchError, match="holds weights of mixste; diff3dhpe needs those of diff3dhpe"):
         run_benchmark(benchmark(tmp_path, diff3dhpe=MIXSTE), weights={"diff3dhpe": file}, track=False)
-    with pytest.raises(BenchError, match=r"No method of staged 'mixst'. Did you mean 'mixste'"):
+    with pytest.raises(BenchError, match=r"No method to run in staged 'mixst'\. Did you mean 'mixste'"):
         run_benchmark(benchmark(tmp_path, mixste=MIXSTE), weights={"mixst": file}, track=False)
 
 

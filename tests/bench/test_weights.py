@@ -410,10 +410,10 @@ def test_every_key_is_accounted_for(here, refused) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ({"epoch": 3, "optimizer": {}}, "holds no weights; keys found: epoch, optimizer"),
-        ({}, "holds no weights; keys found: none"),
-        ({"model_pos": {}, "epoch": 3}, "holds no weights; keys found: none"),
-        ({"model_pos": None, "epoch": 3}, "holds no weights; keys found: model_pos, epoch"),
+        ({"epoch": 3, "optimizer": {}}, "odd.bin holds no weights; keys found: epoch, optimizer"),
+        ({}, "odd.bin holds no weights; keys found: none"),
+        ({"model_pos": {}, "epoch": 3}, "odd.bin holds no weights; keys found: none"),
+        ({"model_pos": None, "epoch": 3}, "odd.bin holds no weights; keys found: model_pos, epoch"),
         ({"module.a": torch.ones(1), "a": torch.ones(1)}, "holds a twice, with and without module."),
         ({"a": torch.ones(1), "epoch": 3}, "epoch of the checkpoint is a int, not a tensor"),
     ],
@@ -421,6 +421,14 @@ def test_every_key_is_accounted_for(here, refused) -> None:
 def test_files_without_weights_are_refused(here, refused, content, expected) -> None:
     torch.save(content, here / "odd.bin")
     assert expected in refused("mixste", "odd.bin")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_nobody_is_advised_to_load_a_file_unsafely(here, refused) -> None:
+    (here / "plain.pkl").write_bytes(pickle.dumps({"epoch": 3}, protocol=4))
+    message = refused("mixste", "plain.pkl")
+    assert "plain.pkl is no checkpoint, or not all of one" in message
+    assert "weights_only" not in message
 
 
 def test_a_weight_that_is_there_twice_is_refused() -> None:

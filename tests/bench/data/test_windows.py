@@ -20,6 +20,7 @@ from bench.data.windows import (
     COUNT_TO,
     SEQUENCE,
     START,
+    answered_part,
     block_rows,
     counted_frames,
     frame_indices,
@@ -95,6 +96,40 @@ def test_a_window_for_every_frame_is_poseformers_and_diff3dhpes():
             window = Window(case["frames"], targets="centre")
             assert ranges(test_windows([case["length"]], window), window) == published(case)
             assert ranges(train_windows([case["length"]], window), window) == published(case)
+
+
+def test_a_window_for_every_frame_is_videopose3ds():
+    for case in cases("videopose3d", "train"):
+        if case["stride"] == 1:  # a longer one trains several neighbouring frames in a pass
+            window = Window(case["frames"], targets="centre")
+            assert ranges(train_windows([case["length"]], window), window) == published(case)
+    for case in cases("videopose3d", "test"):  # all windows of a video in one pass
+        window = Window(case["frames"], targets="centre")
+        rows = ranges(test_windows([case["length"]], window), window)
+        assert published(case) == [[rows[0][0], rows[-1][1], rows[0][2], rows[-1][3]]]
+
+
+def test_a_window_for_every_frame_is_pstmos_with_its_steps():
+    for split in ("train", "test"):
+        for case in cases("pstmo", split):
+            window = Window(case["frames"], targets="centre", step=case["step"])
+            rows = published(case)
+            table = test_windows([case["length"]], window)
+            assert table[:, START].tolist() == [row[0] for row in rows]
+            if split == "test":
+                assert table[:, [COUNT_FROM, COUNT_TO]].tolist() == [row[2:] for row in rows]
+            assert (table == train_windows([case["length"]], window)).all()
+
+
+@pytest.mark.parametrize(
+    "window", [Window(27), Window(27, "centre"), Window(27, "centre", step=2), Window(27, "last", step=3)]
+)
+def test_the_answered_part_of_windows_reads_and_counts_the_answered_frames(window):
+    dataset = made_up([40, 3])
+    table = test_windows(dataset.lengths, window)
+    part = answered_part(table, window)
+    assert (block_rows(dataset, *part) == block_rows(dataset, table, window)[:, window.answered]).all()
+    assert (counted_frames(*part) == counted_frames(table, window)[:, window.answered]).all()
 
 
 def with_valid(length: int, valid: list[int]) -> PoseDataset:

@@ -401,7 +401,7 @@ def test_a_stage_has_the_sizes_of_its_method():
 
 @pytest.mark.parametrize("wrong", ["abc", True, None, 1.0, -0.1])
 def test_shares_are_numbers(wrong):
-    with pytest.raises(BenchError, match="dropout .* is not in"):
+    with pytest.raises(BenchError, match=r"dropout .* is not in"):
         build("pstmo", frames=9, dim=16, depth=2, heads=2, dropout=wrong)
-    with pytest.raises(BenchError, match="frame_mask_ratio .* is not in"):
+    with pytest.raises(BenchError, match=r"frame_mask_ratio .* is not in"):
         build_stage(build("pstmo", frames=9, dim=16, depth=2, heads=2), "pretrain", frame_mask_ratio=wrong)

@@ -40,10 +40,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     """softmax(q kᵀ / sqrt(c)) v, each probability dropped at the rate `dropout`. (rows, heads, tokens, c) three times
     to the same.
 
-    The fused kernel saves memory, and pads small heads on a CPU. Its time over that of the plain products there, one
-    thread: lifting 17 or 27 tokens, 1.3 and 2.0 at 8 channels, 1.0 and 1.1 at 64; lifting 81 or 243 tokens 0.8 at 8
-    channels, 0.5 at 64; training 0.7 to 1.05. So the rule suits the small models that a CPU can train; a published
-    size has 64 channels a head and gets the fused one.
+    The fused kernel saves memory, and pads small heads on a CPU. In training on 17 or 27 tokens it takes up to twice as
+    long there as the plain products, on 81 as long, on 243 less (docs/performance.md). So the rule suits the small
+    models that a CPU can train; a published size has 64 channels a head and gets the fused one.
     """
     if q.device.type == "cpu" and q.shape[-1] < 64:
         mixed: Tensor = F.dropout((q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1), dropout) @ v

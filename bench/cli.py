@@ -73,15 +73,18 @@ def _import(options: argparse.Namespace) -> int:
 
     file = Path(options.file)
     weights = files.import_file(options.method, file, given)
+    stage = method_and_stage(weights.method)[1]
     if benchmark is not None:
         entry = weights.entry(benchmark)
-        path = files.benchmark_path(benchmark.name, entry, method_and_stage(weights.method)[1])
+        path = files.benchmark_path(benchmark.name, entry, stage)
         commands = [["run", options.benchmark, "--methods", entry]]
     else:
         path = Path(options.output) if options.output else files.default_path(weights.method, file)
-        same = ["import", options.method, options.file]
-        same += [word for change in options.set or () for word in ("--set", change)]
-        commands = [[*same, "--for", name] for name in files.fitting_benchmarks(weights)]
+        commands = []
+        for name in files.fitting_benchmarks(weights):
+            entry = weights.entry(load_benchmark(name))
+            key = f"{entry}-{stage}" if stage else entry
+            commands.append(["run", name, "--methods", entry, "--weights", f"{key}={shown(path)}"])
     files.save_weights(weights, path, force=options.force)
     print(files.describe(weights))
     print(f"  written     {shown(path)}")

@@ -328,6 +328,13 @@ def test_weights_for_a_benchmark_lie_where_it_looks_for_them(here, done) -> None
     assert benchmark_path("nine", "mixste", "first") == path.with_name("mixste-first.safetensors")
 
 
+def test_weights_for_no_benchmark_say_how_each_that_fits_would_test_them(here, done, monkeypatch) -> None:
+    (here / "nine.yaml").write_text(NINE)
+    monkeypatch.setattr("bench.weights.benchmark_names", lambda: ["nine.yaml"])
+    shown = done("mixste", mixste_file(here), "-o", "mine.safetensors")
+    assert shown.endswith("  evaluate    bench run nine.yaml --methods mixste --weights mixste=mine.safetensors\n")
+
+
 def test_weights_are_for_the_entry_of_their_method_and_size(here, done) -> None:
     entries = "{mean_pose: {}, long: {method: mixste, frames: 27}, short: {method: mixste}, same: {method: mixste}}"
     (here / "nine.yaml").write_text(NINE.replace("{mixste: {}}", entries))

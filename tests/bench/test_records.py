@@ -234,6 +234,7 @@ AS_PUBLISHED = {  # the seventeen rows of the tables in the README of Diff3DHPE:
     ("h36m-cpn-81", "diff3dhpe", 81): [42.0],
     ("h36m-cpn-243", "mixste", 243): [40.9],
     ("h36m-cpn-243", "pstmo", 243): [42.8],
+    ("h36m-cpn-243", "pstmo-4-layers", 243): [42.8],
     ("h36m-cpn-243", "diff3dhpe", 243): [40.0],
     ("h36m-gt-81", "poseformer", 81): [31.3],
     ("h36m-gt-81", "mixste", 81): [25.9],

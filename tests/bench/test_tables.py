@@ -306,7 +306,7 @@ def test_a_run_on_a_part_of_the_test_set_never_stands_in_the_table(project: Path
 
 
 def test_weights_picked_on_the_test_set_are_labelled(project: Path) -> None:
-    publish(project, measured("mine", recipe={"keep": "best-test"}))
+    publish(project, measured("mine", training={"kept": "best-test"}))
     assert "scored best on the test set" in page(project)
 
 

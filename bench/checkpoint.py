@@ -37,8 +37,10 @@ def load(path: Path, *, lazily: bool = False) -> dict[str, Any]:
     """Read what `save` wrote; nothing but tensors and plain values is ever built.
 
     lazily: tensors are read from the file only when they are used.
-    Raises MissingDataError if there is no such file, BenchError if it is damaged or holds anything else.
+    Raises MissingDataError if there is no such file, BenchError if it is a folder, damaged or holds anything else.
     """
+    if path.is_dir():
+        raise BenchError(f"{paths.shown(path)} is a folder, not a checkpoint; name the file in it")
     if not path.is_file():
         raise MissingDataError(f"{paths.shown(path)} not found: no checkpoint there")
     try:

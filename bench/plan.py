@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from bench import paths
 from bench.config import Benchmark, MethodEntry, Stage, identity
 from bench.data.pose_dataset import PoseDataset
-from bench.errors import unknown
+from bench.errors import BenchError, unknown
 from bench.method import Method
 from bench.registry import build, build_stage, code_version, method_class
 from bench.train import REVISION, resumable_epochs
@@ -58,9 +59,17 @@ class StageRun:
         return f"go on after epoch {epochs}" if epochs else "train"
 
     def build(self, method: Method) -> Method:
-        """What is trained, of the sizes of the method that will adopt it, initialised from the seed alone."""
+        """What is trained, of the sizes of the method that will adopt it, initialised from the seed alone.
+
+        Published weights come as they are. Raises BenchError if the method cannot adopt them.
+        """
         if self.weights:
-            return self.weights.build()
+            learner = self.weights.build()
+            try:
+                method.adopt(learner)  # the same again when it is its turn: only to know before anything is trained
+            except ValueError as error:
+                raise BenchError(f"{self.weights.origin.file} does not fit {self.method}: {error}") from error
+            return learner
         return _seeded(self.seed, lambda: build_stage(method, self.stage, **self.settings.model))
 
 
@@ -195,11 +204,19 @@ def chosen_methods(benchmark: Benchmark, methods: Sequence[str] = ()) -> dict[st
 
 
 def settled(stated: Stage, cls: type[Method]) -> Stage:
-    """Hyper-parameters and recipe with what `as_published: true` sets in this method, where nothing else is stated."""
+    """Hyper-parameters and recipe with what `as_published: true` sets in this method, where nothing else is stated.
+
+    Raises BenchError if that does not go with what is stated.
+    """
     if not stated.recipe.as_published:
         return Stage(model=stated.model, recipe=stated.recipe)
     recipe = {**cls.as_published.get("recipe", {}), **stated.recipe.model_dump(include=stated.recipe.model_fields_set)}
-    return Stage.model_validate({"model": {**cls.as_published.get("model", {}), **stated.model}, "recipe": recipe})
+    model = {**cls.as_published.get("model", {}), **stated.model}
+    try:
+        return Stage.model_validate({"model": model, "recipe": recipe})
+    except ValidationError as error:
+        reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise BenchError(f"{cls.name}: recipe.as_published does not go with the recipe: {reason}") from None
 
 
 def _run(

@@ -28,7 +28,7 @@ from bench.config import NAME, Benchmark, Count, Strict, benchmark_names, load_b
 from bench.data import loader
 from bench.errors import BenchError, MissingDataError, unknown
 from bench.method import Method
-from bench.registry import method_and_stage
+from bench.registry import method_and_stage, trained_class
 
 SUFFIX = ".safetensors"
 _METADATA_KEY = "bench"  # one key alone: safetensors promises no order among several, and equal content is equal bytes
@@ -117,6 +117,7 @@ def import_file(method: str, file: Path, hyperparameters: Mapping[str, Any] | No
         raise BenchError(
             f"{paths.shown(file)} is no checkpoint of published code; what bench import wrote is ready for use"
         )
+    trained_class(method)  # a wrong name should not wait for the file to be read
     state = upstream_state(file)
     try:
         arguments = upstream_arguments(method, state, hyperparameters or {})

@@ -51,7 +51,7 @@ STAGED: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch, tmp_path):
-    """The toy data set, imported weights in a folder of the test, and one thread."""
+    """The toy data set, and imported weights in a folder of the test."""
     monkeypatch.setattr(launch, "load_dataset", lambda name, root, keypoints: toy_dataset())
     monkeypatch.setattr(weights, "loader", lambda name: toy_dataset_module)
     monkeypatch.setenv("BENCH_CHECKPOINTS", str(tmp_path / "checkpoints"))
@@ -245,6 +245,12 @@ def test_as_published_reaches_stages_and_the_whole_data_set(tmp_path):
     assert found.stages[0].settings.recipe.keep == "last"
 
 
+def test_as_published_that_does_not_go_with_the_recipe_is_refused(tmp_path):
+    entry = MIXSTE | {"recipe": {"as_published": True, "window_stride": 3}}
+    with pytest.raises(BenchError, match=r"mixste: recipe.as_published does not go .*leave window_stride out"):
+        run_benchmark(benchmark(tmp_path, mixste=entry), track=False, dry_run=True)
+
+
 # Published weights
 
 
@@ -338,7 +344,7 @@ def test_another_size_than_the_file_states_keeps_published_weights_out_of_the_ta
     assert tables.departures(record, stated) == ["model.dim 32 instead of 64"]
 
 
-def test_a_stage_can_start_from_published_weights(tmp_path):
+def pretraining_file(tmp_path: Path) -> Path:
     """The golden pre-training model, its joints made 17 as in the data."""
     with np.load(GOLDEN / "pstmo_pretrain.npz") as stored:
         state = {key.removeprefix("state/"): torch.from_numpy(stored[key]) for key in stored.files if "state/" in key}
@@ -348,13 +354,27 @@ def test_a_stage_can_start_from_published_weights(tmp_path):
     torch.save(state, tmp_path / "pretrain.pth")
     file = tmp_path / "pretrain.safetensors"
     weights.save_weights(weights.import_file("pstmo-pretrain", tmp_path / "pretrain.pth"), file)
-    entry = {
-        "frames": 27,
-        "model": {"dim": 32, "depth": 3, "heads": 8, "hidden": 48},
-        "recipe": {"epochs": 1},
-        "stages": {"pretrain": {}},
-    }
-    stated = benchmark(tmp_path, pstmo=entry)
+    return file
+
+
+PRETRAINED: dict[str, Any] = {
+    "frames": 27,
+    "model": {"dim": 32, "depth": 3, "heads": 8, "hidden": 48},
+    "recipe": {"epochs": 1},
+    "stages": {"pretrain": {}},
+}
+
+
+def test_published_weights_of_a_stage_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path):
+    stated = benchmark(tmp_path, mean_pose={}, pstmo=PRETRAINED | {"model": {"dim": 64, "depth": 3, "hidden": 48}})
+    with pytest.raises(BenchError, match=r"pretrain\.pth does not fit pstmo: dim is 32 in pstmo-pretrain, 64 in pstmo"):
+        run_benchmark(stated, weights={"pstmo-pretrain": pretraining_file(tmp_path)}, track=False)
+    assert records.load("staged") == []
+
+
+def test_a_stage_can_start_from_published_weights(tmp_path):
+    file = pretraining_file(tmp_path)
+    stated = benchmark(tmp_path, pstmo=PRETRAINED)
     (record,) = run_benchmark(stated, weights={"pstmo-pretrain": file}, track=False)
     assert record.stages["pretrain"]["weights"]["file"] == "pretrain.pth"
     assert record.weights is None

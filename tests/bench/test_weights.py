@@ -335,6 +335,13 @@ def test_weights_for_no_benchmark_say_how_each_that_fits_would_test_them(here, d
     assert shown.endswith("  evaluate    bench run nine.yaml --methods mixste --weights mixste=mine.safetensors\n")
 
 
+def test_a_wrong_name_does_not_wait_for_the_file(here, refused) -> None:
+    (here / "notes.md").write_text("# no checkpoint")
+    assert refused("pstmo-pretrian", here / "notes.md").startswith("No stage of pstmo 'pretrian'. Did you mean")
+    assert refused("mixst", here / "notes.md").startswith("No method 'mixst'. Did you mean 'mixste'")
+    assert "is a folder, not a checkpoint" in refused("mixste", here)
+
+
 def test_weights_are_for_the_entry_of_their_method_and_size(here, done) -> None:
     entries = "{mean_pose: {}, long: {method: mixste, frames: 27}, short: {method: mixste}, same: {method: mixste}}"
     (here / "nine.yaml").write_text(NINE.replace("{mixste: {}}", entries))

@@ -40,7 +40,7 @@ bench-%: setup  ## one benchmark: make bench-cmu-gt-27 DATA=... METHODS=mixste S
 	@$(BENCH) run $* $(RUN_OPTIONS)
 
 data-%: setup  ## read a data set and say what is in it: make data-cmu DATA=...
-	@$(BENCH) data $* $(if $(DATA),--data "$(DATA)")
+	@$(BENCH) data describe $* $(if $(DATA),--data "$(DATA)")
 
 tables: setup  ## rewrite the tables of README and results/tables from results/
 	@$(BENCH) tables

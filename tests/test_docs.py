@@ -30,7 +30,18 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z][a-z%-]*):", MAKEFILE, re.M))
-COMMANDS: dict[str, argparse.ArgumentParser] = next(action.choices for action in _parser()._actions if action.choices)
+
+
+def _commands(parser: argparse.ArgumentParser, words: str = "") -> dict[str, argparse.ArgumentParser]:
+    """Every command by its words, like "data describe"; a group is left to those in it."""
+    groups = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        return {words: parser}
+    inner = [_commands(one, f"{words} {name}".strip()) for name, one in groups[0].items()]
+    return {name: one for found in inner for name, one in found.items()}
+
+
+COMMANDS = _commands(_parser())
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -106,15 +117,19 @@ def test_configuration_keys_exist(page):
 @every_page
 def test_commands_of_bench_exist(page):
     importable = [*bench.methods(), "pstmo-pretrain"]
+    known_names = {"run": benchmark_names(), "data describe": LOADERS, "import": importable}
     for words in commands(page):
         if words[0] != "bench" or len(words) == 1:
             continue
-        assert words[1] in COMMANDS, words
-        known = COMMANDS[words[1]]._option_string_actions
+        command = next((name for name in (words[1], " ".join(words[1:3])) if name in COMMANDS), None)
+        if any(name.startswith(f"{words[1]} ") for name in COMMANDS) and len(words) == 2:
+            continue  # a group, named alone
+        assert command, words
+        known = COMMANDS[command]._option_string_actions
         assert [word for word in words if word.startswith("--") and word.partition("=")[0] not in known] == [], words
-        named = words[2] if len(words) > 2 else ""
-        if named.islower() and "/" not in named and not named.startswith("-"):
-            assert named in {"run": benchmark_names(), "data": LOADERS, "import": importable}[words[1]], words
+        named = (*words[1 + len(command.split()) :], "")[0]
+        if command in known_names and named.islower() and "/" not in named and not named.startswith("-"):
+            assert named in known_names[command], words
 
 
 @every_page

@@ -1,0 +1,54 @@
+"""The `bench` command: parse, call, print. Exit status 0 done, 2 the user's mistake, 1 ours."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from bench.cli import benchmarks, data
+from bench.cli.command import Call
+from bench.errors import BenchError
+
+ROOMS = (benchmarks, data)  # in the order of `bench --help`
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "call"):
+        parser.print_help()
+        sys.exit(2)
+    call: Call = options.call
+    try:
+        sys.exit(call(options))
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("bench: stopped; the same command goes on where this one was", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output went away, as in `bench data | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except BaseException as error:
+        stopped_by = getattr(error, "signum", None)
+        if stopped_by is None:
+            raise
+        print(f"bench: {error}; the same command goes on where this one was", file=sys.stderr)
+        sys.exit(128 + stopped_by)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        description="Monocular 3D human-pose lifters on shared protocols.",
+        epilog="example: bench run demo",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for room in ROOMS:
+        room.add(commands)
+    return parser

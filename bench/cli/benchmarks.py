@@ -1,0 +1,170 @@
+"""`bench run`, `import`, `tables`, `methods`, `ui`: benchmarks and what they leave behind."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.cli.command import Commands, add_data, command, positive
+from bench.errors import BenchError
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands of this room."""
+    run = command(
+        commands,
+        "run",
+        "train, test, record and compare the methods of a benchmark",
+        "bench run cmu-gt-27 --methods mixste --set recipe.epochs=5",
+        _run,
+    )
+    run.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
+    run.add_argument("--methods", metavar="A,B", help="only these of the benchmark's methods")
+    run.add_argument("--seeds", type=positive, default=1, metavar="N", help="seeds 0 to N-1 (default 1)")
+    run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default auto)")
+    add_data(run)
+    run.add_argument("--set", action="append", metavar="KEY=VALUE", help="change the configuration; may be repeated")
+    run.add_argument(
+        "--weights",
+        action="append",
+        metavar="METHOD=FILE",
+        help="test these imported weights instead of training; may be repeated",
+    )
+    run.add_argument(
+        "--no-weights", dest="imported", action="store_false", help="train even what weights were imported for"
+    )
+    run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    run.add_argument("--no-track", dest="track", action="store_false", help="log nothing to MLflow")
+
+    imported = command(
+        commands,
+        "import",
+        "make a weights file of a published checkpoint",
+        "bench import mixste best_epoch_cpn_243f.bin --for h36m-cpn-243",
+        _import,
+    )
+    imported.add_argument("method", help="a registered method, or METHOD-STAGE like pstmo-pretrain")
+    imported.add_argument("file", help="the checkpoint, as its authors published it; nothing in it is executed")
+    where = imported.add_mutually_exclusive_group()
+    where.add_argument(
+        "-o", "--output", metavar="FILE", help="default: METHOD-NAME.safetensors in checkpoints/, NAME being the file's"
+    )
+    where.add_argument("--for", dest="benchmark", metavar="BENCHMARK", help="put it where this benchmark looks for it")
+    imported.add_argument(
+        "--set",
+        action="append",
+        metavar="KEY=VALUE",
+        help="a hyper-parameter that tensors do not tell; may be repeated",
+    )
+    imported.add_argument("--force", action="store_true", help="replace a weights file that is there and differs")
+
+    tables = command(
+        commands, "tables", "rewrite the tables of README and results/tables", "bench tables --check", _tables
+    )
+    tables.add_argument("--check", action="store_true", help="change nothing; exit 2 if a table drifted")
+
+    command(commands, "methods", "list the registered methods", "bench methods", _methods)
+
+    ui = command(
+        commands, "ui", "show the tracked runs in a browser, on this machine only", "bench ui --port 5001", _ui
+    )
+    ui.add_argument("--port", type=positive, default=5000)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from bench.config import load_benchmark
+
+    benchmark = load_benchmark(options.benchmark, options.set or ())
+    from bench.launch import run_benchmark  # brings torch: only once the configuration is known to be good
+
+    run_benchmark(
+        benchmark,
+        data=options.data,
+        methods=_names(options.methods),
+        seeds=range(options.seeds),
+        device=options.device,
+        weights=_files(options.weights or ()),
+        imported=options.imported,
+        dry_run=options.dry_run,
+        track=options.track,
+    )
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from bench.config import key_and_value, load_benchmark
+
+    given = dict(key_and_value(change, example="heads=8") for change in options.set or ())
+    benchmark = load_benchmark(options.benchmark) if options.benchmark else None
+    from bench import weights as files  # brings torch: only once the command line is known to be good
+    from bench.paths import shown
+    from bench.registry import method_and_stage
+
+    file = Path(options.file)
+    weights = files.import_file(options.method, file, given)
+    stage = method_and_stage(weights.method)[1]
+    if benchmark is not None:
+        entry = weights.entry(benchmark)
+        path = files.benchmark_path(benchmark.name, entry, stage)
+        commands = [["run", options.benchmark, "--methods", entry]]
+    else:
+        path = Path(options.output) if options.output else files.default_path(weights.method, file)
+        commands = []
+        for name in files.fitting_benchmarks(weights):
+            entry = weights.entry(load_benchmark(name))
+            key = f"{entry}-{stage}" if stage else entry
+            commands.append(["run", name, "--methods", entry, "--weights", f"{key}={shown(path)}"])
+    files.save_weights(weights, path, force=options.force)
+    print(files.describe(weights))
+    print(f"  written     {shown(path)}")
+    for words in commands:
+        print(f"  evaluate    bench {shlex.join(words)}")
+    if not commands:
+        print("  evaluate    no benchmark in configs/ is of this size; bench.load_weights reads the file in Python")
+    return 0
+
+
+def _tables(options: argparse.Namespace) -> int:
+    from bench import tables
+
+    changed = tables.write(check=options.check)
+    for name in changed:
+        print(f"{'drifted' if options.check else 'written'}  {name}")
+    for line in tables.left_out():
+        print(f"left out {line}")
+    if options.check and changed:
+        print("bench: tables do not say what results/ says; run: make tables", file=sys.stderr)
+        return 2
+    if not changed:
+        print("every table says what results/ says")
+    return 0
+
+
+def _methods(options: argparse.Namespace) -> int:
+    from bench.catalogue import catalogue
+
+    print(catalogue())
+    return 0
+
+
+def _ui(options: argparse.Namespace) -> int:
+    from bench.ui import serve
+
+    serve(options.port)
+
+
+def _names(text: str | None) -> list[str]:
+    return [name for name in (text or "").replace(",", " ").split() if name]
+
+
+def _files(pairs: Sequence[str]) -> dict[str, Path]:
+    files = {}
+    for pair in pairs:
+        method, equals, file = pair.partition("=")
+        if not (method and equals and file):
+            raise BenchError(f"{pair!r} is not of the form METHOD=FILE")
+        files[method] = Path(file)
+    return files

@@ -25,8 +25,9 @@ def loader(name: str) -> ModuleType:
     """The module that reads data set `name`.
 
     It holds `KEYPOINTS` (what a user may ask for: what it is called inside), `SKELETON` (that of its poses),
-    `fingerprint(root, keypoints) -> str` (which also checks that the files are there) and
-    `read(root, keypoints, fingerprint) -> PoseDataset`.
+    `fingerprint(root, keypoints) -> str` (which also checks that the files are there),
+    `collect(root, keypoints, fingerprint) -> Builder`, every video of the files, and `read`, which takes the same and
+    gives the PoseDataset that they build.
     Raises BenchError for a name that is not known.
     """
     if name not in LOADERS:
@@ -51,7 +52,9 @@ def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt
     fingerprint: str = module.fingerprint(folder, kind)
     cached = paths.cache() / "data" / f"{name}-{kind}-{fingerprint[:16]}"
     if not archive.is_cached(cached):
-        archive.store(module.read(folder, kind, fingerprint), cached)
+        with archive.converting(cached):  # who had to wait finds it done
+            if not archive.is_cached(cached):
+                archive.store(module.collect(folder, kind, fingerprint), cached)
     return archive.memory_mapped(cached)
 
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
+import os
 import pickle
 import shutil
 import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
+from numpy.typing import NDArray
 
 from bench import paths, skeleton
-from bench.data.pose_dataset import PoseDataset
+from bench.data.pose_dataset import BLOCKS, Builder, PoseDataset
 from bench.errors import BenchError, MissingDataError
 
 # --- the community's pickled archives
@@ -101,10 +105,18 @@ def fingerprint(parts: Iterable[str], files: Iterable[Path] = ()) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, remembered under its size and time so that big files are hashed once."""
+    """SHA-256 of a file's content, remembered under its size and times so that big files are hashed once."""
+    try:
+        return _remembered_digest(path)
+    except OSError as error:
+        raise BenchError(f"{paths.shown(path)} cannot be read: {error.strerror or error}") from error
+
+
+def _remembered_digest(path: Path) -> str:
     status = path.stat()
     memo = paths.cache() / "digests" / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]}.json"
-    stamp = [status.st_size, status.st_mtime_ns]
+    # A copying tool may set the time of a change of content, but not that of a change of status.
+    stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
     try:
         known = json.loads(memo.read_text(encoding="utf-8"))
         if known["stamp"] == stamp:
@@ -113,29 +125,48 @@ def file_digest(path: Path) -> str:
         pass  # not seen before, or not readable: hash it
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    paths.write_text(memo, json.dumps({"stamp": stamp, "sha256": digest}))
+    with contextlib.suppress(OSError):  # a results folder that cannot be written to costs time, no more
+        paths.write_text(memo, json.dumps({"stamp": stamp, "sha256": digest}))
     return digest
 
 
 # --- the memory-mapped cache
 
-_BLOCKS = ("keypoints_2d", "poses_3d", "roots", "valid")  # no file where it is None
+
+@contextlib.contextmanager
+def converting(folder: Path) -> Iterator[None]:
+    """What makes `folder` runs inside: one process at a time, and a disk that cannot be written is a BenchError."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f".{folder.name}.lock"):
+            yield
+    except BenchError:
+        raise
+    except OSError as error:
+        raise BenchError(
+            f"{paths.shown(folder)} cannot be written: {error.strerror or error}. The memory-mapped copy of a data set "
+            "needs 352 bytes a frame; $BENCH_RESULTS moves it"
+        ) from error
 
 
 def is_cached(folder: Path) -> bool:
-    """Whether `store` finished here."""
-    return (folder / "dataset.json").is_file()
+    """Whether `store` finished here, and nothing was lost or changed since."""
+    try:
+        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        return bool(about.pop("seal") == _seal(folder, about))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False
 
 
-def store(dataset: PoseDataset, folder: Path) -> None:
-    """Write a data set as plain .npy files and a table, whole or not at all."""
+def store(dataset: PoseDataset | Builder, folder: Path) -> None:
+    """Write a data set as plain .npy files and a table, whole or not at all. What is there and whole stays."""
+    if is_cached(folder):
+        return
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        for block in _BLOCKS:
-            if getattr(dataset, block) is not None:
-                np.save(unfinished / f"{block}.npy", getattr(dataset, block).numpy())
-        dataset.sequences.to_csv(unfinished / "sequences.csv", index=False)
+        dataset.sequences.to_csv(unfinished / _TABLE, index=False)
+        blocks = [block for block in BLOCKS if _save(unfinished / f"{block}.npy", dataset.pieces(block))]
         about = {
             "name": dataset.name,
             "keypoints": dataset.keypoints,
@@ -143,11 +174,11 @@ def store(dataset: PoseDataset, folder: Path) -> None:
             "skeleton": dataset.skeleton.name,
             "fingerprint": dataset.fingerprint,
             "extent": dataset.extent,
+            "blocks": blocks,
         }
-        (unfinished / "dataset.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
-        if is_cached(folder):
-            return  # another process was faster; its copy is the same
-        shutil.rmtree(folder, ignore_errors=True)
+        about["seal"] = _seal(unfinished, about)
+        (unfinished / _ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+        _remove(folder)
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -155,23 +186,54 @@ def store(dataset: PoseDataset, folder: Path) -> None:
 
 def memory_mapped(folder: Path) -> PoseDataset:
     """Open what `store` wrote. The blocks are mapped copy-on-write: nothing is read before it is used."""
-    about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
     skeletons = {known.name: known for known in vars(skeleton).values() if isinstance(known, skeleton.Skeleton)}
-    blocks = {
-        block: torch.from_numpy(np.load(folder / f"{block}.npy", mmap_mode="c", allow_pickle=False))
-        for block in _BLOCKS
-        if (folder / f"{block}.npy").is_file()
-    }
     text = dict.fromkeys(("subject", "action", "sequence", "camera"), "string")
     return PoseDataset(
         name=about["name"],
         keypoints=about["keypoints"],
         fps=about["fps"],
         skeleton=skeletons[about["skeleton"]],
-        sequences=pd.read_csv(folder / "sequences.csv", dtype=text, keep_default_na=False).astype(
-            dict.fromkeys(text, object)
-        ),
+        sequences=pd.read_csv(folder / _TABLE, dtype=text, keep_default_na=False).astype(dict.fromkeys(text, object)),
         fingerprint=about["fingerprint"],
-        extent=about.get("extent"),  # copies made before there was one belong to data sets that have none
-        **blocks,
+        extent=about["extent"],
+        **{
+            block: torch.from_numpy(np.load(folder / f"{block}.npy", mmap_mode="c", allow_pickle=False))
+            for block in about["blocks"]
+        },
     )
+
+
+def _remove(path: Path) -> None:
+    """A folder or a file that is in the way, if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+_ABOUT, _TABLE = "dataset.json", "sequences.csv"
+_NPY_HEADER = 128  # bytes: of every .npy file of a block
+
+
+def _save(path: Path, pieces: list[NDArray[Any]]) -> bool:
+    """Write pieces end to end as one .npy file, without a copy of the whole in memory. False if there is none."""
+    if not pieces:
+        return False
+    shape = (sum(map(len, pieces)), *pieces[0].shape[1:])
+    kind = np.lib.format.dtype_to_descr(pieces[0].dtype)
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": kind, "fortran_order": False, "shape": shape})
+        for piece in pieces:
+            stream.write(np.ascontiguousarray(piece).data)
+    return True
+
+
+def _seal(folder: Path, about: dict[str, Any]) -> str:
+    """SHA-256 over what a stored data set says of itself, its table, and the size and form of its blocks."""
+    seal = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    seal.update((folder / _TABLE).read_bytes())
+    for block in about["blocks"]:
+        with (folder / f"{block}.npy").open("rb") as stream:
+            seal.update(b"%d" % os.fstat(stream.fileno()).st_size + stream.read(_NPY_HEADER))
+    return seal.hexdigest()

@@ -74,6 +74,11 @@ def fingerprint(root: Path, keypoints: str) -> str:
 
 
 def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
+    """The data set in memory; as `collect`, which `bench.data.load_dataset` writes to disk instead."""
+    return collect(root, keypoints, fingerprint).build()
+
+
+def collect(root: Path, keypoints: str, fingerprint: str) -> Builder:
     """Every trial below `root`, at 50 Hz, seen by four cameras. keypoints: "gt" or "det" (simulated detections)."""
     builder = Builder("cmu", keypoints, FPS, fingerprint)
     for trial in find_trials(root):
@@ -86,7 +91,7 @@ def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
             keypoints="det" if keypoints == "det" else "gt",
             seed=SEED,
         )
-    return builder.build()
+    return builder
 
 
 def z_up(positions: Array) -> Array:

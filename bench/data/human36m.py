@@ -38,6 +38,11 @@ def fingerprint(root: Path, keypoints: str) -> str:
 
 
 def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
+    """The data set in memory; as `collect`, which `bench.data.load_dataset` writes to disk instead."""
+    return collect(root, keypoints, fingerprint).build()
+
+
+def collect(root: Path, keypoints: str, fingerprint: str) -> Builder:
     """Every sequence of the annotated subjects, seen by its four cameras. keypoints: the suffix of the 2D file.
 
     Raises MissingDataError if a file is not there; BenchError, naming file, subject, sequence and camera, if the files
@@ -67,7 +72,7 @@ def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
                 action, kept = sequence.split(" ")[0], joints[:, H36M_17_OF_32]
                 builder.add(Video(subject, action, sequence, camera, keypoints_px, kept))
     builder.extent = extent
-    return builder.build()
+    return builder
 
 
 _MISMATCH = 'The two files come from different preparations: see README "Datasets"'

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +50,11 @@ def fingerprint(root: Path, keypoints: str) -> str:
 
 
 def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
+    """The data set in memory; as `collect`, which `bench.data.load_dataset` writes to disk instead."""
+    return collect(root, keypoints, fingerprint).build()
+
+
+def collect(root: Path, keypoints: str, fingerprint: str) -> Builder:
     """Training subjects S1 to S8, each view a video, and the test sequences TS1 to TS6, each a subject of its own.
 
     The action of a video is its sequence. Raises MissingDataError if a file is not there; BenchError, naming file,
@@ -68,8 +72,8 @@ def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
     for name, recorded in _emptied(_sequences(test, r"TS[1-6]", "TS1 to TS6")):
         keypoints_px, poses, valid = _video(f"{shown(test)}: {name!r}", recorded, tested=True)
         builder.add(Video(name, name, name, TEST_CAMERAS[name], keypoints_px, poses, valid))
-    dataset = builder.build()
-    return replace(dataset, extent=float(dataset.poses_3d.abs().max()))
+    builder.extent = max(float(np.abs(video.poses_3d).max()) for video in builder.videos)
+    return builder
 
 
 def _files(root: Path) -> tuple[Path, Path]:

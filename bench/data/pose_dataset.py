@@ -17,6 +17,7 @@ from bench.errors import BenchError
 from bench.skeleton import H36M_17, Skeleton
 
 COLUMNS = ("subject", "action", "sequence", "camera", "start", "frames")
+BLOCKS = ("keypoints_2d", "poses_3d", "roots", "valid")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class PoseDataset:
                 raise ValueError(f"{self.name}: {label} is {tuple(block.shape)} {block.dtype}, not {shape} float32")
         if self.valid is not None and (tuple(self.valid.shape) != (total,) or self.valid.dtype != torch.bool):
             raise ValueError(f"{self.name}: valid is {tuple(self.valid.shape)} {self.valid.dtype}, not {(total,)} bool")
+
+    def pieces(self, block: str) -> list[NDArray[Any]]:
+        """A block's parts in the order of `sequences`: all of it, or nothing where it is None."""
+        whole: Tensor | None = getattr(self, block)
+        return [] if whole is None else [whole.numpy()]
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -132,9 +138,23 @@ class Video:
     valid: NDArray[np.bool_] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Laid:
+    """One video as the blocks of a PoseDataset hold it. row: subject, action, sequence, camera."""
+
+    row: tuple[str, str, str, str]
+    keypoints_2d: NDArray[np.float32]
+    poses_3d: NDArray[np.float32]
+    roots: NDArray[np.float32]
+    valid: NDArray[np.bool_] | None
+
+
 @dataclass
 class Builder:
-    """Collects videos and lays them out as a PoseDataset. One place for root subtraction and normalisation."""
+    """Collects videos, to be laid out as a PoseDataset. One place for root subtraction and normalisation.
+
+    A video is converted as it is added, so that what it was made from need not stay in memory.
+    """
 
     name: str
     keypoints: str
@@ -142,43 +162,57 @@ class Builder:
     fingerprint: str
     skeleton: Skeleton = H36M_17
     extent: float | None = None
-    videos: list[Video] = field(default_factory=list)
+    videos: list[Laid] = field(default_factory=list)
 
     def add(self, video: Video) -> None:
-        self.videos.append(video)
+        root, absolute = self.skeleton.root, video.poses_camera
+        size = video.camera.width, video.camera.height
+        laid = Laid(
+            row=(video.subject, video.action, video.sequence, video.camera.name),
+            keypoints_2d=normalise_screen(video.keypoints_px, *size).astype(np.float32, copy=False),
+            poses_3d=(absolute - absolute[:, root : root + 1]).astype(np.float32, copy=False),
+            roots=absolute[:, root].astype(np.float32),
+            valid=video.valid,
+        )
+        self.videos.append(laid)
+
+    @property
+    def sequences(self) -> pd.DataFrame:
+        """The table of a PoseDataset."""
+        videos = self._ordered()
+        lengths = [len(video.poses_3d) for video in videos]
+        starts = offsets(lengths).tolist()
+        rows = [(*video.row, *where) for video, *where in zip(videos, starts, lengths, strict=True)]
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+    def pieces(self, block: str) -> list[NDArray[Any]]:
+        """What each video adds to a block, in the order of `sequences`; nothing if no video adds to it."""
+        videos = self._ordered()
+        if block == "valid" and all(video.valid is None for video in videos):
+            return []
+        return [
+            np.ones(len(video.poses_3d), np.bool_) if getattr(video, block) is None else getattr(video, block)
+            for video in videos
+        ]
+
+    def _ordered(self) -> list[Laid]:
+        """The videos by subject, sequence and camera."""
+        return sorted(self.videos, key=lambda video: (subject_order(video.row[0]), video.row[2:]))
 
     def build(self) -> PoseDataset:
-        """Sort by (subject, sequence, camera) and fill the blocks. The list of videos is emptied on the way."""
-        self.videos.sort(key=lambda video: (subject_order(video.subject), video.sequence, video.camera.name))
-        lengths = [len(video.poses_camera) for video in self.videos]
-        total, joints, root = sum(lengths), len(self.skeleton), self.skeleton.root
-        keypoints_2d = np.empty((total, joints, 2), np.float32)
-        poses_3d = np.empty((total, joints, 3), np.float32)
-        roots = np.empty((total, 3), np.float32)
-        valid = None if all(video.valid is None for video in self.videos) else np.ones(total, np.bool_)
-        rows = []
-        for start, frames in zip(offsets(lengths), lengths, strict=True):
-            video = self.videos.pop(0)
-            where = slice(start, start + frames)
-            keypoints_2d[where] = normalise_screen(video.keypoints_px, video.camera.width, video.camera.height)
-            roots[where] = video.poses_camera[:, root]
-            poses_3d[where] = video.poses_camera - video.poses_camera[:, root : root + 1]
-            if valid is not None and video.valid is not None:
-                valid[where] = video.valid
-            camera = video.camera.name
-            rows.append((video.subject, video.action, video.sequence, camera, int(start), frames))
+        """The data set in memory. The list of videos is emptied."""
+        sequences = self.sequences
+        blocks = {block: torch.from_numpy(np.concatenate(pieces)) for block in BLOCKS if (pieces := self.pieces(block))}
+        self.videos.clear()
         return PoseDataset(
             name=self.name,
             keypoints=self.keypoints,
             fps=self.fps,
             skeleton=self.skeleton,
-            sequences=pd.DataFrame(rows, columns=list(COLUMNS)),
-            keypoints_2d=torch.from_numpy(keypoints_2d),
-            poses_3d=torch.from_numpy(poses_3d),
-            roots=torch.from_numpy(roots),
+            sequences=sequences,
             fingerprint=self.fingerprint,
-            valid=None if valid is None else torch.from_numpy(valid),
             extent=self.extent,
+            **blocks,
         )
 
 

@@ -67,6 +67,11 @@ def fingerprint(root: Path, keypoints: str) -> str:
 
 
 def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
+    """The data set in memory; as `collect`, which `bench.data.load_dataset` writes to disk instead."""
+    return collect(root, keypoints, fingerprint).build()
+
+
+def collect(root: Path, keypoints: str, fingerprint: str) -> Builder:
     """Every subject, action and take from four cameras. `root` is not looked at."""
     builder = Builder("synthetic", keypoints, FPS, fingerprint)
     for subject in SUBJECTS:
@@ -81,7 +86,7 @@ def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
                     keypoints="det" if keypoints == "det" else "gt",
                     seed=SEED,
                 )
-    return builder.build()
+    return builder
 
 
 # --- from an action to angles

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import random
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -164,12 +165,62 @@ def test_a_digest_is_remembered_and_a_broken_memory_is_no_harm(tmp_path, results
 # --- the cache
 
 
-def small_dataset() -> PoseDataset:
+def small_builder() -> Builder:
     builder = Builder("small", "gt", 50.0, "f" * 64)
     for index, (subject, sequence) in enumerate([("S9", "Walking 1"), ("02", "NA"), ("118", "007 1")]):
         poses = np.random.default_rng(index).normal(0, 1, (3 + index, 17, 3)).astype(np.float32)
         builder.add(Video(subject, sequence.split(" ")[0], sequence, h36m_cameras()["S9"][0], poses[..., :2], poses))
-    return builder.build()
+    return builder
+
+
+def small_dataset() -> PoseDataset:
+    return small_builder().build()
+
+
+def test_videos_that_were_only_collected_are_stored_as_the_data_set_that_they_build(tmp_path):
+    archive.store(small_builder(), tmp_path / "collected")
+    archive.store(small_dataset(), tmp_path / "built")
+    for path in (tmp_path / "built").iterdir():
+        assert (tmp_path / "collected" / path.name).read_bytes() == path.read_bytes()
+
+
+SPOILT = {
+    "a block is gone": lambda folder: (folder / "roots.npy").unlink(),
+    "a block that may be None is gone": lambda folder: (folder / "valid.npy").unlink(),
+    "a block is cut": lambda folder: os.truncate(folder / "poses_3d.npy", 200),
+    "a block is another's": lambda folder: (folder / "poses_3d.npy").write_bytes((folder / "roots.npy").read_bytes()),
+    "a header is overwritten": lambda folder: overwrite(folder / "keypoints_2d.npy", b"?" * 20),
+    "the table is gone": lambda folder: (folder / "sequences.csv").unlink(),
+    "the table is edited": lambda folder: edit(folder / "sequences.csv", "Walking", "Running"),
+    "the description is empty": lambda folder: (folder / "dataset.json").write_text(""),
+    "the description is a list": lambda folder: (folder / "dataset.json").write_text("[]"),
+    "the description is of an older version": lambda folder: (folder / "dataset.json").write_text('{"name": "small"}'),
+    "a number is edited": lambda folder: edit(folder / "dataset.json", "50.0", "25.0"),
+    "a skeleton is edited": lambda folder: edit(folder / "dataset.json", "H36M-17", "H37M-17"),
+    "it is a file": lambda folder: (shutil.rmtree(folder), folder.write_text("")),
+}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+def overwrite(path: Path, content: bytes) -> None:
+    with path.open("r+b") as stream:
+        stream.write(content)
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT.keys())
+def test_what_was_damaged_is_noticed_and_written_again(tmp_path, spoil):
+    whole = replace(small_dataset(), valid=torch.arange(12) % 3 == 0)
+    archive.store(whole, tmp_path / "set")
+    assert archive.is_cached(tmp_path / "set")
+    spoil(tmp_path / "set")
+    assert not archive.is_cached(tmp_path / "set")
+    archive.store(whole, tmp_path / "set")
+    assert torch.equal(archive.memory_mapped(tmp_path / "set").poses_3d, whole.poses_3d)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
 def test_what_is_stored_comes_back(tmp_path):
@@ -205,15 +256,15 @@ def test_writing_to_a_mapped_block_does_not_reach_the_file(tmp_path):
 
 @pytest.mark.parametrize("calls", [0, 1, 2])
 def test_an_interrupted_store_leaves_nothing(tmp_path, monkeypatch, calls):
-    save, seen = np.save, []
+    save, seen = archive._save, []
 
-    def interrupted(path, array):
+    def interrupted(path, pieces):
         if len(seen) == calls:
             raise KeyboardInterrupt
         seen.append(path)
-        save(path, array)
+        return save(path, pieces)
 
-    monkeypatch.setattr(np, "save", interrupted)
+    monkeypatch.setattr(archive, "_save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         archive.store(small_dataset(), tmp_path / "cache" / "set")
     assert list((tmp_path / "cache").iterdir()) == []

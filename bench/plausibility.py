@@ -39,9 +39,9 @@ def check(predictions: Predictions, testing: PoseDataset, where: str) -> None:
     poses = predictions.per_frame(testing)[testing.counted]
     target = testing.poses_3d.numpy()[testing.counted]
     _check_units(poses, target, testing, where)
-    _check_root(poses, testing, where)
     chosen = np.linspace(0, len(poses) - 1, min(SAMPLE, len(poses))).astype(np.int64)
     _check_order(poses[chosen], target[chosen], testing.skeleton, where)
+    _check_root(poses, testing, where)  # last: among joints in another order, some other one stands for the root
 
 
 def _check_units(poses: Poses, target: Poses, testing: PoseDataset, where: str) -> None:
@@ -53,17 +53,6 @@ def _check_units(poses: Poses, target: Poses, testing: PoseDataset, where: str) 
         raise BenchError(
             f"{where}: poses must be in metres. In {_named(wrong, testing)} joints lie {found[video]:.4g} from the "
             f"root on average, in the data {expected[video]:.2g} m. It looks like {unit}"
-        )
-
-
-def _check_root(poses: Poses, testing: PoseDataset, where: str) -> None:
-    root = testing.skeleton.root
-    distance = _by_video(np.linalg.norm(poses[:, root], axis=-1), testing)
-    wrong = np.flatnonzero(distance > FAR)
-    for video in wrong[:1]:
-        raise BenchError(
-            f"{where}: poses must be root-relative. In {_named(wrong, testing)} the root lies {distance[video]:.1f} m "
-            f"from zero, as in absolute coordinates. Subtract joint {root} ({testing.skeleton.joints[root]})"
         )
 
 
@@ -82,6 +71,17 @@ def _check_order(poses: Poses, target: Poses, skeleton: Skeleton, where: str) ->
                 f"{skeleton.name}. As they are, MPJPE is {given * 1000:.0f} mm; it is {error * 1000:.0f} mm if "
                 f"{' and '.join(found)}"
             )
+
+
+def _check_root(poses: Poses, testing: PoseDataset, where: str) -> None:
+    root = testing.skeleton.root
+    distance = _by_video(np.linalg.norm(poses[:, root], axis=-1), testing)
+    wrong = np.flatnonzero(distance > FAR)
+    for video in wrong[:1]:
+        raise BenchError(
+            f"{where}: poses must be root-relative. In {_named(wrong, testing)} the root lies {distance[video]:.1f} m "
+            f"from zero, as in absolute coordinates. Subtract joint {root} ({testing.skeleton.joints[root]})"
+        )
 
 
 def _other_orders(poses: Poses, target: Poses) -> Iterator[tuple[float, list[str], list[int]]]:

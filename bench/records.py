@@ -141,7 +141,7 @@ def read(path: Path) -> Record:
     return record
 
 
-_REPAIR = "Records are written by `bench run`, never by hand: restore the file from git or run again"
+_REPAIR = "Records are written by `bench run` and `bench score`, never by hand: restore the file from git or run again"
 
 
 def load(benchmark: str | None = None, folder: Path | None = None) -> list[Record]:

@@ -120,7 +120,7 @@ def score_model(
 
     def lift(testing: PoseDataset) -> Predictions:
         with threads_for(model, where):
-            return predict(model, testing, flip=benchmark.protocol.flip_test, label=submission.name)
+            return predict(model, testing, flip=benchmark.protocol.flip_test, device=where, label=submission.name)
 
     return _score(submission, dataset, lift, record, track)
 

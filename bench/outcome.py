@@ -7,11 +7,12 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from typing import Protocol as Interface
 
 import numpy as np
 
 from bench import draw, paths, records, tracking
-from bench.config import Protocol
+from bench.config import Benchmark, Protocol
 from bench.cost import macs_per_frame
 from bench.data.pose_dataset import PoseDataset
 from bench.evaluation import Predictions, Scores
@@ -35,14 +36,6 @@ def make_record(
 
     earlier: the stages that were trained before. facts: as `bench.provenance.provenance`, taken before training.
     """
-    headline = {
-        name: (value, scores.units[name.removesuffix("_frames").removesuffix("_actions")])
-        for name, value in scores.summary.items()
-    }
-    per_action: dict[str, dict[str, float]] = {}
-    for metric, values in scores.per_action.items():
-        for action, value in values.items():
-            per_action.setdefault(action, {})[metric] = value
     training = {"kept": trained.kept, **_course(trained)}
     if (best := trained.best_epoch) is not None:
         judged_on = "test" if trained.kept == "best-test" else "validation"
@@ -51,8 +44,6 @@ def make_record(
         training["as_published"] = defects
     if earlier:
         training["stages"] = {stage: _course(one) for stage, one in earlier.items()}
-    git = facts["git"]["sha"]
-    hardware = facts["hardware"]
     return Record(
         schema=1,
         run_key=run.key,
@@ -65,23 +56,46 @@ def make_record(
         protocol=run.benchmark.protocol.model_dump(mode="json"),
         **_settings(run),
         receptive_field=method.window.frames,
-        metrics={name: records.Metric(value=value, unit=unit) for name, (value, unit) in headline.items()},
-        per_action=per_action,
-        per_joint={joint: {"mpjpe": value} for joint, value in scores.per_joint.items()},
-        frames=len(scores.errors),
-        sequences=len(scores.sequences),
+        **measured(scores),
         parameters=method.parameter_count,
         macs_per_frame=macs_per_frame(method, len(dataset.skeleton)),
         training=training,
-        provenance=records.Provenance(
-            mlflow_run_id=mlflow_run_id,
-            git=f"{git}-dirty" if git and facts["git"]["dirty"] else git,
-            config_hash=run.config_hash,
-            data_fingerprint=dataset.fingerprint,
-            packages={name: version for name, version in facts["packages"].items() if version},
-            hardware=", ".join(str(hardware[part]) for part in ("cpu", "cores", "gpu", "platform") if hardware[part]),
-            finished_at=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
-        ),
+        provenance=origin(dataset, facts, run.config_hash, mlflow_run_id),
+    )
+
+
+def measured(scores: Scores) -> dict[str, Any]:
+    """The numbers of a record."""
+    headline = {
+        name: (value, scores.units[name.removesuffix("_frames").removesuffix("_actions")])
+        for name, value in scores.summary.items()
+    }
+    per_action: dict[str, dict[str, float]] = {}
+    for metric, values in scores.per_action.items():
+        for action, value in values.items():
+            per_action.setdefault(action, {})[metric] = value
+    return {
+        "metrics": {name: records.Metric(value=value, unit=unit) for name, (value, unit) in headline.items()},
+        "per_action": per_action,
+        "per_joint": {joint: {"mpjpe": value} for joint, value in scores.per_joint.items()},
+        "frames": len(scores.errors),
+        "sequences": len(scores.sequences),
+    }
+
+
+def origin(
+    dataset: PoseDataset, facts: dict[str, Any], config_hash: str, mlflow_run_id: str | None
+) -> records.Provenance:
+    """Where the numbers of a record come from."""
+    git, hardware = facts["git"]["sha"], facts["hardware"]
+    return records.Provenance(
+        mlflow_run_id=mlflow_run_id,
+        git=f"{git}-dirty" if git and facts["git"]["dirty"] else git,
+        config_hash=config_hash,
+        data_fingerprint=dataset.fingerprint,
+        packages={name: version for name, version in facts["packages"].items() if version},
+        hardware=", ".join(str(hardware[part]) for part in ("cpu", "cores", "gpu", "platform") if hardware[part]),
+        finished_at=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
     )
 
 
@@ -121,8 +135,19 @@ def _course(trained: Trained) -> dict[str, Any]:
     return course
 
 
+class Scored(Interface):
+    """What has been scored: a run of the suite, or something made elsewhere."""
+
+    @property
+    def benchmark(self) -> Benchmark: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+
+
 def log_outcome(
-    log: tracking.Run, run: Run, record: Record, scores: Scores, predictions: Predictions, testing: PoseDataset
+    log: tracking.Run, run: Scored, record: Record, scores: Scores, predictions: Predictions, testing: PoseDataset
 ) -> None:
     """Final numbers and the artifacts a person looks for first."""
     units = {"mm": "mm", "mm/frame": "mm", "%": "percent"}  # MLflow accepts no more
@@ -151,7 +176,8 @@ def log_outcome(
     picture = run.folder / "median_frame.png"
     draw_median_frame(picture, predictions, scores, testing)
     log.file(picture, "figures")
-    log.file(run.folder / "weights.pt", "checkpoints")
+    if (weights := run.folder / "weights.pt").is_file():
+        log.file(weights, "checkpoints")
 
 
 def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, testing: PoseDataset) -> None:

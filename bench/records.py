@@ -93,6 +93,11 @@ class Record(Strict):
         """Where the record belongs, relative to the folder of all records."""
         return Path(self.benchmark) / f"{self.method}-s{self.seed}-{self.run_key[:8]}.json"
 
+    @property
+    def scored_from(self) -> str | None:
+        """What came from elsewhere to be scored, like "predictions"; None for a run of the suite's."""
+        return self.training.get("scored_from")
+
 
 # Writing and reading
 
@@ -136,7 +141,7 @@ def read(path: Path) -> Record:
     return record
 
 
-_REPAIR = "Records are written by `bench run`, never by hand: restore the file from git or run again"
+_REPAIR = "Records are written by `bench run` and `bench score`, never by hand: restore the file from git or run again"
 
 
 def load(benchmark: str | None = None, folder: Path | None = None) -> list[Record]:
@@ -155,11 +160,11 @@ def load(benchmark: str | None = None, folder: Path | None = None) -> list[Recor
 
 
 def newest(records: Iterable[Record]) -> list[Record]:
-    """The record to show of each (benchmark, method, frames, trained or not, seed, accounting): the newest."""
+    """The record to show of each (benchmark, method, frames, how it was made, seed, accounting): the newest."""
     shown: dict[tuple[Any, ...], Record] = {}
     for one in sorted(records, key=lambda one: (one.provenance.finished_at, one.run_key)):
-        trained = one.weights is None
-        shown[one.benchmark, one.method, one.receptive_field, trained, one.seed, one.accounting] = one
+        made = (one.weights is None, one.scored_from)
+        shown[one.benchmark, one.method, one.receptive_field, made, one.seed, one.accounting] = one
     return list(shown.values())
 
 

@@ -56,6 +56,7 @@ class Row:
     label: str
     frames: int | None
     trained: bool = True  # here; else published weights were tested
+    scored_from: str | None = None  # what came from elsewhere, if it did
     published: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
@@ -116,8 +117,8 @@ def departures(record: Record, benchmark: Benchmark) -> list[str]:
     So an experiment with `SET=...`, or a run on sample files, never stands where a reader expects the benchmark.
     """
     pairs: dict[str, tuple[Any, Any]] = {}
-    known = record.method in benchmark.methods
-    if record.receptive_field is not None:
+    known = record.method in benchmark.methods and not record.scored_from
+    if record.receptive_field is not None and not record.scored_from:
         expected = benchmark.frames(record.method) if known else benchmark.protocol.frames
         pairs["frames"] = (record.receptive_field, expected)
     if benchmark.protocol.test_videos is not None:
@@ -234,19 +235,41 @@ def terminal(benchmark: Benchmark, records: Iterable[Record]) -> str:
     return tabulate(columns, headers="keys", tablefmt="simple", disable_numparse=True, colalign=_alignment(columns))
 
 
+def details(record: Record) -> str:
+    """Every action and every joint of a record, as plain text."""
+    shown = {name: column for name, column in COLUMNS.items() if name in record.metrics}
+    whole = {"all": {name: metric.value for name, metric in record.metrics.items()}}
+    parts = []
+    for title, part in (("Action", record.per_action | whole), ("Joint", record.per_joint)):
+        columns = {title: list(part)}
+        for name, column in shown.items():
+            if any(name in values for key, values in part.items() if key != "all"):
+                cells = [[values[name]] if name in values else [] for values in part.values()]
+                columns[f"{column.title} ({column.unit})"] = _numbers(cells, column, bold=False)
+        alignment = ["left", *["right"] * (len(columns) - 1)]
+        parts.append(tabulate(columns, headers="keys", tablefmt="simple", disable_numparse=True, colalign=alignment))
+    return "\n\n".join(parts)
+
+
 def rows(
     benchmark: Benchmark, records: Iterable[Record], numbers: pd.DataFrame, accounting: str = "shared"
 ) -> list[Row]:
     """A row for each method and receptive field: published, measured, or only configured; in that order.
 
+    What was made elsewhere and only scored here stands below.
+
     Raises BenchError for a record of another benchmark, data set, kind of keypoints or unit.
     """
     labels = dict(zip(numbers["method"], numbers["label"], strict=True))
-    table: dict[tuple[str, int | None, bool], Row] = {}
+    table: dict[tuple[str, int | None, bool, str | None], Row] = {}
 
-    def row(method: str, frames: int | None, trained: bool = True) -> Row:
+    def row(method: str, frames: int | None, trained: bool = True, scored_from: str | None = None) -> Row:
         label = labels.get(method, method) + ("" if trained else ", published weights")
-        return table.setdefault((method, frames, trained), Row(method, label, frames, trained))
+        if scored_from:
+            label = f"{method}, scored from {scored_from}"
+        return table.setdefault(
+            (method, frames, trained, scored_from), Row(method, label, frames, trained, scored_from)
+        )
 
     for line in numbers[numbers["benchmark"] == benchmark.name].to_dict("records"):
         one = row(line["method"], line["frames"])
@@ -257,9 +280,10 @@ def rows(
     for record in sorted(newest(records), key=lambda one: (one.method, one.seed)):
         _check_belongs(record, benchmark)
         if record.accounting == accounting:
-            row(record.method, record.receptive_field, record.weights is None).records.append(record)
+            made = (record.weights is None, record.scored_from)
+            row(record.method, record.receptive_field, *made).records.append(record)
     for method in benchmark.methods:
-        if all(one.method != method for one in table.values()):
+        if all(one.method != method or one.scored_from for one in table.values()):
             row(method, benchmark.frames(method))
     for one in table.values():
         if any(record.training.get("kept") == "best-test" for record in one.records):
@@ -267,7 +291,11 @@ def rows(
                 "Measured with the weights that scored best on the test set, as the method's own code does"
             )
     order += sorted({one.method for one in table.values()} - set(order))
-    return sorted(table.values(), key=lambda one: (order.index(one.method), one.frames or 0, not one.trained))
+
+    def place(one: Row) -> tuple[Any, ...]:
+        return one.scored_from is not None, order.index(one.method), one.frames or 0, not one.trained, one.label
+
+    return sorted(table.values(), key=place)
 
 
 def _check_belongs(record: Record, benchmark: Benchmark) -> None:

@@ -118,6 +118,7 @@ def test_configuration_keys_exist(page):
 def test_commands_of_bench_exist(page):
     importable = [*bench.methods(), "pstmo-pretrain"]
     known_names = {"run": benchmark_names(), "data describe": LOADERS, "import": importable}
+    known_names |= dict.fromkeys(("score", "export template"), benchmark_names())
     for words in commands(page):
         if words[0] != "bench" or len(words) == 1:
             continue

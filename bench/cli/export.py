@@ -1,0 +1,40 @@
+"""`bench export ...`: files for other programs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.cli.command import Commands, add_data, command, group
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands of this room."""
+    parts = group(
+        commands, "export", "write files for other programs", "bench export template h36m-cpn-243 -o mine.npz"
+    )
+
+    template = command(
+        parts,
+        "template",
+        "write a file of predictions to be filled in and scored",
+        "bench export template h36m-cpn-243 -o mine.npz --with-input input.npz",
+        _template,
+    )
+    template.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
+    template.add_argument("-o", "--output", metavar="FILE", required=True, help="the .npz file to write")
+    template.add_argument(
+        "--with-input", metavar="FILE", help="write the 2D keypoints too, with the same keys, to this .npz file"
+    )
+    add_data(template)
+
+
+def _template(options: argparse.Namespace) -> int:
+    from bench.config import load_benchmark
+
+    benchmark = load_benchmark(options.benchmark)
+    from bench import export  # brings torch: only once the command line is known to be good
+
+    with_input = Path(options.with_input) if options.with_input else None
+    print(export.template(benchmark, Path(options.output), with_input=with_input, data=options.data))
+    return 0

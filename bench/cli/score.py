@@ -1,0 +1,58 @@
+"""`bench score`: what was made elsewhere, counted as the suite's own methods are."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.cli.command import Commands, add_data, command, positive
+from bench.errors import BenchError
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands of this room."""
+    score = command(
+        commands,
+        "score",
+        "score predictions, or a model in a file, of any framework",
+        "bench score h36m-cpn-243 --predictions mine.npz --name mine",
+        _score,
+    )
+    score.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
+    what = score.add_mutually_exclusive_group(required=True)
+    what.add_argument("--predictions", metavar="FILE", help="poses by video in an .npz file (bench export template)")
+    what.add_argument("--onnx", metavar="FILE", help="a model, run by ONNX Runtime on the CPU")
+    what.add_argument(
+        "--torchscript", metavar="FILE", help="a model of torch.jit.save; it is a program: trust where it comes from"
+    )
+    score.add_argument("--name", required=True, help="what it is called in the table")
+    model = score.add_argument_group("models")
+    model.add_argument("--frames", type=positive, metavar="N", help="frames it reads at once, if its file does not say")
+    model.add_argument("--targets", choices=("all", "centre", "last"), help="the frames it answers for, if only one")
+    model.add_argument("--step", type=positive, metavar="N", help="frames between two of its input frames (default 1)")
+    model.add_argument("--device", help="cpu, cuda, cuda:1 ... or auto, for TorchScript (default cpu)")
+    add_data(score)
+    score.add_argument("--no-record", dest="record", action="store_false", help="print the numbers and leave nothing")
+    score.add_argument("--no-track", dest="track", action="store_false", help="log nothing to MLflow")
+
+
+def _score(options: argparse.Namespace) -> int:
+    from bench.config import load_benchmark
+
+    benchmark = load_benchmark(options.benchmark)
+    asked = {name: getattr(options, name) for name in ("frames", "targets", "step", "device")}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if options.predictions and asked:
+        raise BenchError(f"--{', --'.join(asked)}: for models; predictions are taken as they are")
+    if options.onnx and "device" in asked:
+        raise BenchError("--device: for TorchScript; ONNX models run on the CPU")
+    from bench import scoring  # brings torch: only once the command line is known to be good
+
+    common = {"data": options.data, "record": options.record, "track": options.track}
+    if options.predictions:
+        scoring.score_predictions(benchmark, Path(options.predictions), options.name, **common)
+    elif options.onnx:
+        scoring.score_model(benchmark, Path(options.onnx), "onnx", options.name, **asked, **common)
+    else:
+        scoring.score_model(benchmark, Path(options.torchscript), "torchscript", options.name, **asked, **common)
+    return 0

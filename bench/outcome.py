@@ -14,6 +14,7 @@ from bench import draw, paths, records, tracking
 from bench.config import Protocol
 from bench.cost import macs_per_frame
 from bench.data.pose_dataset import PoseDataset
+from bench.data.split import Split
 from bench.evaluation import Predictions, Scores
 from bench.method import Method
 from bench.plan import Run, StageRun
@@ -27,7 +28,7 @@ def make_record(
     trained: Trained,
     earlier: Mapping[str, Trained],
     scores: Scores,
-    dataset: PoseDataset,
+    split: Split,
     facts: dict[str, Any],
     mlflow_run_id: str | None,
 ) -> Record:
@@ -49,6 +50,8 @@ def make_record(
         training |= {"best_epoch": best + 1, f"{judged_on}_mpjpe_mm": trained.history[best].validation_mpjpe_mm}
     if defects := _as_published(run):
         training["as_published"] = defects
+    if split.crosses:
+        training["data_fingerprint"] = split.training.fingerprint
     if earlier:
         training["stages"] = {stage: _course(one) for stage, one in earlier.items()}
     git = facts["git"]["sha"]
@@ -61,7 +64,7 @@ def make_record(
         registered=run.registered,
         seed=run.seed,
         accounting=run.benchmark.protocol.accounting,
-        data=records.Data(dataset=dataset.name, keypoints=run.benchmark.protocol.keypoints),
+        data=records.Data.of(run.benchmark.protocol),
         protocol=run.benchmark.protocol.model_dump(mode="json"),
         **_settings(run),
         receptive_field=method.window.frames,
@@ -71,13 +74,13 @@ def make_record(
         frames=len(scores.errors),
         sequences=len(scores.sequences),
         parameters=method.parameter_count,
-        macs_per_frame=macs_per_frame(method, len(dataset.skeleton)),
+        macs_per_frame=macs_per_frame(method, len(split.training.skeleton)),
         training=training,
         provenance=records.Provenance(
             mlflow_run_id=mlflow_run_id,
             git=f"{git}-dirty" if git and facts["git"]["dirty"] else git,
             config_hash=run.config_hash,
-            data_fingerprint=dataset.fingerprint,
+            data_fingerprint=split.testing.fingerprint,
             packages={name: version for name, version in facts["packages"].items() if version},
             hardware=", ".join(str(hardware[part]) for part in ("cpu", "cores", "gpu", "platform") if hardware[part]),
             finished_at=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
@@ -172,7 +175,9 @@ def parameters(work: Run | StageRun) -> dict[str, object]:
     """What MLflow shows as the parameters of a run or stage: hyper-parameters, recipe and protocol, flat."""
     flat: dict[str, object] = {"method": work.method, "seed": work.seed}
     flat["registered"] = work.benchmark.registered(work.method)
-    parts = {**work.settings.model_dump(mode="json"), "protocol": work.benchmark.protocol.model_dump(mode="json")}
+    protocol = work.benchmark.protocol.model_dump(mode="json")
+    parts = {**work.settings.model_dump(mode="json"), "protocol": protocol}
+    parts |= {f"protocol.{side}": protocol.pop(side) for side in ("train", "test") if side in protocol}
     if work.weights:  # nothing is trained
         del parts["recipe"]
         parts["weights"] = work.weights.origin.model_dump()
@@ -182,20 +187,22 @@ def parameters(work: Run | StageRun) -> dict[str, object]:
     return flat
 
 
-def tags(facts: dict[str, Any], dataset: PoseDataset) -> dict[str, str]:
+def tags(facts: dict[str, Any], split: Split) -> dict[str, str]:
     """Where a run comes from, as MLflow tags."""
     git = facts["git"]
-    found = {"git_sha": git["sha"], "git_dirty": git["dirty"], "data_sha256": dataset.fingerprint}
+    found = {"git_sha": git["sha"], "git_dirty": git["dirty"], "data_sha256": split.testing.fingerprint}
+    if split.crosses:
+        found["training_data_sha256"] = split.training.fingerprint
     found |= {**facts["packages"], "platform": platform.system()}
     return {name: str(value) for name, value in found.items() if value is not None}
 
 
-def inputs(dataset: PoseDataset, protocol: Protocol) -> list[tracking.DatasetInput]:
-    """The data set as MLflow inputs, train and test, with our own digest."""
-    split = {"train": protocol.fitted_subjects, "test": protocol.test_subjects}
-    subjects = {f"{part}_subjects": ",".join(names) for part, names in split.items()}
+def inputs(split: Split, protocol: Protocol) -> list[tracking.DatasetInput]:
+    """The data as MLflow inputs, train and test, with our own digest."""
+    parts = {"train": protocol.fitted_subjects, "test": protocol.test_subjects}
+    subjects = {f"{part}_subjects": ",".join(names) for part, names in parts.items()}
 
-    def part(context: Literal["train", "test"]) -> tracking.DatasetInput:
+    def part(context: Literal["train", "test"], dataset: PoseDataset) -> tracking.DatasetInput:
         return tracking.DatasetInput(
             name=f"{dataset.name}-{dataset.keypoints}",
             digest=f"sha256:{dataset.fingerprint[:16]}",
@@ -204,4 +211,4 @@ def inputs(dataset: PoseDataset, protocol: Protocol) -> list[tracking.DatasetInp
             tags={"sha256": dataset.fingerprint, **subjects},
         )
 
-    return [part("train"), part("test")]
+    return [part("train", split.training), part("test", split.testing)]

@@ -157,7 +157,7 @@ def memory_mapped(folder: Path) -> PoseDataset:
     """Open what `store` wrote. The blocks are mapped copy-on-write: nothing is read before it is used."""
     about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     skeletons = {known.name: known for known in vars(skeleton).values() if isinstance(known, skeleton.Skeleton)}
-    blocks = {
+    blocks: dict[str, Any] = {
         block: torch.from_numpy(np.load(folder / f"{block}.npy", mmap_mode="c", allow_pickle=False))
         for block in _BLOCKS
         if (folder / f"{block}.npy").is_file()

@@ -12,7 +12,15 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from bench import paths
 from bench.errors import BenchError
@@ -21,6 +29,7 @@ NAME = r"^\w[\w.-]*$"  # names of benchmarks and methods are parts of file names
 Count = Annotated[int, Field(ge=1, strict=True)]  # a whole number of at least 1; true is not one
 Momentum = Annotated[float, Field(gt=0, le=1)]
 Averaging = Literal["actions", "frames"]
+SOURCES = ("dataset", "keypoints", "train", "test")  # keys of a protocol that name its data
 
 
 class Strict(BaseModel):
@@ -29,11 +38,23 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Protocol(Strict):
-    """What is measured and how. Every field is part of a run's identity."""
+class Source(Strict):
+    """A data set, and where its 2D comes from."""
 
     dataset: str
-    keypoints: str  # where the 2D comes from: gt, or the detector's name
+    keypoints: str  # gt, or the detector's name
+
+
+class Protocol(Strict):
+    """What is measured and how. Every field is part of a run's identity.
+
+    The data are `dataset` and `keypoints`, or `train` and `test` where these differ: read `trained_on` and `tested_on`.
+    """
+
+    dataset: str | None = None
+    keypoints: str | None = None  # where the 2D comes from: gt, or the detector's name
+    train: Source | None = None
+    test: Source | None = None
     frames: Count  # receptive field of every method that does not state its own
     train_subjects: tuple[str, ...] = Field(min_length=1)
     validation_subjects: tuple[str, ...] = ()  # training subjects held out for choosing; never trained on
@@ -44,9 +65,19 @@ class Protocol(Strict):
     flip_test: bool = True  # average with the prediction for the mirrored input
 
     @model_validator(mode="after")
+    def _data_are_stated_once(self) -> Protocol:
+        missing = [key for key in SOURCES if getattr(self, key) is None]
+        if missing not in (["train", "test"], ["dataset", "keypoints"]):
+            stated = ", ".join(key for key in SOURCES if key not in missing) or "none of them"
+            raise ValueError(f"the data are dataset and keypoints, or else train and test; found {stated}")
+        if self.crosses and self.train == self.test:
+            raise ValueError("train and test are the same: state dataset and keypoints instead")
+        return self
+
+    @model_validator(mode="after")
     def _subjects_do_not_mix(self) -> Protocol:
         seen = set(self.train_subjects) & set(self.test_subjects)
-        if seen:
+        if seen and self.trained_on.dataset == self.tested_on.dataset:  # elsewhere the same name is another person
             raise ValueError(f"{', '.join(sorted(seen))} would be both trained and tested on")
         strangers = set(self.validation_subjects) - set(self.train_subjects)
         if strangers:
@@ -54,6 +85,30 @@ class Protocol(Strict):
         if set(self.validation_subjects) == set(self.train_subjects):
             raise ValueError("every training subject is held out for validation, none is left to train on")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_stated(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the way to state the data that was not taken: what identifies a run names each thing once."""
+        return {key: value for key, value in fields(self).items() if key not in SOURCES or value is not None}
+
+    @property
+    def crosses(self) -> bool:
+        """Whether the methods are tested on other data than they are trained on."""
+        return self.train is not None
+
+    @property
+    def trained_on(self) -> Source:
+        """The data that methods are trained on; validation subjects are of it too."""
+        return self.train or self._both
+
+    @property
+    def tested_on(self) -> Source:
+        """The data that methods are tested on."""
+        return self.test or self._both
+
+    @property
+    def _both(self) -> Source:
+        return Source.model_validate({"dataset": self.dataset, "keypoints": self.keypoints})
 
     @property
     def fitted_subjects(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from bench import metrics, paths
 from bench.config import Averaging, Benchmark, Protocol, load_benchmark
 from bench.data.pose_dataset import PoseDataset
+from bench.data.split import testing_part
 from bench.data.windows import (
     SEQUENCE,
     START,
@@ -149,7 +150,7 @@ class Scores:
     """Errors of one method on one test set, per valid frame and joint, under the shared accounting.
 
     sequences: the videos, rows as in PoseDataset. rows: (frames,) where in its blocks each scored frame lies. errors:
-    (frames, joints) mm, root zeroed. aligned, scaled: (frames,) mm, P-MPJPE and N-MPJPE of each frame. velocity:
+    (frames, scored joints) mm, root zeroed. aligned, scaled: (frames,) mm, P-MPJPE and N-MPJPE of each frame. velocity:
     (frames,) mm per frame, the step that leads to each frame; NaN where the frame before belongs to another video or is
     not valid. root_errors: (frames,) mm, how far from zero the root was predicted. averaging: what the headline is a
     mean over, actions or frames. pck, auc: (frames,) percent, for joints of MPI-INF-3DHP only.
@@ -240,10 +241,10 @@ MPI_INF_3DHP_METRICS = {"pck": "%", "auc": "%"}  # of its joints alone
 
 
 def score(predictions: Predictions, dataset: PoseDataset, averaging: Averaging = "actions") -> Scores:
-    """Score predictions on the valid frames of the data set they were made for.
+    """Score predictions on the valid frames, and the scored joints, of the data set they were made for.
 
-    Human3.6M's protocols 1 and 2, and MPI-INF-3DHP's PCK and AUC where the joints are its own. averaging: what the
-    headline is a mean over.
+    Human3.6M's protocols 1 and 2, and MPI-INF-3DHP's PCK and AUC where the joints are its own, all of them. averaging:
+    what the headline is a mean over.
     """
     counted = dataset.counted
     predicted = torch.from_numpy(predictions.per_frame(dataset)[counted]).double() * MM
@@ -251,8 +252,10 @@ def score(predictions: Predictions, dataset: PoseDataset, averaging: Averaging =
     root = dataset.skeleton.root
     root_errors = torch.linalg.vector_norm(predicted[:, root], dim=-1)
     predicted[:, root] = 0
+    joints = slice(None) if dataset.scored is None else list(dataset.scored)
+    predicted, target = predicted[:, joints], target[:, joints]
     errors = metrics.joint_errors(predicted, target)
-    official = dataset.skeleton == MPI_INF_3DHP_17
+    official = dataset.skeleton == MPI_INF_3DHP_17 and dataset.scored is None
     return Scores(
         sequences=dataset.sequences,
         rows=counted,
@@ -261,7 +264,7 @@ def score(predictions: Predictions, dataset: PoseDataset, averaging: Averaging =
         scaled=metrics.n_mpjpe(predicted, target, reduce="none").float().numpy(),
         velocity=_velocity(predicted, target, dataset),
         root_errors=root_errors.float().numpy(),
-        joints=dataset.skeleton.joints,
+        joints=tuple(np.array(dataset.skeleton.joints)[joints].tolist()),
         averaging=averaging,
         pck=metrics.pck(errors, reduce="none").numpy() if official else None,
         auc=metrics.auc(errors, reduce="none").numpy() if official else None,
@@ -289,11 +292,12 @@ def evaluate(
 ) -> Scores:
     """Predict and score the test subjects of a benchmark.
 
-    dataset: the whole data set or its test part. benchmark: one, its protocol, or its name. options: as `predict`.
+    dataset: the whole data set that is tested on, or its test part. benchmark: one, its protocol, or its name.
+    options: as `predict`.
     """
     if isinstance(benchmark, str):
         benchmark = load_benchmark(benchmark)
     protocol = benchmark.protocol if isinstance(benchmark, Benchmark) else benchmark
-    testing = dataset.subset(protocol.test_subjects)
+    testing = testing_part(protocol, dataset)
     options.setdefault("flip", protocol.flip_test)
     return score(predict(method, testing, seed=seed, device=device, **options), testing, protocol.averaging)

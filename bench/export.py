@@ -9,7 +9,7 @@ import numpy as np
 
 from bench import predictions_file
 from bench.config import Benchmark
-from bench.data import load_dataset
+from bench.data.split import load_testing
 from bench.errors import BenchError
 from bench.paths import shown
 
@@ -28,8 +28,7 @@ def template(
     for file in files:
         if file.exists():
             raise BenchError(f"{shown(file)} is there already; name another file, or remove it")
-    protocol = benchmark.protocol
-    testing = load_dataset(protocol.dataset, data, protocol.keypoints).subset(protocol.test_subjects)
+    testing = load_testing(benchmark.protocol, data)
     empty = np.broadcast_to(np.float32(np.nan), testing.poses_3d.shape)  # takes no memory
     arrays = predictions_file.by_video(testing, empty)
     predictions_file.write(output, arrays)

@@ -12,6 +12,7 @@ from tabulate import tabulate
 from bench.config import Recipe
 from bench.cost import macs_per_frame, training_macs
 from bench.data.pose_dataset import PoseDataset
+from bench.data.split import Split
 from bench.data.windows import scored_windows
 from bench.device import threads_for
 from bench.evaluation import FRAMES_PER_PASS
@@ -28,11 +29,11 @@ SAMPLE_MACS = 1e9
 TOO_LONG = 1.0
 
 
-def describe(runs: Sequence[Run], dataset: PoseDataset, device: torch.device) -> str:
+def describe(runs: Sequence[Run], split: Split, device: torch.device) -> str:
     """The plan as text: what is measured, then a line for each run and each stage before it."""
     benchmark = runs[0].benchmark
     protocol = benchmark.protocol
-    training, testing = (dataset.subset(part) for part in (protocol.fitted_subjects, protocol.test_subjects))
+    training, testing = split.training, split.testing
     counting = "each counted once, root zeroed" + (", averaged with the mirrored input" if protocol.flip_test else "")
     notes = []
     if protocol.test_videos not in (None, len(testing.sequences)):
@@ -40,17 +41,17 @@ def describe(runs: Sequence[Run], dataset: PoseDataset, device: torch.device) ->
     held_out = f", {', '.join(protocol.validation_subjects)} held out" if protocol.validation_subjects else ""
     lines = [
         f"{benchmark.name}: {benchmark.title}",
-        f"  data        {dataset.name}, {dataset.keypoints} keypoints, {dataset.fps:g} fps",
+        *_data(split),
         f"  train       {_amount(training)}{held_out}",
         f"  test        {_amount(testing)}, {counting}",
         f"  device      {device}",
         *notes,
         "",
     ]
-    stopwatch = Stopwatch(device, len(dataset.skeleton))
+    stopwatch = Stopwatch(device, len(training.skeleton))
     rows, total = [], 0.0
     for run in runs:
-        for row, seconds in _forecast(run, dataset, training, testing, stopwatch):
+        for row, seconds in _forecast(run, split, stopwatch):
             rows.append({column: row.get(column, "-") for column in COLUMNS})
             total += seconds
     lines.append(tabulate(rows, headers="keys", stralign="right", disable_numparse=True))
@@ -59,11 +60,23 @@ def describe(runs: Sequence[Run], dataset: PoseDataset, device: torch.device) ->
     return "\n".join(lines)
 
 
-def _forecast(
-    run: Run, dataset: PoseDataset, training: PoseDataset, testing: PoseDataset, stopwatch: Stopwatch
-) -> Iterator[tuple[dict[str, str], float]]:
+def _data(split: Split) -> list[str]:
+    """A line for the data set, or for each of two."""
+    trained_on, tested_on = (
+        f"  data        {part.name}, {part.keypoints} keypoints, {part.fps:g} fps"
+        for part in (split.training, split.testing)
+    )
+    if not split.crosses:
+        return [tested_on]
+    joints = len(split.testing.skeleton)
+    scored = joints if split.testing.scored is None else len(split.testing.scored)
+    return [f"{trained_on}, to train on", f"{tested_on}, to test on: {scored} of {joints} joints are scored"]
+
+
+def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[dict[str, str], float]]:
     """A row of the table, and its seconds, for each stage of a run and for the run itself."""
-    protocol, joints = run.benchmark.protocol, len(dataset.skeleton)
+    protocol, training, testing = run.benchmark.protocol, split.training, split.testing
+    joints = len(training.skeleton)
     method = run.build(joints)
     for stage in run.stages:
         seconds = 0.0
@@ -87,9 +100,8 @@ def _forecast(
             an_epoch = stopwatch.epoch(method, run.settings.recipe, training)
             if run.settings.recipe.keep == "best-test":
                 an_epoch += stopwatch.testing(method, testing, flip=False)
-            elif protocol.validation_subjects:
-                judged = dataset.subset(protocol.validation_subjects)
-                an_epoch += stopwatch.testing(method, judged, flip=False)
+            elif split.validation is not None:
+                an_epoch += stopwatch.testing(method, split.validation, flip=False)
             seconds += _epochs_left(run) * an_epoch
     yield row | {"run": run.name, "to do": run.state, "time": _time(run.state, seconds)}, seconds
 

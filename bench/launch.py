@@ -13,8 +13,7 @@ import torch
 
 from bench import checkpoint, outcome, paths, records, tables, tracking
 from bench.config import Benchmark
-from bench.data import load_dataset
-from bench.data.pose_dataset import PoseDataset
+from bench.data.split import Split
 from bench.device import choose_device, threads_for
 from bench.errors import BenchError
 from bench.evaluation import predict, score
@@ -52,9 +51,9 @@ def run_benchmark(
     where = choose_device(device)
     # A wrong name or file should not wait for the data to be read.
     published = published_weights(benchmark, chosen_methods(benchmark, methods), weights or {}, imported)
-    dataset = load_dataset(benchmark.protocol.dataset, data, benchmark.protocol.keypoints)
-    runs = plan(benchmark, dataset, methods, seeds, published)
-    print(describe(runs, dataset, where), flush=True)
+    split = Split.load(benchmark.protocol, data)
+    runs = plan(benchmark, split, methods, seeds, published)
+    print(describe(runs, split, where), flush=True)
     if dry_run:
         return []
     print()
@@ -63,9 +62,11 @@ def run_benchmark(
         facts = provenance()  # before training, lest it names an edit made meanwhile
         with tracking.stoppable():
             tracker = tracking.open_tracker(benchmark.name, enabled=track)
-            with tracker.invocation(f"bench run {benchmark.name}", outcome.tags(facts, dataset)) as invocation:
+            with tracker.invocation(
+                f"bench run {benchmark.name}", outcome.tags(facts, split.testing, split.training)
+            ) as invocation:
                 for run in waiting:
-                    _do(run, dataset, where, invocation, facts)
+                    _do(run, split, where, invocation, facts)
     done = [records.read(run.record_file) for run in runs]
     print(f"\n{benchmark.title}\n\n{tables.terminal(benchmark, done)}\n")
     for record in done:
@@ -78,33 +79,28 @@ def run_benchmark(
     return done
 
 
-def _do(
-    run: Run, dataset: PoseDataset, device: torch.device, invocation: tracking.Invocation, facts: dict[str, Any]
-) -> None:
+def _do(run: Run, split: Split, device: torch.device, invocation: tracking.Invocation, facts: dict[str, Any]) -> None:
     """Train and test one run, and leave its record in its folder and among the records."""
     protocol, recipe = run.benchmark.protocol, run.settings.recipe
     with _only_here(run) as free:
         if run.finished:
             return  # another process was faster
-        method = run.build(len(dataset.skeleton))
+        method = run.build(len(split.training.skeleton))
         earlier = {}
         for stage in run.stages:
-            earlier[stage.stage], learner = _train_before(stage, method, dataset, device, invocation, facts)
+            earlier[stage.stage], learner = _train_before(stage, method, split, device, invocation, facts)
             method.adopt(learner)
         say(f"{run.name}: {run.state}")
-        log = free.enter_context(_logged(invocation, run, dataset, device, facts))
+        log = free.enter_context(_logged(invocation, run, split, device, facts))
         free.enter_context(threads_for(method, device))
-        training, testing = dataset.subset(protocol.fitted_subjects), dataset.subset(protocol.test_subjects)
-        judged = dataset.subset(protocol.validation_subjects) if protocol.validation_subjects else None
-        if recipe.keep == "best-test":
-            judged = testing  # only under as_published
+        judged = split.testing if recipe.keep == "best-test" else split.validation  # best-test: only as_published
         if run.weights:
-            prepare(method, training, dataset)
+            prepare(method, split.training, split.everything)
             trained = AS_PUBLISHED
         else:
             trained = fit(
                 method,
-                training,
+                split.training,
                 judged,
                 recipe,
                 seed=run.seed,
@@ -113,18 +109,18 @@ def _do(
                 device=device,
                 label=run.name,
                 on_epoch=partial(_log_epoch, log, judged_on="test-set" if recipe.keep == "best-test" else "validation"),
-                everything=dataset,
+                everything=split.everything,
             )
         checkpoint.save(
             {"method": method.state_dict(), "name": run.registered, "model": run.settings.model, "frames": run.frames},
             run.folder / "weights.pt",
         )
         label = f"{run.name} test"
-        predictions = predict(method, testing, flip=protocol.flip_test, seed=run.seed, device=device, label=label)
+        predictions = predict(method, split.testing, flip=protocol.flip_test, seed=run.seed, device=device, label=label)
         predictions.save(run.folder / "predictions.npz")
-        scores = score(predictions, testing, protocol.averaging)
-        record = outcome.make_record(run, method, trained, earlier, scores, dataset, facts, log.run_id)
-        outcome.log_outcome(log, run, record, scores, predictions, testing)
+        scores = score(predictions, split.testing, protocol.averaging)
+        record = outcome.make_record(run, method, trained, earlier, scores, split, facts, log.run_id)
+        outcome.log_outcome(log, run, record, scores, predictions, split.testing)
         records.write(record)
         paths.write_text(run.record_file, records.text(record))  # last: this is what makes the run finished
 
@@ -132,7 +128,7 @@ def _do(
 def _train_before(
     stage: StageRun,
     method: Method,
-    dataset: PoseDataset,
+    split: Split,
     device: torch.device,
     invocation: tracking.Invocation,
     facts: dict[str, Any],
@@ -145,11 +141,11 @@ def _train_before(
             return AS_PUBLISHED, learner
         on_epoch: Callable[[Epoch], None] = _ignore
         if stage.state != "finished":
-            on_epoch = partial(_log_epoch, free.enter_context(_logged(invocation, stage, dataset, device, facts)))
+            on_epoch = partial(_log_epoch, free.enter_context(_logged(invocation, stage, split, device, facts)))
         free.enter_context(threads_for(learner, device))
         trained = fit(
             learner,
-            dataset.subset(stage.benchmark.protocol.fitted_subjects),
+            split.training,
             None,
             stage.settings.recipe,
             seed=stage.seed,
@@ -157,7 +153,7 @@ def _train_before(
             device=device,
             label=stage.name,
             on_epoch=on_epoch,
-            everything=dataset,
+            everything=split.everything,
         )
         return trained, learner.cpu()
 
@@ -177,7 +173,7 @@ def _only_here(work: Run | StageRun) -> Iterator[ExitStack]:
 def _logged(
     invocation: tracking.Invocation,
     work: Run | StageRun,
-    dataset: PoseDataset,
+    split: Split,
     device: torch.device,
     facts: dict[str, Any],
 ) -> AbstractContextManager[tracking.Run]:
@@ -188,8 +184,8 @@ def _logged(
         work.name,
         run_key=work.key,
         params=outcome.parameters(work),
-        tags=outcome.tags(facts, dataset) | tags,
-        datasets=outcome.inputs(dataset, work.benchmark.protocol),
+        tags=outcome.tags(facts, split.testing, split.training) | tags,
+        datasets=outcome.inputs(work.benchmark.protocol, split.testing, split.training),
     )
 
 

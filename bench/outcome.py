@@ -15,6 +15,7 @@ from bench import draw, paths, records, tracking
 from bench.config import Benchmark, Protocol
 from bench.cost import macs_per_frame
 from bench.data.pose_dataset import PoseDataset
+from bench.data.split import Split
 from bench.evaluation import Predictions, Scores
 from bench.method import Method
 from bench.plan import Run, StageRun
@@ -28,7 +29,7 @@ def make_record(
     trained: Trained,
     earlier: Mapping[str, Trained],
     scores: Scores,
-    dataset: PoseDataset,
+    split: Split,
     facts: dict[str, Any],
     mlflow_run_id: str | None,
 ) -> Record:
@@ -42,6 +43,8 @@ def make_record(
         training |= {"best_epoch": best + 1, f"{judged_on}_mpjpe_mm": trained.history[best].validation_mpjpe_mm}
     if defects := _as_published(run):
         training["as_published"] = defects
+    if split.crosses:
+        training["data_fingerprint"] = split.training.fingerprint
     if earlier:
         training["stages"] = {stage: _course(one) for stage, one in earlier.items()}
     return Record(
@@ -52,15 +55,15 @@ def make_record(
         registered=run.registered,
         seed=run.seed,
         accounting=run.benchmark.protocol.accounting,
-        data=records.Data(dataset=dataset.name, keypoints=run.benchmark.protocol.keypoints),
+        data=records.Data.of(run.benchmark.protocol),
         protocol=run.benchmark.protocol.model_dump(mode="json"),
         **_settings(run),
         receptive_field=method.window.frames,
         **measured(scores),
         parameters=method.parameter_count,
-        macs_per_frame=macs_per_frame(method, len(dataset.skeleton)),
+        macs_per_frame=macs_per_frame(method, len(split.training.skeleton)),
         training=training,
-        provenance=origin(dataset, facts, run.config_hash, mlflow_run_id),
+        provenance=origin(split.testing, facts, run.config_hash, mlflow_run_id),
     )
 
 
@@ -198,7 +201,9 @@ def parameters(work: Run | StageRun) -> dict[str, object]:
     """What MLflow shows as the parameters of a run or stage: hyper-parameters, recipe and protocol, flat."""
     flat: dict[str, object] = {"method": work.method, "seed": work.seed}
     flat["registered"] = work.benchmark.registered(work.method)
-    parts = {**work.settings.model_dump(mode="json"), "protocol": work.benchmark.protocol.model_dump(mode="json")}
+    protocol = work.benchmark.protocol.model_dump(mode="json")
+    parts = {**work.settings.model_dump(mode="json"), "protocol": protocol}
+    parts |= {f"protocol.{side}": protocol.pop(side) for side in ("train", "test") if side in protocol}
     if work.weights:  # nothing is trained
         del parts["recipe"]
         parts["weights"] = work.weights.origin.model_dump()
@@ -208,20 +213,24 @@ def parameters(work: Run | StageRun) -> dict[str, object]:
     return flat
 
 
-def tags(facts: dict[str, Any], dataset: PoseDataset) -> dict[str, str]:
-    """Where a run comes from, as MLflow tags."""
+def tags(facts: dict[str, Any], testing: PoseDataset, training: PoseDataset | None = None) -> dict[str, str]:
+    """Where a run comes from, as MLflow tags. training: None where nothing was trained."""
     git = facts["git"]
-    found = {"git_sha": git["sha"], "git_dirty": git["dirty"], "data_sha256": dataset.fingerprint}
+    found = {"git_sha": git["sha"], "git_dirty": git["dirty"], "data_sha256": testing.fingerprint}
+    if training is not None and training.fingerprint != testing.fingerprint:
+        found["training_data_sha256"] = training.fingerprint
     found |= {**facts["packages"], "platform": platform.system()}
     return {name: str(value) for name, value in found.items() if value is not None}
 
 
-def inputs(dataset: PoseDataset, protocol: Protocol) -> list[tracking.DatasetInput]:
-    """The data set as MLflow inputs, train and test, with our own digest."""
-    split = {"train": protocol.fitted_subjects, "test": protocol.test_subjects}
-    subjects = {f"{part}_subjects": ",".join(names) for part, names in split.items()}
+def inputs(
+    protocol: Protocol, testing: PoseDataset, training: PoseDataset | None = None
+) -> list[tracking.DatasetInput]:
+    """The data as MLflow inputs, with our own digest. training: None where nothing was trained."""
+    parts = {"train": protocol.fitted_subjects, "test": protocol.test_subjects}
+    subjects = {f"{part}_subjects": ",".join(names) for part, names in parts.items()}
 
-    def part(context: Literal["train", "test"]) -> tracking.DatasetInput:
+    def part(context: Literal["train", "test"], dataset: PoseDataset) -> tracking.DatasetInput:
         return tracking.DatasetInput(
             name=f"{dataset.name}-{dataset.keypoints}",
             digest=f"sha256:{dataset.fingerprint[:16]}",
@@ -230,4 +239,4 @@ def inputs(dataset: PoseDataset, protocol: Protocol) -> list[tracking.DatasetInp
             tags={"sha256": dataset.fingerprint, **subjects},
         )
 
-    return [part("train"), part("test")]
+    return [*([] if training is None else [part("train", training)]), part("test", testing)]

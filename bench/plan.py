@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from bench import paths
 from bench.config import Benchmark, MethodEntry, Stage, identity
-from bench.data.pose_dataset import PoseDataset
+from bench.data.split import Split
 from bench.errors import BenchError, unknown
 from bench.method import Method
 from bench.registry import build, build_stage, code_version, method_class
@@ -147,7 +147,7 @@ class Run:
 
 def plan(
     benchmark: Benchmark,
-    dataset: PoseDataset,
+    split: Split,
     methods: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     weights: Mapping[str, Weights] | None = None,
@@ -157,7 +157,7 @@ def plan(
     methods: some of the benchmark's (default: all). weights: published ones to test, as `published_weights`.
     """
     return [
-        _run(benchmark, dataset, name, entry, seed, weights or {})
+        _run(benchmark, split, name, entry, seed, weights or {})
         for seed in seeds
         for name, entry in chosen_methods(benchmark, methods).items()
     ]
@@ -221,7 +221,7 @@ def settled(stated: Stage, cls: type[Method]) -> Stage:
 
 def _run(
     benchmark: Benchmark,
-    dataset: PoseDataset,
+    split: Split,
     name: str,
     entry: MethodEntry,
     seed: int,
@@ -234,10 +234,11 @@ def _run(
         "frames": benchmark.frames(name),
         "model": entry.model,
         "seed": seed,
-        "data": dataset.fingerprint,
+        "data": split.training.fingerprint,
         "code": code_version(registered),
         "training": REVISION,
     }
+    measured = {"protocol": protocol} | ({"tested_on": split.testing.fingerprint} if split.crosses else {})
     if name in weights:
         tested = [weights[name].origin.sha256, dict(weights[name].hyperparameters)]
         return Run(
@@ -245,7 +246,7 @@ def _run(
             name,
             entry,
             seed,
-            identity({**common, "weights": tested, "protocol": protocol}),
+            identity({**common, "weights": tested, **measured}),
             (),
             weights[name],
         )
@@ -260,7 +261,7 @@ def _run(
         settings = settled(content, method_class(registered).stages[stage])
         stages.append(StageRun(benchmark, name, stage, settings, seed, key, taken))
     whole = {**common, "recipe": entry.recipe.model_dump(mode="json"), "stages": list(stated.items())}
-    return Run(benchmark, name, entry, seed, identity({**whole, "protocol": protocol}), tuple(stages))
+    return Run(benchmark, name, entry, seed, identity({**whole, **measured}), tuple(stages))
 
 
 def _seeded(seed: int, make: Callable[[], Method]) -> Method:

@@ -19,7 +19,7 @@ import pandas as pd
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from bench import paths
-from bench.config import NAME, Strict
+from bench.config import NAME, Protocol, Source, Strict
 from bench.errors import BenchError
 
 PUBLISHED_COLUMNS = ("benchmark", "method", "label", "frames", "metric", "value", "unit", "source", "paper", "note")
@@ -33,11 +33,15 @@ class Metric(Strict):
     ci: tuple[float, float] | None = None
 
 
-class Data(Strict):
-    """What was tested on: must be the benchmark's own `protocol.dataset` and `protocol.keypoints`."""
+class Data(Source):
+    """What was tested on, and trained on where that is something else: must be what the benchmark's protocol states."""
 
-    dataset: str
-    keypoints: str
+    trained_on: Source | None = None
+
+    @classmethod
+    def of(cls, protocol: Protocol) -> Data:
+        """The data of a protocol."""
+        return cls(**protocol.tested_on.model_dump(), trained_on=protocol.train)
 
 
 class Provenance(Strict):

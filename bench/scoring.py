@@ -14,8 +14,9 @@ from typing import Any
 
 from bench import blackbox, outcome, paths, plausibility, predictions_file, records, tables, tracking
 from bench.config import NAME, Benchmark, identity
-from bench.data import archive, load_dataset, loader
+from bench.data import archive, loader
 from bench.data.pose_dataset import PoseDataset
+from bench.data.split import load_testing
 from bench.device import choose_device, threads_for
 from bench.errors import BenchError, MissingDataError
 from bench.evaluation import Predictions, Scores, predict, score
@@ -87,9 +88,9 @@ def score_predictions(
     """
     _check_name(benchmark, name)
     digests = _digests(file)
-    dataset = _data(benchmark, data)
-    submission = Submission(benchmark, name, "predictions", file, digests, dataset.fingerprint)
-    return _score(submission, dataset, lambda testing: predictions_file.read(file, testing), record, track)
+    testing = load_testing(benchmark.protocol, data)
+    submission = Submission(benchmark, name, "predictions", file, digests, testing.fingerprint)
+    return _score(submission, testing, lambda: predictions_file.read(file, testing), record, track)
 
 
 def score_model(
@@ -113,16 +114,16 @@ def score_model(
     """
     _check_name(benchmark, name)
     digests, where = _digests(file), choose_device(device)
-    joints = len(loader(benchmark.protocol.dataset).SKELETON)
+    joints = len(loader(benchmark.protocol.trained_on.dataset).SKELETON)
     model = blackbox.load(file, kind, joints, frames=frames, targets=targets, step=step, device=where)
-    dataset = _data(benchmark, data)
-    submission = Submission(benchmark, name, SOURCES[kind], file, digests, dataset.fingerprint, window=model.window)
+    testing = load_testing(benchmark.protocol, data)
+    submission = Submission(benchmark, name, SOURCES[kind], file, digests, testing.fingerprint, window=model.window)
 
-    def lift(testing: PoseDataset) -> Predictions:
+    def lift() -> Predictions:
         with threads_for(model, where):
             return predict(model, testing, flip=benchmark.protocol.flip_test, device=where, label=submission.name)
 
-    return _score(submission, dataset, lift, record, track)
+    return _score(submission, testing, lift, record, track)
 
 
 def _check_name(benchmark: Benchmark, name: str) -> None:
@@ -142,14 +143,10 @@ def _digests(file: Path) -> dict[str, str]:
     return digests
 
 
-def _data(benchmark: Benchmark, data: str | Path | None) -> PoseDataset:
-    return load_dataset(benchmark.protocol.dataset, data, benchmark.protocol.keypoints)
-
-
 def _score(
     submission: Submission,
-    dataset: PoseDataset,
-    predictions_of: Callable[[PoseDataset], Predictions],
+    testing: PoseDataset,
+    predictions_of: Callable[[], Predictions],
     record: bool,
     track: bool,
 ) -> Record:
@@ -158,11 +155,10 @@ def _score(
         _print_outcome(submission, done := records.read(submission.record_file), record, track)
         return done
     benchmark, facts = submission.benchmark, provenance()
-    testing = dataset.subset(benchmark.protocol.test_subjects)
-    predictions = predictions_of(testing)
+    predictions = predictions_of()
     plausibility.check(predictions, testing, paths.shown(submission.file))
     scores = score(predictions, testing, benchmark.protocol.averaging)
-    tags = outcome.tags(facts, dataset)
+    tags = outcome.tags(facts, testing)
     with tracking.stoppable():
         tracker = tracking.open_tracker(benchmark.name, enabled=record and track)
         with (
@@ -172,10 +168,10 @@ def _score(
                 run_key=submission.key,
                 params=_parameters(submission),
                 tags=tags | {"method": submission.method, "config_sha256": submission.config_hash},
-                datasets=outcome.inputs(dataset, benchmark.protocol),
+                datasets=outcome.inputs(benchmark.protocol, testing),
             ) as log,
         ):
-            done = _record(submission, scores, dataset, facts, log.run_id)
+            done = _record(submission, scores, testing, facts, log.run_id)
             if record:
                 outcome.log_outcome(log, submission, done, scores, predictions, testing)
                 records.write(done)
@@ -185,7 +181,7 @@ def _score(
 
 
 def _record(
-    submission: Submission, scores: Scores, dataset: PoseDataset, facts: dict[str, Any], mlflow_run_id: str | None
+    submission: Submission, scores: Scores, testing: PoseDataset, facts: dict[str, Any], mlflow_run_id: str | None
 ) -> Record:
     protocol = submission.benchmark.protocol
     return Record(
@@ -196,14 +192,14 @@ def _record(
         registered=None,
         seed=submission.seed,
         accounting=protocol.accounting,
-        data=records.Data(dataset=dataset.name, keypoints=protocol.keypoints),
+        data=records.Data.of(protocol),
         protocol=protocol.model_dump(mode="json"),
         receptive_field=submission.window.frames if submission.window else None,
         **outcome.measured(scores),
         parameters=None,
         macs_per_frame=None,
         training=submission.about,
-        provenance=outcome.origin(dataset, facts, submission.config_hash, mlflow_run_id),
+        provenance=outcome.origin(testing, facts, submission.config_hash, mlflow_run_id),
     )
 
 

@@ -61,5 +61,27 @@ MPI_INF_3DHP_17 = Skeleton(
     root=14,
 )  # fmt: skip
 
+# Human3.6M and MPI-INF-3DHP have the pelvis and the joints of the limbs in common. From the spine up they share names,
+# not places: Human3.6M's joint, and the nearest of MPI-INF-3DHP (docs/protocols.md says why).
+NEAREST = {"spine": "spine", "thorax": "neck", "neck": "head", "head": "head top"}
+
 # The rows of the 32 recorded joints that become the 17, in their order.
 H36M_17_OF_32 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
+
+
+def counterparts(skeleton: Skeleton, other: Skeleton) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What stands in another skeleton for each joint of this one, and which joints of this one are the same there.
+
+    Returns indices into `other`, one for each joint of `skeleton`: the same place on the body, or the nearest; and
+    indices into `skeleton`, ascending, of the joints that are the same. Raises ValueError for other skeletons.
+    """
+    if skeleton == other:
+        return (tuple(range(len(other))),) * 2
+    if (skeleton, other) == (H36M_17, MPI_INF_3DHP_17):
+        nearest = NEAREST
+    elif (skeleton, other) == (MPI_INF_3DHP_17, H36M_17):
+        nearest = {theirs: ours for ours, theirs in NEAREST.items()}
+    else:
+        raise ValueError(f"which joints {skeleton.name} and {other.name} have in common is not known")
+    stand_ins = tuple(other.joints.index(nearest.get(joint, joint)) for joint in skeleton.joints)
+    return stand_ins, tuple(index for index, joint in enumerate(skeleton.joints) if joint not in nearest)

@@ -6,6 +6,7 @@ numbers stand in columns of their own; a measured number links to its record. Ne
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -19,7 +20,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench import paths
-from bench.config import Benchmark, Protocol, load_benchmark
+from bench.config import SOURCES, Benchmark, Protocol, Source, load_benchmark
 from bench.errors import BenchError, unknown
 from bench.records import Record, load, newest, published
 
@@ -124,7 +125,7 @@ def departures(record: Record, benchmark: Benchmark) -> list[str]:
     if benchmark.protocol.test_videos is not None:
         pairs["test videos"] = (record.sequences, benchmark.protocol.test_videos)
     # Of a protocol, data set and keypoints are not departures but mistakes: `rows` refuses them.
-    protocol = {key: value for key, value in record.protocol.items() if key not in ("dataset", "keypoints", "frames")}
+    protocol = {key: value for key, value in record.protocol.items() if key not in (*SOURCES, "frames")}
     pairs |= _apart(protocol, benchmark.protocol.model_dump(mode="json"), "protocol.")
     if known:
         stated = benchmark.methods[record.method].model_dump(mode="json")
@@ -188,7 +189,8 @@ def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame)
     parts = [
         f"# {benchmark.title}",
         f"<!-- Rendered by `make tables` from results/ and configs/{benchmark.name}.yaml: edits are lost. -->",
-        f"Data set {protocol.dataset}, 2D keypoints {protocol.keypoints}, {frames} frames, "
+        *_crossing(protocol),
+        f"Data set {protocol.tested_on.dataset}, 2D keypoints {protocol.tested_on.keypoints}, {frames} frames, "
         f"tested on {', '.join(protocol.test_subjects)}. Measured numbers count every {scored} once, the predicted "
         "root at zero; ± is the standard deviation over seeds. The best of a column is bold, if there is a choice."
         + (_OVER_FRAMES if over_frames else ""),
@@ -206,6 +208,18 @@ _OVER_FRAMES = (
 )
 
 
+def _crossing(protocol: Protocol) -> list[str]:
+    """What a reader of a benchmark that tests on other data than it trains on has to know, wherever it is shown."""
+    trained_on, tested_on = (
+        f"{one.dataset} ({one.keypoints} keypoints)" for one in (protocol.trained_on, protocol.tested_on)
+    )
+    line = (
+        f"Trained on {trained_on}, tested on {tested_on}: how far what is learnt on the one carries to the other. Only "
+        "joints at the same place in both are scored, and nothing is rescaled (docs/protocols.md)."
+    )
+    return [line] if protocol.crosses else []
+
+
 def short(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame) -> str:
     """The block of a benchmark in README.md: headline metrics, size, records."""
     table = rows(benchmark, records, numbers)
@@ -216,7 +230,7 @@ def short(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame
         "Record": [_links(one, "results/records") for one in table],
     }
     more = f"All metrics, every action: [results/tables/{benchmark.name}.md](results/tables/{benchmark.name}.md)"
-    return "\n\n".join([_markdown(columns), *_footnotes(table), more])
+    return "\n\n".join([*_crossing(benchmark.protocol), _markdown(columns), *_footnotes(table), more])
 
 
 def terminal(benchmark: Benchmark, records: Iterable[Record]) -> str:
@@ -232,7 +246,8 @@ def terminal(benchmark: Benchmark, records: Iterable[Record]) -> str:
     floor = next((mean for one, mean in zip(table, means, strict=True) if one.method == "mean_pose"), math.nan)
     if floor > 0:
         columns["vs mean_pose"] = [NONE if math.isnan(mean) else f"{mean / floor:.2f}x" for mean in means]
-    return tabulate(columns, headers="keys", tablefmt="simple", disable_numparse=True, colalign=_alignment(columns))
+    measured = tabulate(columns, headers="keys", tablefmt="simple", disable_numparse=True, colalign=_alignment(columns))
+    return "\n\n".join([*_crossing(benchmark.protocol), measured])
 
 
 def details(record: Record) -> str:
@@ -302,11 +317,16 @@ def _check_belongs(record: Record, benchmark: Benchmark) -> None:
     where = f"results/records/{record.path.as_posix()}"
     if record.benchmark != benchmark.name:
         raise BenchError(f"{where} is a result of {record.benchmark} and has no place in the table of {benchmark.name}")
-    for key in ("dataset", "keypoints"):
-        found, expected = getattr(record.data, key), getattr(benchmark.protocol, key)
+    protocol = benchmark.protocol
+    data: dict[str, tuple[Source, Source]] = {
+        "data": (record.data, protocol.tested_on),
+        "data.trained_on": (record.data.trained_on or record.data, protocol.trained_on),
+    }
+    for part, key in itertools.product(data, ("dataset", "keypoints")):
+        found, expected = (getattr(one, key) for one in data[part])
         if found != expected:
             raise BenchError(
-                f"{where}: data.{key} is {found!r}, but {benchmark.name} is measured on {expected!r}. "
+                f"{where}: {part}.{key} is {found!r}, but {benchmark.name} is measured on {expected!r}. "
                 "Remove the record; other data need a benchmark of their own in configs/"
             )
     for name, metric in record.metrics.items():

@@ -75,7 +75,7 @@ class Weights:
         frames = {key: benchmark.frames(key) for key in benchmark.methods if benchmark.registered(key) == method}
         if not frames:
             raise unknown(f"method of {benchmark.name}", method, map(benchmark.registered, benchmark.methods))
-        joints = len(loader(benchmark.protocol.dataset).SKELETON)
+        joints = len(loader(benchmark.protocol.trained_on.dataset).SKELETON)
         fitting = [key for key in frames if (frames[key], joints) == (self.frames, self.joints)]
         if fitting:
             return min(fitting, key=lambda key: self._contradictions(benchmark.methods[key].model))

@@ -189,6 +189,10 @@ def memory_mapped(folder: Path) -> PoseDataset:
     about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
     skeletons = {known.name: known for known in vars(skeleton).values() if isinstance(known, skeleton.Skeleton)}
     text = dict.fromkeys(("subject", "action", "sequence", "camera"), "string")
+    blocks: dict[str, Any] = {
+        block: torch.from_numpy(np.load(folder / f"{block}.npy", mmap_mode="c", allow_pickle=False))
+        for block in about["blocks"]
+    }
     return PoseDataset(
         name=about["name"],
         keypoints=about["keypoints"],
@@ -197,10 +201,7 @@ def memory_mapped(folder: Path) -> PoseDataset:
         sequences=pd.read_csv(folder / _TABLE, dtype=text, keep_default_na=False).astype(dict.fromkeys(text, object)),
         fingerprint=about["fingerprint"],
         extent=about["extent"],
-        **{
-            block: torch.from_numpy(np.load(folder / f"{block}.npy", mmap_mode="c", allow_pickle=False))
-            for block in about["blocks"]
-        },
+        **blocks,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.camera import View, normalise_screen
 from bench.errors import BenchError
-from bench.skeleton import H36M_17, Skeleton
+from bench.skeleton import H36M_17, Skeleton, counterparts
 
 COLUMNS = ("subject", "action", "sequence", "camera", "start", "frames")
 BLOCKS = ("keypoints_2d", "poses_3d", "roots", "valid")
@@ -33,6 +33,7 @@ class PoseDataset:
     valid: (total,) which frames are scored; the others only surround them. None where all are.
     extent: metres, the largest absolute root-relative coordinate in the source files, whatever subjects and joints were
         kept of them; None where nobody asks for it.
+    scored: which joints are scored; None: all.
     """
 
     name: str
@@ -46,6 +47,7 @@ class PoseDataset:
     fingerprint: str
     valid: Tensor | None = None
     extent: float | None = None
+    scored: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         missing = [column for column in COLUMNS if column not in self.sequences]
@@ -118,7 +120,20 @@ class PoseDataset:
             fingerprint=self.fingerprint,
             valid=None if self.valid is None else cut(self.valid),
             extent=self.extent,
+            scored=self.scored,
         )
+
+    def in_joints_of(self, skeleton: Skeleton) -> PoseDataset:
+        """The same videos for a method of another skeleton: its joints, in its order, 2D and 3D.
+
+        A joint that the data do not have is the nearest that they have, and is not scored. Raises ValueError as
+        `bench.skeleton.counterparts`.
+        """
+        if skeleton == self.skeleton:
+            return self
+        joints, same = counterparts(skeleton, self.skeleton)
+        keypoints_2d, poses_3d = self.keypoints_2d[:, list(joints)], self.poses_3d[:, list(joints)]
+        return replace(self, skeleton=skeleton, keypoints_2d=keypoints_2d, poses_3d=poses_3d, scored=same)
 
 
 @dataclass(frozen=True)
@@ -202,7 +217,9 @@ class Builder:
     def build(self) -> PoseDataset:
         """The data set in memory. The list of videos is emptied."""
         sequences = self.sequences
-        blocks = {block: torch.from_numpy(np.concatenate(pieces)) for block in BLOCKS if (pieces := self.pieces(block))}
+        blocks: dict[str, Any] = {
+            block: torch.from_numpy(np.concatenate(pieces)) for block in BLOCKS if (pieces := self.pieces(block))
+        }
         self.videos.clear()
         return PoseDataset(
             name=self.name,

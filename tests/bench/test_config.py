@@ -45,6 +45,14 @@ def protocol(**changes: Any) -> dict[str, Any]:
     return TINY["protocol"] | changes
 
 
+def crossing(**changes: Any) -> dict[str, Any]:
+    """Trained on Human3.6M, tested on MPI-INF-3DHP."""
+    data = {"train": {"dataset": "h36m", "keypoints": "gt"}, "test": {"dataset": "3dhp", "keypoints": "gt"}}
+    return (
+        {key: value for key, value in TINY["protocol"].items() if key not in ("dataset", "keypoints")} | data | changes
+    )
+
+
 def refusal(path: Path | str, *changes: str) -> str:
     with pytest.raises(BenchError) as caught:
         load_benchmark(path, changes)
@@ -73,7 +81,10 @@ def test_the_benchmarks_of_the_issue_are_shipped() -> None:
         f"h36m-{keypoints}-{frames}" for keypoints, frames in (("cpn", 243), ("cpn", 81), ("gt", 81), ("gt", 243))
     }
     assert {"demo", "cmu-gt-27", "cmu-det-27", "3dhp-gt"} | human36m <= set(benchmark_names())
-    assert [name for name in benchmark_names() if load_benchmark(name).protocol.averaging == "frames"] == ["3dhp-gt"]
+    protocols = {name: load_benchmark(name).protocol for name in benchmark_names()}
+    tested_on_3dhp = [name for name, one in protocols.items() if one.tested_on.dataset == "3dhp"]
+    assert [name for name, one in protocols.items() if one.averaging == "frames"] == tested_on_3dhp
+    assert [name for name, one in protocols.items() if one.crosses] == ["h36m-to-3dhp-gt-81", "synthetic-to-cmu-gt-27"]
 
 
 def test_a_file_is_read_as_it_says(tiny: Path) -> None:
@@ -147,6 +158,35 @@ def test_a_name_that_no_record_may_carry_is_refused_before_training(tmp_path: Pa
         ({"protocol": protocol(accounting="mine")}, "protocol.accounting: Input should be 'shared', found 'mine'"),
         ({"protocol": {"dataset": "h36m"}}, "protocol.test_subjects: Field required"),
         ({"protocol": 3}, "protocol: Input should be a valid dictionary"),
+        (
+            {"protocol": crossing(dataset="h36m")},
+            "protocol: the data are dataset and keypoints, or else train and test; found dataset, train, test",
+        ),
+        (
+            {"protocol": crossing(test=None)},
+            "protocol: the data are dataset and keypoints, or else train and test; found train",
+        ),
+        (
+            {"protocol": protocol(keypoints=None)},
+            "protocol: the data are dataset and keypoints, or else train and test; found dataset",
+        ),
+        (
+            {"protocol": protocol(dataset=None, keypoints=None)},
+            "protocol: the data are dataset and keypoints, or else train and test; found none of them",
+        ),
+        (
+            {"protocol": crossing(test={"dataset": "h36m", "keypoints": "gt"})},
+            "protocol: train and test are the same: state dataset and keypoints instead",
+        ),
+        (
+            {"protocol": crossing(test={"dataset": "h36m", "keypoints": "cpn"}, test_subjects=["S1"])},
+            "protocol: S1 would be both trained and tested on",
+        ),
+        ({"protocol": crossing(test={"dataset": "3dhp"})}, "protocol.test.keypoints: Field required"),
+        (
+            {"protocol": crossing(test={"dataset": "3dhp", "keypoint": "gt"})},
+            "protocol.test.keypoint is not known; did you mean keypoints?",
+        ),
         ({"protocol": protocol(test_subjects=["S1", "S9"])}, "protocol: S1 would be both trained and tested on"),
         (
             {"protocol": protocol(validation_subjects=["S9"])},
@@ -347,6 +387,26 @@ def test_models_are_identified_like_their_content() -> None:
     content = Protocol.model_validate(TINY["protocol"])
     assert identity(content) == identity(content.model_dump(mode="json"))
     assert isinstance(Benchmark.model_validate({"name": "tiny", **TINY, "methods": {"mean_pose": {}}}), Benchmark)
+
+
+def test_identities_of_before_there_were_two_data_sets_stay() -> None:
+    content = load_benchmark("demo").protocol.model_dump(mode="json")
+    assert not {"train", "test"} & content.keys()
+    assert identity(content) == "f38b6c9c1f95635b18ddc0f03b43f732bad5cadd0362cbcf66cdb218d94fe591"
+
+
+def test_a_file_may_train_on_one_data_set_and_test_on_another(tmp_path: Path) -> None:
+    one = load_benchmark(write(tmp_path, protocol=crossing(test_subjects=["S1", "S2"]))).protocol
+    assert (one.trained_on.dataset, one.tested_on.dataset, one.crosses) == ("h36m", "3dhp", True)
+    content = one.model_dump(mode="json")
+    assert not {"dataset", "keypoints"} & content.keys()
+    assert Protocol.model_validate(content) == one
+    turned = load_benchmark(write(tmp_path, protocol=crossing()), ["protocol.test.dataset=cmu"]).protocol
+    assert turned.tested_on.dataset == "cmu"
+    assert identity(turned) != identity(one)
+    same = load_benchmark(write(tmp_path)).protocol
+    assert same.trained_on == same.tested_on
+    assert not same.crosses
 
 
 def test_a_file_does_not_name_itself(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench import skeleton
-from bench.skeleton import H36M_17, H36M_17_OF_32, Skeleton
+from bench.skeleton import H36M_17, H36M_17_OF_32, MPI_INF_3DHP_17, Skeleton, counterparts
 
 SKELETONS = [known for known in vars(skeleton).values() if isinstance(known, Skeleton)]
 
@@ -50,3 +50,27 @@ def test_the_17_joints_of_human36m_are_the_published_selection():
             above = PARENTS_32[above]
         shoulder = "shoulder" in H36M_17.joints[joint]  # moved up to the thorax by hand
         assert H36M_17.joints[parent] == ("thorax" if shoulder else H36M_17.joints[H36M_17_OF_32.index(above)])
+
+
+@pytest.mark.parametrize(("known", "other"), [(H36M_17, MPI_INF_3DHP_17), (MPI_INF_3DHP_17, H36M_17)])
+def test_counterparts_keep_sides_bones_and_the_root(known, other):
+    found, same = counterparts(known, other)
+    assert sorted(found) == list(range(len(other))), "each joint of the other stands in for one"
+    assert [found[joint] for joint in known.mirror] == [other.mirror[joint] for joint in found]
+    assert found[known.root] == other.root
+    assert counterparts(other, known)[0] == tuple(found.index(joint) for joint in range(len(other)))
+    assert all(known.joints[joint] == other.joints[found[joint]] for joint in same)
+    assert set(same) == {known.root, *known.left, *known.right}, "the trunk and the head are not the same"
+    for joint, parent in known.bones:
+        if joint in same and parent in same:
+            assert other.parents[found[joint]] == found[parent]
+
+
+@pytest.mark.parametrize("known", SKELETONS, ids=lambda known: known.name)
+def test_a_joint_set_is_its_own_counterpart(known):
+    assert counterparts(known, known) == (tuple(range(17)), tuple(range(17)))
+
+
+def test_joint_sets_that_nobody_has_compared_are_refused():
+    with pytest.raises(ValueError, match="which joints H36M-17 and stick have in common is not known"):
+        counterparts(H36M_17, Skeleton("stick", ("pelvis",), (-1,), (), (), 0))

@@ -16,6 +16,7 @@ from samples import toy_dataset
 import bench
 from bench import launch, records, tables, weights
 from bench.config import load_benchmark
+from bench.data.split import Split
 from bench.errors import BenchError
 from bench.evaluation import evaluate
 from bench.launch import run_benchmark
@@ -73,7 +74,8 @@ def run(tmp_path: Path, *changes: str, methods: tuple[str, ...] = ("pstmo",), tr
 
 
 def runs(tmp_path: Path, *changes: str, **options: Any) -> list[Run]:
-    return plan(benchmark(tmp_path, *changes), toy_dataset(), **options)
+    stated = benchmark(tmp_path, *changes)
+    return plan(stated, Split.of(stated.protocol, toy_dataset()), **options)
 
 
 # Stages

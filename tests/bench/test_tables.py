@@ -101,6 +101,26 @@ H36M: dict[str, Any] = {
 }
 
 
+CROSSING: dict[str, Any] = {
+    "benchmark": "crossing",
+    "data": {
+        "dataset": "cmu",
+        "keypoints": "gt",
+        "trained_on": {"dataset": "synthetic", "keypoints": "det"},
+    },
+}
+
+
+@pytest.fixture
+def crossing(project: Path) -> Path:
+    """The same, with a benchmark that tests on other data than it trains on."""
+    text = CONFIG.format(dataset="x", keypoints="x", frames=27)
+    both = "  train: {dataset: synthetic, keypoints: det}\n  test: {dataset: cmu, keypoints: gt}\n"
+    text = text.replace("  dataset: x\n  keypoints: x\n", both)
+    (project / "configs" / "crossing.yaml").write_text(text)
+    return project
+
+
 def publish(project: Path, *found: Record) -> list[str]:
     for record in found:
         records.write(record, project / "results" / "records")
@@ -379,6 +399,42 @@ def test_a_record_of_other_data_or_units_is_refused(project: Path, changes: dict
     assert "results/records/h36m-cpn-243/mixste-s0-" in str(error.value)
     assert (project / "README.md").read_bytes() == before
     assert not (project / "results" / "tables").exists()
+
+
+def test_a_benchmark_of_two_data_sets_says_so_wherever_it_is_shown(crossing: Path) -> None:
+    words = "Trained on synthetic (det keypoints), tested on cmu (gt keypoints)"
+    (crossing / "README.md").write_text("<!-- table:crossing -->\n<!-- /table:crossing -->\n")
+    record = measured("mixste", mpjpe=77.0, **CROSSING)
+    publish(crossing, record)
+    benchmark = load_benchmark(crossing / "configs" / "crossing.yaml")
+    for text in (page(crossing, "crossing"), block(crossing, "crossing"), tables.terminal(benchmark, [record])):
+        assert words in text
+        assert "77.0" in text
+    assert "Data set cmu, 2D keypoints gt, 27 frames, tested on S9." in page(crossing, "crossing")
+    assert "Trained on" not in page(crossing)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("crossing", {"dataset": "cmu", "keypoints": "gt"}, r"data\.trained_on\.dataset is 'cmu'.*on 'synthetic'"),
+        (
+            "crossing",
+            {**CROSSING["data"], "trained_on": {"dataset": "synthetic", "keypoints": "gt"}},
+            r"data\.trained_on\.keypoints is 'gt'.*on 'det'",
+        ),
+        (
+            "toy",
+            {"dataset": "synthetic", "keypoints": "det", "trained_on": {"dataset": "cmu", "keypoints": "gt"}},
+            r"data\.trained_on\.dataset is 'cmu'.*on 'synthetic'",
+        ),
+    ],
+)
+def test_a_record_trained_on_other_data_is_refused(
+    crossing: Path, name: str, data: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BenchError, match=message):
+        publish(crossing, measured("mixste", benchmark=name, data=data))
 
 
 def test_a_block_of_an_unknown_benchmark_is_refused(project: Path) -> None:

@@ -1,0 +1,66 @@
+"""The data of a benchmark by what they are for: to train on, to choose on, to test on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.config import Protocol
+from bench.data import load_dataset, loader
+from bench.data.pose_dataset import PoseDataset
+
+
+@dataclass(frozen=True)
+class Split:
+    """Parts of one data set, or of two where a benchmark tests on other data than it trains on.
+
+    everything: the data set that is trained on, all its subjects. validation: None where nothing is held out. testing:
+    in the joints of the training data, whatever its own are.
+    """
+
+    everything: PoseDataset
+    training: PoseDataset
+    validation: PoseDataset | None
+    testing: PoseDataset
+
+    @classmethod
+    def load(cls, protocol: Protocol, data: str | Path | None = None) -> Split:
+        """The data of a protocol, read once. data: the folder of their files, as `load_dataset`.
+
+        Raises MissingDataError if files are missing, BenchError if they are not what they should be.
+        """
+        trained_on = load_dataset(protocol.trained_on.dataset, data, protocol.trained_on.keypoints)
+        return cls.of(protocol, trained_on, _tested_on(protocol, data) if protocol.crosses else None)
+
+    @classmethod
+    def of(cls, protocol: Protocol, trained_on: PoseDataset, tested_on: PoseDataset | None = None) -> Split:
+        """What a protocol says of its data sets. tested_on: None where it is the same one.
+
+        Raises BenchError if a subject is not there.
+        """
+        return cls(
+            everything=trained_on,
+            training=trained_on.subset(protocol.fitted_subjects),
+            validation=trained_on.subset(protocol.validation_subjects) if protocol.validation_subjects else None,
+            testing=testing_part(protocol, tested_on or trained_on),
+        )
+
+    @property
+    def crosses(self) -> bool:
+        """Whether other data are tested on than are trained on."""
+        return self.training.fingerprint != self.testing.fingerprint
+
+
+def load_testing(protocol: Protocol, data: str | Path | None = None) -> PoseDataset:
+    """What a protocol tests on, without the data that it trains on. data and errors: as `Split.load`."""
+    return testing_part(protocol, _tested_on(protocol, data))
+
+
+def testing_part(protocol: Protocol, tested_on: PoseDataset) -> PoseDataset:
+    """The test subjects of the data set that is tested on, in the joints of the one that is trained on."""
+    testing = tested_on.subset(protocol.test_subjects)
+    return testing.in_joints_of(loader(protocol.trained_on.dataset).SKELETON) if protocol.crosses else testing
+
+
+def _tested_on(protocol: Protocol, data: str | Path | None) -> PoseDataset:
+    return load_dataset(protocol.tested_on.dataset, data, protocol.tested_on.keypoints)

@@ -58,7 +58,7 @@ def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force:
     if skeleton is not None:
         raise BenchError("h36m has one kind of 3D labels; --skeleton is for 3dhp")
     layout, recordings = _recordings(raw)
-    missing = [name for subject in TAKES for name in _takes(subject) if name not in recordings and name != DROPPED]
+    missing = [name for subject in TAKES for name in takes(subject) if name not in recordings and name != DROPPED]
     if missing and not partial:
         raise BenchError(
             f"{shown(raw)} lacks{_listed(missing)}\nCopy what is missing, or make files of what is there with "
@@ -126,15 +126,15 @@ def _name(source: Source) -> str | None:
     if subject not in TAKES or action == "_ALL":
         return None
     name = f"{subject} {RENAMED.get(action, action)} {number}".strip()
-    if name not in _takes(subject):
+    if name not in takes(subject):
         raise BenchError(
             f"{source}: {name!r} is no recording of Human3.6M, where {subject} has "
-            f"{', '.join(_takes(subject))}; move the file away"
+            f"{', '.join(takes(subject))}; move the file away"
         )
     return name
 
 
-def _takes(subject: str) -> list[str]:
+def takes(subject: str) -> list[str]:
     """The names of a subject's 30 recordings."""
     numbers = TAKES[subject]
     return [f"{subject} {action} {number}".strip() for action in ACTIONS for number in numbers.get(action, ("", "1"))]
@@ -151,7 +151,7 @@ def _listed(missing: list[str]) -> str:
     for subject in TAKES:
         lacking = [_split(name)[1] for name in missing if _split(name)[0] == subject]
         if lacking:
-            everything = len(lacking) == len(set(_takes(subject)) - {DROPPED})
+            everything = len(lacking) == len(set(takes(subject)) - {DROPPED})
             lines.append(f"\n  {subject} {'(all)' if everything else ', '.join(lacking)}")
     return "".join(lines)
 
@@ -233,8 +233,8 @@ def _report(what: str, made: Mapping[str, Mapping[str, Kept]], missing: list[str
     rows: list[tuple[Any, ...]] = []
     for subjects, expected in FRAMES.items():
         lengths = [len(arrays["poses"]) for name, arrays in made.items() if _split(name)[0] in subjects]
-        takes = [name for subject in subjects for name in _takes(subject) if name != DROPPED]
-        rows.append((", ".join(subjects), len(lengths), len(takes), sum(lengths), expected))
+        expected_names = [name for subject in subjects for name in takes(subject) if name != DROPPED]
+        rows.append((", ".join(subjects), len(lengths), len(expected_names), sum(lengths), expected))
     rows.append(("all", *(sum(row[column] for row in rows) for column in range(1, 5))))
     headers = ("subjects", "sequences", "expected", "frames", "expected")
     lines = [f"h36m: {what}", f"left out: {DROPPED}, of which one video is missing"]

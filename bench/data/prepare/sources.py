@@ -134,7 +134,9 @@ def require(source: Source, name: str, found: Iterable[str]) -> None:
     """Raise BenchError unless a file has the variable `name`."""
     names = sorted(one for one in found if not one.startswith("__"))
     if name not in names:
-        raise BenchError(f"{source}: expected a variable {name!r}, found {', '.join(names) or 'none'}")
+        raise BenchError(
+            f"{source}: expected a variable {name!r}, found {', '.join(names) or 'none'}; was the file copied whole?"
+        )
 
 
 def finite(source: object, recorded: NDArray[Any]) -> None:

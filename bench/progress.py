@@ -19,18 +19,19 @@ def say(message: str) -> None:
 class Progress:
     """Counts frames towards a total and shows speed, time left, and whatever `update` is told.
 
-    total, and the counts given to `update`, are frames: the unit in which methods of any window compare.
+    total, and the counts given to `update`, are frames: the unit in which methods of any window compare. Work that is
+    not done on frames names its own `unit`.
     """
 
-    def __init__(self, label: str, total: int, done: int = 0) -> None:
-        self._label, self._total, self._done = label, total, done
+    def __init__(self, label: str, total: int, done: int = 0, unit: str = "frame") -> None:
+        self._label, self._total, self._done, self._unit = label, total, done, unit
         self._first, self._started = done, time.monotonic()
         self._said = self._started
         self._bar = tqdm(
             total=total,
             initial=done,
             desc=label,
-            unit="frame",
+            unit=unit,
             unit_scale=True,
             leave=False,
             dynamic_ncols=True,
@@ -57,7 +58,7 @@ class Progress:
             left = (self._total - self._done) / rate if rate else float("inf")
             facts = "".join(f"  {key} {value}" for key, value in shown.items())
             percent = 100 * self._done / self._total
-            say(f"{self._label}: {percent:3.0f} %  {duration(left)} left  {rate:,.0f} frames/s{facts}")
+            say(f"{self._label}: {percent:3.0f} %  {duration(left)} left  {rate:,.0f} {self._unit}s/s{facts}")
 
 
 def duration(seconds: float) -> str:

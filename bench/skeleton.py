@@ -68,6 +68,9 @@ NEAREST = {"spine": "spine", "thorax": "neck", "neck": "head", "head": "head top
 # The rows of the 32 recorded joints that become the 17, in their order.
 H36M_17_OF_32 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 
+# The rows of the 28 joints of MPI-INF-3DHP's training annotations that become the 17, in their order.
+MPI_INF_3DHP_17_OF_28 = (7, 5, 14, 15, 16, 9, 10, 11, 23, 24, 25, 18, 19, 20, 4, 3, 6)
+
 
 def counterparts(skeleton: Skeleton, other: Skeleton) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """What stands in another skeleton for each joint of this one, and which joints of this one are the same there.

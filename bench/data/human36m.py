@@ -87,7 +87,8 @@ def _files(root: Path, keypoints: str) -> tuple[Path, Path]:
         if not there:
             raise MissingDataError(
                 f"h36m: {name} not found, looked for {' and '.join(shown(place) for place in places)}. Human3.6M needs "
-                'a licence; how to get and prepare it: README "Datasets". To try the suite without it: make demo'
+                "a licence; how to get it: docs/datasets.md. What you downloaded is made ready with: bench data "
+                "prepare h36m --raw DIR. To try the suite without it: make demo"
             )
         found.append(there[0])
     return found[0], found[1]

@@ -85,7 +85,8 @@ def _files(root: Path) -> tuple[Path, Path]:
         if not there:
             raise MissingDataError(
                 f"3dhp: {name} not found, looked for {' and '.join(shown(place) for place in places)}. MPI-INF-3DHP "
-                "has terms of its own; how to get it: docs/datasets.md. To try the suite without it: make demo"
+                "has terms of its own; how to get it: docs/datasets.md. What you downloaded is made ready with: bench "
+                "data prepare 3dhp --raw DIR --skeleton universal. To try the suite without it: make demo"
             )
         found.append(there[0])
     return found[0], found[1]

@@ -24,8 +24,18 @@ from bench.config import benchmark_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = (
-    "run", "import", "tables", "methods", "data", "data describe", "score", "export", "export template", "ui",
-)  # fmt: skip
+    "run",
+    "score",
+    "import",
+    "export",
+    "export template",
+    "tables",
+    "methods",
+    "data",
+    "data describe",
+    "data prepare",
+    "ui",
+)
 
 VIDEOS = {
     "S1": {"Sitting 1": 40, "Walking": 30},

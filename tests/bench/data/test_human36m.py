@@ -101,7 +101,7 @@ def test_load_dataset_finds_the_files_in_the_data_folder_and_below_it(h36m_root)
 
 
 def test_missing_files_say_which_where_and_what_to_do(tmp_path, h36m_root):
-    message = r"h36m: data_3d_h36m\.npz not found, looked for .*h36m.data_3d_h36m\.npz and .*README.*make demo"
+    message = r"h36m: data_3d_h36m\.npz not found, looked for .*h36m.data_3d_h36m\.npz and .*prepare h36m.*make demo"
     with pytest.raises(MissingDataError, match=message):
         human36m.fingerprint(tmp_path / "nowhere", "gt")
     (h36m_root / "h36m" / "data_2d_h36m_gt.npz").unlink()

@@ -1,0 +1,41 @@
+"""Raw downloads to the community's files, which the loaders read: one module a data set."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from bench import paths
+from bench.errors import unknown
+
+PREPARED = {"3dhp": "bench.data.prepare.mpi_inf_3dhp", "h36m": "bench.data.prepare.human36m"}
+
+
+def prepare(
+    name: str,
+    raw: str | Path,
+    output: str | Path | None = None,
+    skeleton: str | None = None,
+    partial: bool = False,
+    force: bool = False,
+) -> str:
+    """Make a data set's files of its raw download; what was made, as text.
+
+    raw: the folder of the download, unpacked or not. output: default the data set's folder below the data folder.
+    skeleton: which 3D labels of 3dhp, "universal" or "camera". partial: make files of what is there, where something
+    is missing. force: replace files that hold something else. What was converted is kept below the cache until all is
+    written, so that a preparation that was stopped goes on where it was.
+    Raises MissingDataError if files are missing, BenchError if one is not what it should be.
+    """
+    if name not in PREPARED:
+        raise unknown("raw data set", name, PREPARED)
+    folder = Path(output) if output is not None else paths.data() / name
+    module = importlib.import_module(PREPARED[name])
+    text: str = module.prepare(Path(raw), folder, skeleton, partial, force)
+    return text
+
+
+def next_command(dataset: str, output: Path) -> str:
+    """What to type now."""
+    elsewhere = "" if output.resolve() == (paths.data() / dataset.partition("-")[0]).resolve() else f" --data {output}"
+    return f"next: bench data verify {dataset}{elsewhere}"

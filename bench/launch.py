@@ -115,9 +115,9 @@ def _do(
                 on_epoch=partial(_log_epoch, log, judged_on="test-set" if recipe.keep == "best-test" else "validation"),
                 everything=dataset,
             )
+        built = {"name": run.registered, "model": run.settings.model, "frames": run.frames}
         checkpoint.save(
-            {"method": method.state_dict(), "name": run.registered, "model": run.settings.model, "frames": run.frames},
-            run.folder / "weights.pt",
+            {"method": method.state_dict(), **built, "skeleton": dataset.skeleton.name}, run.folder / "weights.pt"
         )
         label = f"{run.name} test"
         predictions = predict(method, testing, flip=protocol.flip_test, seed=run.seed, device=device, label=label)

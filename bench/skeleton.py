@@ -61,5 +61,19 @@ MPI_INF_3DHP_17 = Skeleton(
     root=14,
 )  # fmt: skip
 
+# COCO (Lin et al., ECCV 2014), what 2D detectors find. It has no pelvis: as a tree it hangs from the nose. 2D only.
+COCO_17 = Skeleton(
+    name="COCO-17",
+    joints=(
+        "nose", "left eye", "right eye", "left ear", "right ear",
+        "left shoulder", "right shoulder", "left elbow", "right elbow", "left wrist", "right wrist",
+        "left hip", "right hip", "left knee", "right knee", "left ankle", "right ankle",
+    ),
+    parents=(-1, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8, 5, 6, 11, 12, 13, 14),
+    left=(1, 3, 5, 7, 9, 11, 13, 15),
+    right=(2, 4, 6, 8, 10, 12, 14, 16),
+    root=0,
+)  # fmt: skip
+
 # The rows of the 32 recorded joints that become the 17, in their order.
 H36M_17_OF_32 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)

@@ -23,7 +23,7 @@ from bench.cli import benchmarks, main
 from bench.config import benchmark_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "import", "tables", "methods", "ui", "lift", "data", "data describe")
+COMMANDS = ("run", "import", "tables", "methods", "ui", "lift", "data", "data describe", "data fetch")
 
 VIDEOS = {
     "S1": {"Sitting 1": 40, "Walking": 30},

@@ -248,7 +248,7 @@ def _is_own(content: Mapping[str, Any]) -> bool:
 def _own(path: Path, content: Mapping[str, Any], given: Mapping[str, Any]) -> Method:
     """A finished run's."""
     _refuse_other_joints(path, content.get("skeleton", H36M_17.name))
-    lifter = build(content["name"], frames=content["frames"], joints=len(H36M_17), **{**content["model"], **given})
+    lifter = build(content["name"], **{"frames": content["frames"], **content["model"], **given})
     try:
         lifter.load_state_dict(content["method"])
     except RuntimeError as error:

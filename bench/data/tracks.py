@@ -117,7 +117,8 @@ def _choose(where: str, frames: dict[int, list[Person]], person: str | None) -> 
         others = f"up to {_others(most - 1)} in a frame left out"
         return chosen, f"the largest, followed by overlap, {_seen_in(chosen, frames)}; {others}"
     rest = sorted(tracks.keys() - {name})
-    left_out = f"; {_others(len(rest))} left out: {', '.join(rest)}" if rest else ""
+    some = ", ".join([*rest[:8], *(["..."] if len(rest) > 8 else [])])
+    left_out = f"; {_others(len(rest))} left out: {some}" if rest else ""
     return tracks[name], f"track {name}, {_seen_in(tracks[name], frames)}{left_out}"
 
 

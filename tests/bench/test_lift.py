@@ -233,6 +233,10 @@ def test_weights_for_other_joints_or_of_no_lifter_are_refused(command, published
         ([*PEOPLE, "--checkpoint", "nowhere.pt"], "nowhere.pt not found: no checkpoint there"),
         ([*PEOPLE, "--checkpoint", "people.json"], "people.json is no checkpoint"),
         ([*PEOPLE, "--set", "dim=16"], "weights.pt does not fit mixste as it is built now: size mismatch for network"),
+        (
+            [*PEOPLE, "--set", "frames=5"],
+            "weights.pt does not fit mixste as it is built now: size mismatch for network",
+        ),
         ([*PEOPLE, "--set", "dims=16"], "No hyper-parameter of mixste 'dims'. Did you mean 'dim'?"),
         ([*PEOPLE, "--set", "dim"], "'dim' is not of the form key=value, like sampling_steps=9"),
         ([*PEOPLE, "--device", "banana"], "device 'banana' cannot be used here"),

@@ -65,6 +65,11 @@ def test_a_track_of_the_file_is_followed_however_people_move():
         track(frames, person="3")
 
 
+def test_of_many_others_some_are_named():
+    frames = {frame: [person(0, track=str(frame // 2))] for frame in range(19)}
+    assert track(frames, max_gap=2.0).who.endswith("; 9 others left out: 1, 2, 3, 4, 5, 6, 7, 8, ...")
+
+
 def test_numbers_that_do_not_tell_people_apart_are_no_tracks():
     frames = [[person(5 * frame, track="0"), person(500, size=50, track="0")] for frame in range(3)]
     assert track(frames).who.startswith("the largest")

@@ -108,6 +108,12 @@ def _named(name: str) -> Iterator[None]:
         raise BenchError(f"{name}: {error}") from error
 
 
+def load_published(path: Path) -> Mapping[str, Any]:
+    """What a checkpoint file holds, its authors' random state made inert. Raises as `load`."""
+    with torch.serialization.safe_globals(_random_state_stand_ins()):
+        return load(path)
+
+
 # The parts of published files that hold a lifter's weights; a bare state dict has none of them.
 _WRAPPERS = ("model_diffusion", "model_pos")
 
@@ -118,11 +124,7 @@ def upstream_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
     source: a file or what is in it, the state dict itself or the one under `model_pos` or `model_diffusion`.
     Raises BenchError if it holds no weights, anything else among them, or one weight twice.
     """
-    if isinstance(source, str | Path):
-        with torch.serialization.safe_globals(_random_state_stand_ins()):
-            content: Mapping[str, Any] = load(Path(source))
-    else:
-        content = source
+    content = load_published(Path(source)) if isinstance(source, str | Path) else source
     weights = next((content[part] for part in _WRAPPERS if isinstance(content.get(part), Mapping)), content)
     if not any(isinstance(value, Tensor | np.ndarray) for value in weights.values()):
         found = ", ".join(str(key) for key in list(weights)[:10]) or "none"

@@ -36,7 +36,7 @@ from bench.data.windows import (
 from bench.errors import BenchError
 from bench.method import Method, Window, checked_lift
 from bench.progress import Progress
-from bench.skeleton import MPI_INF_3DHP_17
+from bench.skeleton import MPI_INF_3DHP_17, Skeleton
 
 # Frames in one pass through the network, mirrored ones not counted. It bounds memory; it does not move a score.
 FRAMES_PER_PASS = 4096
@@ -97,11 +97,13 @@ def predict(
     seed: int = 0,
     device: torch.device | str = "cpu",
     label: str = "predict",
+    seen: Skeleton | None = None,
 ) -> Predictions:
     """Lift every video of a data set.
 
     flip: average each window with the mirrored prediction for its mirror image, both in one pass. seed: of the noise
-    of methods that sample. Raises BenchError if a prediction is not a number or has another shape than the window's.
+    of methods that sample. seen: the joints of the 2D, where they are not those of the poses. Raises BenchError if a
+    prediction is not a number or has another shape than the window's.
     """
     window = method.window
     table = scored_windows(dataset, window)
@@ -116,7 +118,7 @@ def predict(
             keypoints_2d = gather(dataset, rows, window).keypoints_2d
             versions = ["plain", "mirrored"] if flip else ["plain"]
             if flip:
-                keypoints_2d = torch.cat([keypoints_2d, mirror(keypoints_2d, dataset.skeleton.mirror)])
+                keypoints_2d = torch.cat([keypoints_2d, mirror(keypoints_2d, (seen or dataset.skeleton).mirror)])
             generators = None
             if method.stochastic:
                 batch = keys[first : first + per_pass]

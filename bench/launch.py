@@ -111,8 +111,9 @@ def _do(run: Run, split: Split, device: torch.device, invocation: tracking.Invoc
                 on_epoch=partial(_log_epoch, log, judged_on="test-set" if recipe.keep == "best-test" else "validation"),
                 everything=split.everything,
             )
+        built = {"name": run.registered, "model": run.settings.model, "frames": run.frames}
         checkpoint.save(
-            {"method": method.state_dict(), "name": run.registered, "model": run.settings.model, "frames": run.frames},
+            {"method": method.state_dict(), **built, "skeleton": split.training.skeleton.name},
             run.folder / "weights.pt",
         )
         label = f"{run.name} test"

@@ -61,6 +61,19 @@ MPI_INF_3DHP_17 = Skeleton(
     root=14,
 )  # fmt: skip
 
+# COCO (Lin et al., ECCV 2014), what 2D detectors find. It has no pelvis: as a tree it hangs from the nose. 2D only.
+COCO_17 = Skeleton(
+    name="COCO-17",
+    joints=(
+        "nose", "left eye", "right eye", "left ear", "right ear",
+        "left shoulder", "right shoulder", "left elbow", "right elbow", "left wrist", "right wrist",
+        "left hip", "right hip", "left knee", "right knee", "left ankle", "right ankle",
+    ),
+    parents=(-1, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8, 5, 6, 11, 12, 13, 14),
+    left=(1, 3, 5, 7, 9, 11, 13, 15),
+    right=(2, 4, 6, 8, 10, 12, 14, 16),
+    root=0,
+)  # fmt: skip
 # Human3.6M and MPI-INF-3DHP have the pelvis and the joints of the limbs in common. From the spine up they share names,
 # not places: Human3.6M's joint, and the nearest of MPI-INF-3DHP (docs/protocols.md says why).
 NEAREST = {"spine": "spine", "thorax": "neck", "neck": "head", "head": "head top"}

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.cli.command import Commands, add_data, command, positive
+from bench.cli.command import Commands, add_data, command, names, positive
 from bench.errors import BenchError
 
 
@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
     run_benchmark(
         benchmark,
         data=options.data,
-        methods=_names(options.methods),
+        methods=names(options.methods),
         seeds=range(options.seeds),
         device=options.device,
         weights=_files(options.weights or ()),
@@ -154,10 +154,6 @@ def _ui(options: argparse.Namespace) -> int:
     from bench.ui import serve
 
     serve(options.port)
-
-
-def _names(text: str | None) -> list[str]:
-    return [name for name in (text or "").replace(",", " ").split() if name]
 
 
 def _files(pairs: Sequence[str]) -> dict[str, Path]:

@@ -46,3 +46,8 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return number
+
+
+def names(text: str | None) -> list[str]:
+    """A list as a user writes it: names with commas between them."""
+    return (text or "").replace(",", " ").split()

@@ -1,10 +1,12 @@
-"""`bench data ...`: what lies in a data folder."""
+"""`bench data ...`: what lies in a data folder, and what gets there."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from bench.cli.command import Commands, add_data, command, group
+from bench.cli.command import Commands, add_data, command, group, names
+from bench.errors import BenchError
 
 
 def add(commands: Commands) -> None:
@@ -33,6 +35,19 @@ def add(commands: Commands) -> None:
     )
     prepare.add_argument("--force", action="store_true", help="replace files that hold something else")
 
+    fetch = command(
+        parts,
+        "fetch",
+        "get motion capture from the site of the CMU database; files that are there stay",
+        "bench data fetch cmu --subjects 02,05",
+        _fetch,
+    )
+    fetch.add_argument("dataset", help="cmu; the others are licensed to you by their authors")
+    fetch.add_argument("--subjects", metavar="A,B", help="only these of the benchmarks' subjects")
+    fetch.add_argument("--trials", metavar="A,B", help="only these, or these too; any of the database, like 02_01")
+    fetch.add_argument("--url", metavar="URL", help="a mirror of the site (default: http://mocap.cs.cmu.edu)")
+    add_data(fetch)
+
 
 def _describe(options: argparse.Namespace) -> int:
     from bench.data import describe
@@ -47,4 +62,18 @@ def _prepare(options: argparse.Namespace) -> int:
 
     with stoppable():
         print(prepare(options.dataset, options.raw, options.output, options.skeleton, options.partial, options.force))
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from bench import paths
+
+    if options.dataset != "cmu":
+        raise BenchError(
+            f"{options.dataset!r} cannot be fetched, only cmu; docs/datasets.md says how to get the others"
+        )
+    from bench.data import fetch  # brings numpy: only once the command line is known to be good
+
+    root = Path(options.data) if options.data else paths.data()
+    fetch.fetch_cmu(root, names(options.subjects), names(options.trials), options.url or fetch.SITE)
     return 0

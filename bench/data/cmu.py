@@ -178,5 +178,5 @@ def _listed(path: Path) -> dict[str, tuple[str, float]]:
 def _missing(path: Path) -> MissingDataError:
     return MissingDataError(
         f"cmu: {shown(path)} not found. The motion capture is free, but it is not shipped: "
-        'see README "Datasets", or try without data: make demo'
+        'bench data fetch cmu gets it, see README "Datasets"; or try without data: make demo'
     )

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from samples import MPI_INF_3DHP_VALID, h36m_positions, mpi_inf_3dhp, save_3dhp, save_h36m
 
-from bench import methods, mlflow_store
+from bench import checkpoint, methods, mlflow_store
 from bench.cli import benchmarks, main
 from bench.config import benchmark_names
 
@@ -26,6 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = (
     "run",
     "score",
+    "lift",
     "import",
     "export",
     "export template",
@@ -34,6 +35,7 @@ COMMANDS = (
     "data",
     "data describe",
     "data prepare",
+    "data fetch",
     "ui",
 )
 
@@ -154,6 +156,7 @@ def test_a_run_leaves_record_weights_predictions_and_checkpoints(folder, twice):
         files = {path.name for path in left.iterdir()}
         assert files >= {"record.json", "weights.pt", "predictions.npz"}
         assert ("last.pt" in files) == (method != "mean_pose")
+        assert checkpoint.load(left / "weights.pt")["skeleton"] == "H36M-17"
         assert str(folder) not in (left / "record.json").read_text()
     assert found["mean_pose"]["parameters"] == 0 < found["mixste"]["parameters"] < found["diff3dhpe"]["parameters"]
     assert not (folder / "first" / "mlflow").exists(), "--no-track"

@@ -63,3 +63,13 @@ MPI_INF_3DHP_17 = Skeleton(
 
 # The rows of the 32 recorded joints that become the 17, in their order.
 H36M_17_OF_32 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
+
+# The rows of MPI-INF-3DHP's 28 recorded joints that become the 17, in their order.
+MPI_INF_3DHP_17_OF_28 = (7, 5, 14, 15, 16, 9, 10, 11, 23, 24, 25, 18, 19, 20, 4, 3, 6)
+
+# COCO's keypoints (Lin et al., ECCV 2014). They have no root, so they are no skeleton here.
+COCO_17_JOINTS = (
+    "nose", "left eye", "right eye", "left ear", "right ear", "left shoulder", "right shoulder",
+    "left elbow", "right elbow", "left wrist", "right wrist", "left hip", "right hip",
+    "left knee", "right knee", "left ankle", "right ankle",
+)  # fmt: skip

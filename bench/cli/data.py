@@ -18,9 +18,29 @@ def add(commands: Commands) -> None:
     describe.add_argument("--keypoints", default="gt", help="gt, cpn (h36m) or det (cmu, synthetic); default gt")
     add_data(describe)
 
+    verify = command(
+        parts, "verify", "check a data set's files, and name what is mixed up", "bench data verify h36m", _verify
+    )
+    verify.add_argument("dataset", help="3dhp, cmu, h36m or synthetic")
+    verify.add_argument("--keypoints", help="gt, cpn (h36m) or det (cmu, synthetic); default: all whose files are there")
+    add_data(verify)
+
 
 def _describe(options: argparse.Namespace) -> int:
     from bench.data import describe
 
     print(describe(options.dataset, options.data, options.keypoints))
     return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from bench.data import available
+    from bench.data.verify import verify
+
+    wrong = False
+    kinds = [options.keypoints] if options.keypoints else available(options.dataset, options.data) or ["gt"]
+    for index, keypoints in enumerate(kinds):
+        report = verify(options.dataset, options.data, keypoints)
+        print(report if index == 0 else f"\n{report}")
+        wrong = wrong or report.is_wrong
+    return 2 if wrong else 0

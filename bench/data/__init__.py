@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bench import paths
-from bench.errors import unknown
+from bench.errors import MissingDataError, unknown
 
 if TYPE_CHECKING:
     from bench.data.pose_dataset import PoseDataset
@@ -25,13 +26,32 @@ def loader(name: str) -> ModuleType:
     """The module that reads data set `name`.
 
     It holds `KEYPOINTS` (what a user may ask for: what it is called inside), `SKELETON` (that of its poses),
-    `fingerprint(root, keypoints) -> str` (which also checks that the files are there) and
+    `camera(subject, name) -> View` (with its lens, a Camera, where that is known), `fingerprint(root, keypoints) -> str` (which also checks that the files are there) and
     `read(root, keypoints, fingerprint) -> PoseDataset`.
     Raises BenchError for a name that is not known.
     """
     if name not in LOADERS:
         raise unknown("data set", name, LOADERS)
     return importlib.import_module(LOADERS[name])
+
+
+def kind_of(name: str, keypoints: str) -> str:
+    """What a data set calls the keypoints that a user asks for. Raises BenchError for either that is not known."""
+    kinds: dict[str, str] = loader(name).KEYPOINTS
+    if keypoints not in kinds and keypoints not in kinds.values():
+        raise unknown(f"{name} keypoints", keypoints, kinds)
+    return kinds.get(keypoints, keypoints)
+
+
+def available(name: str, root: str | Path | None = None) -> list[str]:
+    """The kinds of keypoints whose files are there."""
+    module, folder = loader(name), Path(root) if root is not None else paths.data()
+    found = []
+    for keypoints, kind in module.KEYPOINTS.items():
+        with contextlib.suppress(MissingDataError):
+            module.fingerprint(folder, kind)
+            found.append(keypoints)
+    return found
 
 
 def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt") -> PoseDataset:
@@ -42,11 +62,7 @@ def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt
     """
     from bench.data import archive
 
-    module = loader(name)
-    kinds: dict[str, str] = module.KEYPOINTS
-    if keypoints not in kinds and keypoints not in kinds.values():
-        raise unknown(f"{name} keypoints", keypoints, kinds)
-    kind = kinds.get(keypoints, keypoints)
+    module, kind = loader(name), kind_of(name, keypoints)
     folder = Path(root) if root is not None else paths.data()
     fingerprint: str = module.fingerprint(folder, kind)
     cached = paths.cache() / "data" / f"{name}-{kind}-{fingerprint[:16]}"

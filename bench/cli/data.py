@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from bench.cli.command import Commands, add_data, command, group
 
@@ -16,20 +17,33 @@ def add(commands: Commands) -> None:
     )
     describe.add_argument("dataset", help="3dhp, cmu, h36m or synthetic")
     describe.add_argument("--keypoints", default="gt", help="gt, cpn (h36m) or det (cmu, synthetic); default gt")
+    describe.add_argument(
+        "--picture",
+        metavar="FILE",
+        type=_picture_file,
+        help="write a sheet of frames, 2D beside 3D: .png, .pdf or .svg",
+    )
     add_data(describe)
 
     verify = command(
         parts, "verify", "check a data set's files, and name what is mixed up", "bench data verify h36m", _verify
     )
     verify.add_argument("dataset", help="3dhp, cmu, h36m or synthetic")
-    verify.add_argument("--keypoints", help="gt, cpn (h36m) or det (cmu, synthetic); default: all whose files are there")
+    verify.add_argument(
+        "--keypoints", help="gt, cpn (h36m) or det (cmu, synthetic); default: all whose files are there"
+    )
     add_data(verify)
 
 
 def _describe(options: argparse.Namespace) -> int:
     from bench.data import describe
+    from bench.data.sheet import picture
+    from bench.paths import shown
 
     print(describe(options.dataset, options.data, options.keypoints))
+    if options.picture:
+        picture(options.picture, options.dataset, options.data, options.keypoints)
+        print(f"\npicture: {shown(options.picture)}")
     return 0
 
 
@@ -44,3 +58,10 @@ def _verify(options: argparse.Namespace) -> int:
         print(report if index == 0 else f"\n{report}")
         wrong = wrong or report.is_wrong
     return 2 if wrong else 0
+
+
+def _picture_file(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in (".png", ".pdf", ".svg"):
+        raise argparse.ArgumentTypeError(f"{text} does not end in .png, .pdf or .svg")
+    return path

@@ -26,7 +26,8 @@ def loader(name: str) -> ModuleType:
     """The module that reads data set `name`.
 
     It holds `KEYPOINTS` (what a user may ask for: what it is called inside), `SKELETON` (that of its poses),
-    `camera(subject, name) -> View` (with its lens, a Camera, where that is known), `fingerprint(root, keypoints) -> str` (which also checks that the files are there) and
+    `camera(subject, name) -> View` (with its lens, a Camera, where that is known),
+    `fingerprint(root, keypoints) -> str` (which also checks that the files are there) and
     `read(root, keypoints, fingerprint) -> PoseDataset`.
     Raises BenchError for a name that is not known.
     """
@@ -72,7 +73,7 @@ def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt
 
 
 def describe(name: str, root: str | Path | None = None, keypoints: str = "gt") -> str:
-    """What a data set holds, as text: videos and frames of each subject, actions, fingerprint."""
+    """What a data set holds, as text: videos and frames of each subject and action, images, fingerprint."""
     from tabulate import tabulate
 
     dataset = load_dataset(name, root, keypoints)
@@ -85,15 +86,23 @@ def describe(name: str, root: str | Path | None = None, keypoints: str = "gt") -
     )
     if dataset.valid is not None:
         by_subject.insert(2, "valid", [len(dataset.subset([subject]).counted) for subject in by_subject.index])
+    by_action = videos.groupby("action").agg(
+        videos=("frames", "size"), frames=("frames", "sum"), subjects=("subject", "nunique")
+    )
+    views = [loader(name).camera(*where) for where in set(zip(videos["subject"], videos["camera"], strict=True))]
+    sizes = sorted({f"{view.width} x {view.height}" for view in views})
     total = (
         f"{len(videos):,} videos, {int(dataset.lengths.sum()):,} frames at {dataset.fps:g} fps, {dataset.skeleton.name}"
     )
+    tables = (tabulate(table.reset_index().to_dict("list"), "keys", intfmt=",") for table in (by_subject, by_action))
     return "\n".join(
         [
             f"{dataset.name}, {dataset.keypoints} keypoints, {dataset.skeleton.name}: {total}",
             f"actions: {', '.join(sorted(set(videos['action'])))}",
+            f"images: {', '.join(sizes)} pixels",
+            f"keypoints with files: {', '.join(available(name, root))}",
             f"fingerprint: {dataset.fingerprint}",
             "",
-            tabulate(by_subject.reset_index().to_dict("list"), headers="keys", intfmt=","),
+            "\n\n".join(tables),
         ]
     )

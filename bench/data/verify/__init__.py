@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from bench import paths
-from bench.data import kind_of, load_dataset, loader
+from bench.data import kind_of, load_dataset
 from bench.data.pose_dataset import subject_order
 from bench.data.verify import known
 from bench.data.verify.bodies import Bodies

@@ -14,7 +14,7 @@ from bench.skeleton import COCO_17_JOINTS, H36M_17, MPI_INF_3DHP_17, MPI_INF_3DH
 
 Array = NDArray[Any]
 
-# Layouts by joint, in Human3.6M's words. What MPI-INF-3DHP calls the head lies where Human3.6M's neck is, near the nose.
+# Layouts by joint, in Human3.6M's words: what MPI-INF-3DHP calls the head lies near the nose, as the neck does there.
 _WORDS = {"head top": "head", "neck": "thorax", "head": "neck"}
 _3DHP = tuple(_WORDS.get(joint, joint) for joint in MPI_INF_3DHP_17.joints)
 LAYOUTS = {
@@ -50,7 +50,9 @@ class Bodies:
         if spread.max() > LOOSE:
             bone = self._bone(int(spread.argmax()))
             tell = self.report.wrong if spread.max() > BROKEN else self.report.warning
-            tell("bones", "bones change their length within a video", _ODD, f"{take.name}: {bone} by {spread.max():.0%}")
+            tell(
+                "bones", "bones change their length within a video", _ODD, f"{take.name}: {bone} by {spread.max():.0%}"
+            )
         return handedness(take.body, take.skeleton)
 
     def compare(self) -> None:

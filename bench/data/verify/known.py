@@ -9,7 +9,7 @@ ACTIONS = (
 
 # Human3.6M's sequences are an action and the number of its take. Mostly one take has none and the other is number 1;
 # here is what differs. In S1 the release itself names two actions otherwise, which the community's files rename.
-_TAKES = {
+_TAKES: dict[str, dict[str, tuple[str, ...]]] = {
     "S1": {"Eating": ("2", ""), "Sitting": ("1", "2"), "SittingDown": ("2", "")},
     "S5": {"Directions": ("1", "2"), "Discussion": ("2", "3"), "Greeting": ("1", "2"), "Photo": ("", "2"),
            "Waiting": ("1", "2")},

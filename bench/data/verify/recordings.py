@@ -91,19 +91,19 @@ def _human36m(root: Path, kind: str, report: Report) -> Iterator[Take]:
             world = _recorded_joints(recorded, where, report)
             if world is None:
                 continue
-            frames = sampled(_finite(world, "3D", where, report))
+            length, frames = len(world), sampled(_finite(world, "3D", where, report))
             world = _in_metres(world[frames], "metres", "positions_3d", where, report)
             kept = world[:, H36M_17_OF_32] if world.shape[1] == human36m.RECORDED_JOINTS else world
             yield Take(
                 subject,
                 sequence,
                 human36m.SKELETON,
-                length=len(recorded),
+                length=length,
                 frames=frames,
                 body=kept,
                 cameras=list(rig),
                 poses=[camera.to_camera(kept) for camera in rig],
-                keypoints=_views(views, rig, len(recorded), where, report),
+                keypoints=_views(views, rig, length, where, report),
             )
 
 
@@ -248,7 +248,8 @@ def _of_dataset(dataset: PoseDataset, module: Any) -> Iterator[Take]:
             poses.append((dataset.poses_3d[rows] + dataset.roots[rows][:, None]).numpy()[frames])
             screen = dataset.keypoints_2d[rows].numpy()
             keypoints.append(denormalise_screen(screen, camera.width, camera.height))
-        yield Take(subject, sequence, dataset.skeleton, length, frames, poses[0], cameras, poses, [*keypoints])
+        name = str(subject), str(sequence)
+        yield Take(*name, dataset.skeleton, length, frames, poses[0], cameras, poses, [*keypoints])
 
 
 def sampled(usable: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -277,7 +278,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _finite(block: Array, what: str, where: str, report: Report) -> NDArray[np.bool_]:
     """(frames,) which hold nothing but numbers."""
-    finite: NDArray[np.bool_] = np.isfinite(block).all(axis=(1, 2))
+    finite = np.asarray(np.isfinite(block).all(axis=(1, 2)))
     if not finite.all():
         spoilt = f"{where}, frame {int(np.argmin(finite))} and {int((~finite).sum()) - 1} more"
         report.wrong("numbers", f"the {what} holds NaN or infinity", "prepare the file again", spoilt)

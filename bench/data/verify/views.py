@@ -107,11 +107,11 @@ class Views:
         fits = [_fit(guess) for guess in _guesses(take, index, exact=not self.inexact)]
         if not fits:
             return set()
-        best = min(fits, key=lambda fit: fit.median)
-        if best.median > EXPLAINED * residual - EXACT:
-            best = fits[0]  # as it is
-        if (np.abs(best.scale) < FLAT).any():
-            return set()  # all of the 2D lies in one place
+        best: Fit | None = min(fits, key=lambda fit: fit.median)
+        if best is not None and best.median > EXPLAINED * residual - EXACT:
+            best = next((fit for fit in fits if fit.guess.cause is None), None)
+        if best is None or (np.abs(best.scale) < FLAT).any():  # all of the 2D lies in one place
+            return set()
         calibrated = isinstance(best.guess.camera, Camera)
         image = set() if calibrated and best.median > EXPLAINED * np.median(best.as_it_is) else {*_image(best)}
         mirrored = any("mirrored" in found for _, found, _ in image)

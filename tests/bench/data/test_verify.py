@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,28 +17,25 @@ from bench.data.verify import known, verify
 from bench.data.verify.bodies import LAYOUTS, handedness, whole_orders
 from bench.data.verify.known import thinned
 from bench.errors import BenchError, MissingDataError
-from bench.skeleton import COCO_17_JOINTS, H36M_17, H36M_17_OF_32, MPI_INF_3DHP_17
+from bench.skeleton import COCO_17_JOINTS, H36M_17, H36M_17_OF_32, MPI_INF_3DHP_17, MPI_INF_3DHP_17_OF_28
 
 FRAMES = 70
-H36M = {"S1": ("WalkDog", "Walking 1"), "S9": ("Photo", "Waiting 1"), "S11": ("Walking", "Walking 1")}
+H36M = {"S1": ("WalkDog",), "S9": ("Photo",), "S11": ("Walking",)}
 MIRROR = list(H36M_17.mirror)
+WHOLE_H36M = known.H36M_SEQUENCES
 
 
 @pytest.fixture(scope="module")
 def walking() -> dict[tuple[str, str], np.ndarray]:
-    """World metres of a walk of each sequence: (frames, 17, 3)."""
-    return {
-        (subject, sequence): synthetic.motion(subject, "walk", take)[:FRAMES]
-        for subject, sequences in H36M.items()
-        for take, sequence in enumerate(sequences)
-    }
+    """World metres of a walk for each sequence: (frames, 17, 3)."""
+    return {(subject, name): synthetic.motion(subject, "walk")[:FRAMES] for subject, (name,) in H36M.items()}
 
 
 @pytest.fixture(autouse=True)
 def few_sequences(monkeypatch):
     """Let these few short sequences be what whole files hold."""
     monkeypatch.setattr(known, "H36M_SEQUENCES", {subject: frozenset(names) for subject, names in H36M.items()})
-    monkeypatch.setattr(known, "H36M_FRAMES", {("S1",): 8 * FRAMES, ("S9", "S11"): 16 * FRAMES})
+    monkeypatch.setattr(known, "H36M_FRAMES", {("S1",): 4 * FRAMES, ("S9", "S11"): 8 * FRAMES})
     monkeypatch.setattr(known, "MPI_INF_3DHP_TRAIN", {"S1 Seq1": (FRAMES, 25), "S1 Seq2": (FRAMES, 50)})
     monkeypatch.setattr(known, "MPI_INF_3DHP_TEST", {"TS1": FRAMES, "TS5": FRAMES})
     monkeypatch.setattr(known, "MPI_INF_3DHP_VALID", {"TS1": 64, "TS5": FRAMES})
@@ -248,7 +245,6 @@ GT = [
         rename("Photo", "TakingPhoto"),
         ["sequences: sequences are missing", "sequences: 'TakingPhoto' has not been renamed to 'Photo'"],
     ),
-    (delete("world", "S9", "Photo"), ["sequences: sequences are missing"]),
     (delete("pixels", "S9", "Photo"), ["2D: data_2d_h36m_gt.npz lacks sequences"]),
     (delete("world", "S9"), ["subjects: missing: S9"]),
     (delete("pixels", "S1", "WalkDog", 3), ["cameras: 3 views, not 4"]),
@@ -299,3 +295,240 @@ def test_a_mix_up_is_recognised_under_the_noise_of_a_detector(h36m, change, expe
     found = findings(h36m(change, "cpn_ft_h36m_dbb"))
     assert [text for text in found if not any(text.startswith(start) for start in expected)] == []
     assert len(found) == len(expected)
+
+
+def test_projections_under_a_detectors_name_are_no_detections(h36m, tmp_path):
+    h36m()
+    (tmp_path / "data_2d_h36m_gt.npz").rename(tmp_path / "data_2d_h36m_cpn_ft_h36m_dbb.npz")
+    (found,) = findings(verify("h36m", tmp_path, "cpn"))
+    assert found.startswith("reprojection: median <0.001 px")
+    assert "too good for a detector" in found
+
+
+def test_another_detector_is_a_warning(h36m):
+    rng = np.random.default_rng(0)
+    noise = in_2d(lambda view: (view + rng.normal(0, 14, view.shape)).astype(np.float32))
+    report = h36m(noise, "cpn_ft_h36m_dbb")
+    assert not report.is_wrong
+    (found,) = findings(report, "warning")
+    assert "more than the 1 to 12 px that are usual: another detector or fine-tuning?" in found
+
+
+def test_numbers_in_half_precision_are_a_warning(h36m):
+    report = h36m(in_2d(lambda view: view.astype(np.float16)))
+    assert not report.is_wrong
+    assert [text[:55] for text in findings(report, "warning")] == [
+        "reprojection: the 2D is not the exact projection: other"
+    ]
+
+
+def test_drifting_labels_of_s9_are_not_held_against_detections(h36m, monkeypatch):
+    monkeypatch.setattr("bench.data.verify.views.H36M_DRIFTING", {("S9", "Photo")})
+    drift = in_2d(lambda view: np.concatenate([view[5:], view[-5:]]))
+
+    def only_s9(files: Files) -> None:
+        drift({"pixels": {"S9": files["pixels"]["S9"]}})
+
+    assert not findings(h36m(only_s9, "cpn_ft_h36m_dbb"))
+    assert findings(h36m(only_s9))
+
+
+def test_files_cut_from_the_videos_are_recognised_by_their_frames(h36m, monkeypatch):
+    monkeypatch.setattr(known, "H36M_FRAMES", {("S9", "S11"): 400})
+    monkeypatch.setattr(known, "H36M_TEST_FRAMES_OF_VIDEOS", 8 * FRAMES)
+    report = h36m()
+    assert findings(report) == ["frames: these are the files cut from the videos, as in MotionBERT's line of work"]
+    assert report.findings[0].where == ["S9 and S11: 560 frames, not 400"]
+
+
+def test_one_mistake_everywhere_is_one_finding_that_says_where(h36m):
+    text = str(h36m(in_2d(lambda view: view[:, MIRROR])))
+    assert re.search(r"^wrong +left and right +left and right are exchanged in the 2D only$", text, re.MULTILINE)
+    assert re.search(r"^ +where: S1 'WalkDog'; S9 'Photo'; S11 'Walking'$", text, re.MULTILINE)
+    assert re.search(r"^ +do: exchange the joints there", text, re.MULTILINE)
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_files_that_cannot_be_read_are_a_finding_and_missing_ones_an_error(h36m, tmp_path):
+    h36m()
+    with pytest.raises(MissingDataError, match="data_2d_h36m_cpn"):
+        verify("h36m", tmp_path, "cpn")
+    with pytest.raises(BenchError, match="No h36m keypoints 'det'"):
+        verify("h36m", tmp_path, "det")
+    (tmp_path / "data_3d_h36m.npz").write_bytes(b"PK")
+    assert "not a whole .npz file" in findings(verify("h36m", tmp_path))[0]
+
+
+def test_the_known_sequences_are_those_of_the_release():
+    whole = WHOLE_H36M
+    assert {subject: len(names) for subject, names in whole.items()} == {
+        "S1": 30, "S5": 30, "S6": 30, "S7": 30, "S8": 30, "S9": 30, "S11": 29,
+    }  # fmt: skip
+    assert {"Eating", "Eating 2", "Sitting 1", "Sitting 2", "Photo", "Photo 1"} <= whole["S1"]
+    assert {"Discussion 2", "Discussion 3"} <= whole["S5"]
+    assert "Directions" not in whole["S11"]
+    assert {"Directions 1", "Phoning 3", "Phoning 2"} <= whole["S11"]
+
+
+@pytest.mark.parametrize(("found", "step"), [(500, None), (251, 2), (249, 2), (100, 5), (101, 5), (300, None)])
+def test_thinned_files_are_told_from_their_frames(found, step):
+    assert thinned(found, 500, slack=1) == step
+
+
+# --- MPI-INF-3DHP
+
+
+@pytest.fixture
+def hp(walking, tmp_path) -> Callable[..., Any]:
+    """Writes MPI-INF-3DHP's files of the same people after somebody has changed every view, and verifies them."""
+    order = whole_orders(MPI_INF_3DHP_17)[H36M_17.name]
+
+    def filmed(subject: str, sequence: str, rig: int, camera: int, focal: float, centre: Any) -> dict[str, Any]:
+        poses = list(h36m_cameras().values())[rig][camera].to_camera(walking[subject, sequence])[:, order] * 1000
+        root = poses[:, MPI_INF_3DHP_17.root][:, None]
+        pixels = focal * poses[..., :2] / poses[..., 2:] + centre
+        return {"data_2d": pixels, "data_3d": root + 1.05 * (poses - root)}  # everybody scaled to one height
+
+    def report(view: Callable[[dict[str, Any]], Any] = lambda view: None, files: Any = lambda train, test: None) -> Any:
+        train = {
+            f"S1 Seq{number}": [
+                {
+                    name: filmed(*source, index % 3, index % 4, 1500, (1017, 1043))
+                    for index, name in enumerate("01245678")
+                },
+                25 * number,
+            ]
+            for number, source in ((1, ("S1", "WalkDog")), (2, ("S9", "Photo")))
+        }
+        test = {
+            "TS1": filmed("S11", "Walking", 0, 0, 1500, (1017, 1043)) | {"valid": 1.0 * (np.arange(FRAMES) > 5)},
+            "TS5": filmed("S11", "Walking", 0, 1, 1684, (940, 560)) | {"valid": np.ones(FRAMES)},
+        }
+        for seen in [*(seen for views, _ in train.values() for seen in views.values()), *test.values()]:
+            view(seen)
+        files(train, test)
+        save_3dhp(tmp_path, train, test)
+        return verify("3dhp", tmp_path)
+
+    return report
+
+
+def change_3d(change: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
+    return {"view": lambda view: view.update(data_3d=change(view["data_3d"]))}
+
+
+def change_2d(change: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
+    return {"view": lambda view: view.update(data_2d=change(view["data_2d"]))}
+
+
+def change_both(change: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
+    return {"view": lambda view: view.update({key: change(view[key]) for key in ("data_2d", "data_3d")})}
+
+
+def thin(view: dict[str, Any]) -> None:
+    view.update({key: block[::2] for key, block in view.items()})
+
+
+def exchange_cameras(train: Any, test: Any) -> None:
+    for views, _ in train.values():
+        views["0"]["data_2d"], views["1"]["data_2d"] = views["1"]["data_2d"], views["0"]["data_2d"]
+
+
+MIRROR_3DHP = list(MPI_INF_3DHP_17.mirror)
+TO_H36M = np.argsort(whole_orders(MPI_INF_3DHP_17)[H36M_17.name])
+TO_RAW = np.argsort(whole_orders(MPI_INF_3DHP_17)["the raw 28 joints'"])
+
+HP = [
+    (change_3d(lambda poses: poses / 1000), ["units: data_3d is in metres, not in millimetres"]),
+    (
+        change_both(lambda block: block[:, TO_H36M]),
+        ["joints: the 3D is in the order of H36M-17", "joints: the 2D is in the order of H36M-17"],
+    ),
+    (
+        change_both(lambda block: block[:, TO_RAW]),
+        ["joints: the 3D is in the order of the raw 28 joints'", "joints: the 2D is in the order of the raw 28"],
+    ),
+    (change_2d(lambda view: view[:, TO_RAW]), ["joints: the 2D is in the order of the raw 28"]),
+    (change_3d(lambda poses: poses[:, MIRROR_3DHP]), ["left and right: left and right are exchanged in the 3D only"]),
+    (change_2d(lambda view: view[:, MIRROR_3DHP]), ["left and right: left and right are exchanged in the 2D only"]),
+    (
+        change_both(lambda block: block[:, MIRROR_3DHP]),
+        ["left and right: left and right are exchanged in both 2D and 3D"],
+    ),
+    (change_2d(lambda view: [2048, 0] - view * [1, -1]), ["image: the image is mirrored"]),
+    (change_2d(lambda view: [0, 2048] + view * [1, -1]), ["image: the image is upside down"]),
+    (change_2d(lambda view: view / 4), ["image: a focal length of"]),
+    (change_2d(lambda view: normalise_screen(view, 2048, 2048)), ["pixels: the 2D is normalised already"]),
+    (
+        change_2d(lambda view: np.concatenate([view[:1].repeat(6, axis=0), view])),
+        ["alignment: 2D and 3D are shifted: 6 frames of 2D before"],
+    ),
+    ({"view": thin}, ["frames: only every second frame is there"]),
+    (change_3d(nan), ["numbers: the 3D holds NaN"]),
+    ({"files": exchange_cameras}, ["cameras: cameras are in another order"]),
+    ({"files": lambda train, test: train["S1 Seq2"][0].pop("4")}, ["cameras: camera 4 is missing"]),
+    ({"files": lambda train, test: train.pop("S1 Seq2")}, ["sequences: sequences are missing"]),
+    ({"files": lambda train, test: test.pop("TS5")}, ["sequences: sequences are missing"]),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), HP, ids=[expected[-1] for _, expected in HP])
+def test_a_mix_up_of_3dhp_is_called_by_its_name_and_nothing_else_is(hp, changes, expected):
+    found = findings(hp(**changes))
+    assert [text for text in found if not any(text.startswith(start) for start in expected)] == []
+    assert [start for start in expected if not any(text.startswith(start) for text in found)] == []
+
+
+def test_right_files_of_3dhp_are_right(hp):
+    report = hp()
+    assert findings(report) == findings(report, "warning") == []
+    assert "18 videos" in str(report)
+
+
+def test_measured_skeletons_are_told_from_universal_ones(hp):
+    def unscale(view: dict[str, Any]) -> None:
+        root = view["data_3d"][:, MPI_INF_3DHP_17.root][:, None]
+        view["data_3d"] = root + (view["data_3d"] - root) / 1.05
+
+    report = hp(unscale)
+    assert not report.is_wrong
+    assert ["annot3" in text for text in findings(report, "warning")] == [True]
+
+
+def test_labels_of_an_older_release_are_recognised(hp, monkeypatch):
+    monkeypatch.setattr(known, "MPI_INF_3DHP_VALID", {"TS1": 3, "TS5": 5})
+    monkeypatch.setattr(known, "MPI_INF_3DHP_VALID_BEFORE", {"TS1": 64, "TS5": FRAMES})
+    assert findings(hp()) == ["valid frames: the labels of the test set are of an older release: 2,929 valid frames, "
+                              "not 2,875"]  # fmt: skip
+
+
+def test_all_28_joints_are_said_to_be_there(hp):
+    def widen(view: dict[str, Any]) -> None:
+        wide = np.zeros((FRAMES, 28, 3))
+        wide[:, MPI_INF_3DHP_17_OF_28] = view["data_3d"]
+        view["data_3d"] = wide
+
+    assert findings(hp(widen)) == ["joints: the 3D has all 28 joints"]
+
+
+# --- bodies
+
+
+@pytest.mark.parametrize("action", ["walk", "sit", "floor", "reach"])
+def test_knees_tell_left_from_right_whatever_the_axes(action):
+    poses = synthetic.motion("S6", action)
+    turned = poses @ np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]]) + 3
+    assert handedness(poses, H36M_17) == pytest.approx(handedness(turned, H36M_17))
+    assert handedness(poses, H36M_17) > 0.5
+    assert handedness(poses[:, MIRROR], H36M_17) == pytest.approx(-handedness(poses, H36M_17))
+    assert handedness(poses * [-1, 1, 1], H36M_17) == pytest.approx(-handedness(poses, H36M_17))
+    assert handedness((poses * [-1, 1, 1])[:, MIRROR], H36M_17) == pytest.approx(handedness(poses, H36M_17))
+
+
+def test_simulated_data_are_verified_too(monkeypatch):
+    monkeypatch.setattr(synthetic, "SUBJECTS", ("S1",))
+    monkeypatch.setattr(synthetic, "ACTIONS", {name: synthetic.ACTIONS[name] for name in ("walk", "sit")})
+    for keypoints in ("gt", "det"):
+        report = verify("synthetic", keypoints=keypoints)
+        assert findings(report) == findings(report, "warning") == []
+        assert "12 videos" in str(report)

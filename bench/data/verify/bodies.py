@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from bench.data.verify.recordings import Take
 from bench.skeleton import COCO_17_JOINTS, H36M_17, MPI_INF_3DHP_17, MPI_INF_3DHP_17_OF_28, Skeleton
 
 Array = NDArray[Any]
+Bone = tuple[int, int]  # joint and parent
 
 # Layouts by joint, in Human3.6M's words: what MPI-INF-3DHP calls the head lies near the nose, as the neck does there.
 _WORDS = {"head top": "head", "neck": "thorax", "head": "neck"}
@@ -24,8 +26,9 @@ LAYOUTS = {
     "the raw 28 joints'": tuple(joint for _, joint in sorted(zip(MPI_INF_3DHP_17_OF_28, _3DHP, strict=True))),
 }
 
-LOOSE = 0.10  # of a bone's length: how much it may change before it is said
-BROKEN = 0.25  # the same, when the joints cannot be what they are said to be
+LOOSE = 0.15  # of a limb's length: how much it may change before it is said. Trunk and shoulders are not rigid
+BROKEN = 0.25  # the same over half the limbs, when the joints cannot be what they are said to be
+DISORDER = 0.10  # from which another order of joints is looked for
 SURE = 0.3  # -1..1: how clear the knees must be about left and right
 
 
@@ -42,17 +45,17 @@ class Bodies:
         """Put the joints in order, measure the bones, and tell how sure left is left: -1 (it is right) to 1."""
         self.skeleton = take.skeleton
         self._put_in_order(take)
-        lengths = bone_lengths(take.body, take.skeleton)
+        lengths = bone_lengths(take.body, limbs(take.skeleton))
         middle = np.median(lengths, axis=0)
         spread = np.ptp(np.quantile(lengths, (0.05, 0.95), axis=0), axis=0) / middle.clip(1e-6)
         self.bones[take.subject].append(middle)
         self.loosest = max(self.loosest, float(spread.max()))
         if spread.max() > LOOSE:
-            bone = self._bone(int(spread.argmax()))
-            tell = self.report.wrong if spread.max() > BROKEN else self.report.warning
-            tell(
-                "bones", "bones change their length within a video", _ODD, f"{take.name}: {bone} by {spread.max():.0%}"
-            )
+            where = f"{take.name}: {self._bone(int(spread.argmax()))} by {spread.max():.0%}"
+            if np.median(spread) > BROKEN:
+                self.report.wrong("bones", "most limbs change their length within a video", _ODD, where)
+            else:
+                self.report.warning("bones", "a limb changes its length within a video", _ODD, where)
         return handedness(take.body, take.skeleton)
 
     def compare(self) -> None:
@@ -63,19 +66,18 @@ class Bodies:
             spread = np.ptp(lengths, axis=0) / middle.clip(1e-6)
             if spread.max() > LOOSE:
                 bone = self._bone(int(spread.argmax()))
-                what = "a subject's bones differ between sequences"
+                what = "a subject's limbs differ between sequences"
                 self.report.warning("bones", what, _ODD, f"{subject}: {bone} by {spread.max():.0%}")
-            joints = [joint for joint, _ in self.skeleton.bones]
-            sides = [[joints.index(joint) for joint in side] for side in (self.skeleton.left, self.skeleton.right)]
+            sides = _sides(limbs(self.skeleton), self.skeleton)
             apart = np.abs(middle[sides[0]] / middle[sides[1]].clip(1e-6) - 1)
             if apart.max() > LOOSE:
                 bone = self._bone(sides[0][int(apart.argmax())])
-                what = "a left bone and its right one differ in length"
+                what = "a left limb and its right one differ in length"
                 self.report.warning("bones", what, _ODD, f"{subject}: {bone} by {apart.max():.0%}")
-        self.report.ok("bones", f"no bone changes by more than {max(self.loosest, 0.001):.1%} within a video")
+        self.report.ok("bones", f"no limb changes by more than {max(self.loosest, 0.001):.1%} within a video")
 
     def _bone(self, index: int) -> str:
-        joint, parent = self.skeleton.bones[index]
+        joint, parent = limbs(self.skeleton)[index]
         return f"{self.skeleton.joints[parent]} to {self.skeleton.joints[joint]}"
 
     def _put_in_order(self, take: Take) -> None:
@@ -85,7 +87,7 @@ class Bodies:
         best = min(disorder, key=lambda name: disorder[name])
         if best == take.skeleton.name or disorder[best] > 0.5 * disorder[take.skeleton.name]:
             return
-        if disorder[take.skeleton.name] < LOOSE:
+        if disorder[take.skeleton.name] < DISORDER:
             return  # hardly any motion, and nothing that could not be
         what = f"the 3D is in the order of {best}, not of {take.skeleton.name}"
         self.report.wrong("joints", what, "put the joints in the order that docs/datasets.md lists", take.name)
@@ -102,18 +104,30 @@ def whole_orders(skeleton: Skeleton) -> dict[str, list[int]]:
     return {name: [theirs.index(joint) for joint in ours] for name, theirs in LAYOUTS.items() if set(ours) <= {*theirs}}
 
 
-def bone_lengths(poses: Array, skeleton: Skeleton) -> Array:
+def limbs(skeleton: Skeleton) -> list[Bone]:
+    """Thighs, shins, upper arms and forearms: the bones that are rigid."""
+    sided = {*skeleton.left, *skeleton.right}
+    return [(joint, parent) for joint, parent in skeleton.bones if {joint, parent} <= sided]
+
+
+def bone_lengths(poses: Array, bones: Sequence[Bone]) -> Array:
     """(frames, joints, 3) to (frames, bones)."""
-    ends, starts = np.array(skeleton.bones).T
+    ends, starts = np.array(bones).T
     return np.asarray(np.linalg.norm(poses[:, ends] - poses[:, starts], axis=-1))
+
+
+def _sides(bones: Sequence[Bone], skeleton: Skeleton) -> tuple[list[int], list[int]]:
+    """Which bones are left, and which are the right ones, in the same order."""
+    joints = [joint for joint, _ in bones]
+    pairs = [pair for pair in zip(skeleton.left, skeleton.right, strict=True) if pair[0] in joints]
+    return [joints.index(left) for left, _ in pairs], [joints.index(right) for _, right in pairs]
 
 
 def _disorder(poses: Array, skeleton: Skeleton) -> float:
     """How far from a body these joints are: what bones change over time, and left ones differ from right ones."""
-    lengths = bone_lengths(poses, skeleton)
+    lengths = bone_lengths(poses, skeleton.bones)
     middle = np.median(lengths, axis=0).clip(1e-6)
-    joints = [joint for joint, _ in skeleton.bones]
-    left, right = ([joints.index(joint) for joint in side] for side in (skeleton.left, skeleton.right))
+    left, right = _sides(skeleton.bones, skeleton)
     apart = np.abs(np.log(middle[left] / middle[right])).mean()
     return float((lengths.std(axis=0) / middle).mean() + apart)
 

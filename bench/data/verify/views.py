@@ -29,13 +29,15 @@ FEWEST = 6  # frames from which a diagnosis is made
 # Pixels that a whole file is usually off by (median): less is too good, more is something else.
 USUAL = {"cpn_ft_h36m_dbb": (1.0, 12.0), "det": (1.0, 12.0)}
 FLAT = 0.02  # an axis that is scaled by less has no picture of the body
-ROUNDED = 0.5  # pixels (median): what storing in half precision leaves
+ROUNDED = 0.5  # pixels (95 %): what storing in half precision leaves
 UNFIT = 30.0  # pixels (median): 2D and 3D that do not belong together
 UNIVERSAL = 3.0  # pixels (95 %): MPI-INF-3DHP's measured skeletons reproject within it, the universal ones do not
 
 
 Cause = tuple[str, str, str]  # check, found, advice
 _SWAPPED: Cause = ("left and right", "", "")
+_MIRRORED: Cause = ("image", "the image is mirrored: x runs from right to left", "count x from the left border")
+_MIRRORED_3D: Cause = ("left and right", "the 3D is mirrored: its x runs from right to left", "negate x of the 3D")
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Views:
 
     def look(self, take: Take, handedness: float) -> None:
         """Compare, and diagnose. handedness: what the bodies say about left and right in the 3D."""
-        swapped = False
+        swapped = mirrored = False
         for index, keypoints in enumerate(take.keypoints):
             if keypoints is None:
                 continue
@@ -95,12 +97,16 @@ class Views:
             if drifting or (not self.inexact and np.quantile(residual, 0.95) < EXACT):
                 continue
             causes = self._diagnose(take, index, float(np.median(residual)))
+            if _MIRRORED in causes and handedness < -SURE:
+                causes = causes - {_MIRRORED} | {_MIRRORED_3D}
+                mirrored = True
             swapped = swapped or _SWAPPED in causes
             for check, found, advice in causes - {_SWAPPED}:
                 self.report.wrong(check, found, advice, where)
             if not causes:
-                self._unexplained(float(np.median(residual)), where)
-        self._sides(take, handedness, swapped)
+                self._unexplained(residual, where)
+        if not mirrored:
+            self._sides(take, handedness, swapped)
 
     def _diagnose(self, take: Take, index: int, residual: float) -> set[Cause]:
         """What makes 2D and 3D fit better by far: nothing, a mix-up, something about the image, or both."""
@@ -114,19 +120,18 @@ class Views:
             return set()
         calibrated = isinstance(best.guess.camera, Camera)
         image = set() if calibrated and best.median > EXPLAINED * np.median(best.as_it_is) else {*_image(best)}
-        mirrored = any("mirrored" in found for _, found, _ in image)
-        pairing = None if mirrored and best.guess.cause == _SWAPPED else best.guess.cause
+        pairing = None if _MIRRORED in image and best.guess.cause == _SWAPPED else best.guess.cause
         return image | ({pairing} if pairing else set())
 
-    def _unexplained(self, residual: float, where: str) -> None:
-        where = f"{where}: {residual:.3g} px"
-        if residual > UNFIT:
+    def _unexplained(self, residual: Array, where: str) -> None:
+        median, most = np.quantile(residual, (0.5, 0.95))
+        where = f"{where}: median {_px(median)} px, 95 % {_px(most)} px"
+        if median > UNFIT:
             what = "2D and 3D do not belong together, and no usual mix-up explains it"
             self.report.wrong("reprojection", what, "take both from one preparation", where)
         elif not self.inexact:
             what = "the 2D is not the exact projection: other camera numbers, another lens, or rounded?"
-            tell = self.report.wrong if residual > ROUNDED else self.report.warning
-            tell("reprojection", what, _AGAIN, where)
+            self.report.add("wrong" if most > ROUNDED else "warning", "reprojection", what, _AGAIN, where)
 
     @property
     def inexact(self) -> bool:
@@ -270,7 +275,7 @@ def _image(fit: Fit) -> Iterator[Cause]:
     """What the fit says about the image: mirrored, upside down, of another size, cut."""
     camera, size = fit.guess.camera, np.abs(fit.scale)
     if fit.scale[0] < 0:
-        yield "image", "the image is mirrored: x runs from right to left", "count x from the left border"
+        yield _MIRRORED
     if fit.scale[1] < 0:
         yield "image", "the image is upside down: y runs upwards", "count y from the upper border"
     advice = f"pixels must be those of the original images, {camera.width} x {camera.height}"

@@ -456,6 +456,7 @@ HP = [
         ["left and right: left and right are exchanged in both 2D and 3D"],
     ),
     (change_2d(lambda view: [2048, 0] - view * [1, -1]), ["image: the image is mirrored"]),
+    (change_3d(lambda poses: poses * [-1, 1, 1]), ["left and right: the 3D is mirrored"]),
     (change_2d(lambda view: [0, 2048] + view * [1, -1]), ["image: the image is upside down"]),
     (change_2d(lambda view: view / 4), ["image: a focal length of"]),
     (change_2d(lambda view: normalise_screen(view, 2048, 2048)), ["pixels: the 2D is normalised already"]),
@@ -512,6 +513,30 @@ def test_all_28_joints_are_said_to_be_there(hp):
 
 
 # --- bodies
+
+
+def stretch(joint: str, factor: float) -> Callable[[np.ndarray], np.ndarray]:
+    """A limb that grows over the video; the joints below it stay where they are."""
+    index = H36M_17.joints.index(joint)
+    end, start = H36M_17_OF_32[index], H36M_17_OF_32[H36M_17.parents[index]]
+
+    def change(poses: np.ndarray) -> np.ndarray:
+        grown = poses.copy()
+        grown[:, end] += (poses[:, end] - poses[:, start]) * np.linspace(0, factor, len(poses))[:, None]
+        return grown
+
+    return change
+
+
+def test_a_limb_that_grows_is_told(h36m):
+    report = h36m(in_3d(stretch("left wrist", 0.5)))
+    (where,) = (f.where for f in report.findings if f.found == "a limb changes its length within a video")
+    assert where == [
+        f"{name}: left elbow to left wrist by 36%" for name in ("S1 'WalkDog'", "S9 'Photo'", "S11 'Walking'")
+    ]
+    assert "bones: a left limb and its right one differ in length" in findings(report, "warning")
+    assert ["not the exact projection" in text for text in findings(report)] == [True]
+    assert not findings(h36m(in_3d(stretch("left wrist", 0.1))), "warning")
 
 
 @pytest.mark.parametrize("action", ["walk", "sit", "floor", "reach"])

@@ -42,6 +42,9 @@ bench-%: setup  ## one benchmark: make bench-cmu-gt-27 DATA=... METHODS=mixste S
 data-%: setup  ## read a data set and say what is in it: make data-cmu DATA=...
 	@$(BENCH) data describe $* $(if $(DATA),--data "$(DATA)")
 
+verify-%: setup  ## check a data set's files and name what is mixed up: make verify-h36m DATA=...
+	@$(BENCH) data verify $* $(if $(DATA),--data "$(DATA)")
+
 tables: setup  ## rewrite the tables of README and results/tables from results/
 	@$(BENCH) tables
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +59,36 @@ def contact_sheet(
     _save(figure, path)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """One frame to show. keypoints_2d: (joints, 2), y down, any scale; pose: (joints, 3) metres, camera axes."""
+
+    label: str
+    keypoints_2d: Array
+    pose: Array
+
+
+def input_sheet(
+    path: Path, samples: Sequence[Sample], *, pairs: int = 4, skeleton: Skeleton = H36M_17, title: str = ""
+) -> None:
+    """A grid of frames, `pairs` a row: the 2D input and beside it the 3D pose, under one label.
+
+    Raises ValueError for arrays of another shape.
+    """
+    if not samples:
+        raise ValueError("there is no frame to draw")
+    for sample in samples:
+        _check({sample.label: sample.pose}, sample.keypoints_2d, skeleton)
+    pairs = min(pairs, len(samples))
+    rows, columns = -(-len(samples) // pairs), 2 * pairs
+    figure = _figure(columns, rows, title)
+    for cell, sample in enumerate(samples):
+        keypoints = np.asarray(sample.keypoints_2d, float)
+        _draw_2d(figure, (rows, columns, 2 * cell + 1), keypoints, skeleton, sample.label, loc="left")
+        _draw_3d(figure, rows, columns, 2 * cell + 1, {"": sample.pose}, skeleton)
+    _save(figure, path)
+
+
 # --- details
 
 
@@ -87,7 +119,14 @@ def _colour(joint: int, skeleton: Skeleton) -> str:
     return LEFT if joint in skeleton.left else RIGHT if joint in skeleton.right else TRUNK
 
 
-def _draw_2d(figure: Figure, position: tuple[int, int, int], keypoints: Array, skeleton: Skeleton) -> None:
+def _draw_2d(
+    figure: Figure,
+    position: tuple[int, int, int],
+    keypoints: Array,
+    skeleton: Skeleton,
+    title: str = "2D input",
+    loc: Literal["left", "center"] = "center",
+) -> None:
     axes = figure.add_subplot(*position)
     for joint, parent in skeleton.bones:
         axes.plot(*keypoints[[joint, parent]].T, color=_colour(joint, skeleton), linewidth=2, solid_capstyle="round")
@@ -106,7 +145,7 @@ def _draw_2d(figure: Figure, position: tuple[int, int, int], keypoints: Array, s
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_color("#d5dae1")
-    axes.set_title("2D input", fontsize=9, color=TRUNK, pad=3)
+    axes.set_title(title, fontsize=9, color=TRUNK, pad=3, loc=loc)
 
 
 def _draw_3d(figure: Figure, rows: int, columns: int, skip: int, poses: dict[str, Array], skeleton: Skeleton) -> None:

@@ -117,7 +117,7 @@ def test_configuration_keys_exist(page):
 @every_page
 def test_commands_of_bench_exist(page):
     importable = [*bench.methods(), "pstmo-pretrain"]
-    known_names = {"run": benchmark_names(), "data describe": LOADERS, "import": importable}
+    known_names = {"run": benchmark_names(), "data describe": LOADERS, "data verify": LOADERS, "import": importable}
     known_names |= dict.fromkeys(("score", "export template"), benchmark_names())
     for words in commands(page):
         if words[0] != "bench" or len(words) == 1:
@@ -147,7 +147,8 @@ def test_commands_of_make_exist(page):
                     load_benchmark(words[1].removeprefix("bench-"), value.split())
             elif word not in TARGETS:
                 assert f"{kind}-%" in TARGETS, words
-                assert name in {"bench": benchmark_names(), "data": list(LOADERS)}[kind] or name.isupper(), words
+                names = benchmark_names() if kind == "bench" else list(LOADERS)
+                assert name in names or name.isupper(), words
 
 
 def test_the_changelog_names_every_command_and_benchmark():

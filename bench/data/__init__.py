@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bench import paths
-from bench.errors import unknown
+from bench.errors import MissingDataError, unknown
 
 if TYPE_CHECKING:
     from bench.data.pose_dataset import PoseDataset
@@ -25,6 +26,7 @@ def loader(name: str) -> ModuleType:
     """The module that reads data set `name`.
 
     It holds `KEYPOINTS` (what a user may ask for: what it is called inside), `SKELETON` (that of its poses),
+    `camera(subject, name) -> View` (with its lens, a Camera, where that is known),
     `fingerprint(root, keypoints) -> str` (which also checks that the files are there),
     `collect(root, keypoints, fingerprint) -> Builder`, every video of the files, and `read`, which takes the same and
     gives the PoseDataset that they build.
@@ -35,6 +37,25 @@ def loader(name: str) -> ModuleType:
     return importlib.import_module(LOADERS[name])
 
 
+def kind_of(name: str, keypoints: str) -> str:
+    """What a data set calls the keypoints that a user asks for. Raises BenchError for either that is not known."""
+    kinds: dict[str, str] = loader(name).KEYPOINTS
+    if keypoints not in kinds and keypoints not in kinds.values():
+        raise unknown(f"{name} keypoints", keypoints, kinds)
+    return kinds.get(keypoints, keypoints)
+
+
+def available(name: str, root: str | Path | None = None) -> list[str]:
+    """The kinds of keypoints whose files are there."""
+    module, folder = loader(name), Path(root) if root is not None else paths.data()
+    found = []
+    for keypoints, kind in module.KEYPOINTS.items():
+        with contextlib.suppress(MissingDataError):
+            module.fingerprint(folder, kind)
+            found.append(keypoints)
+    return found
+
+
 def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt") -> PoseDataset:
     """A data set, memory-mapped. root: the folder of its files ($BENCH_DATA, else `data/`).
 
@@ -43,11 +64,7 @@ def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt
     """
     from bench.data import archive
 
-    module = loader(name)
-    kinds: dict[str, str] = module.KEYPOINTS
-    if keypoints not in kinds and keypoints not in kinds.values():
-        raise unknown(f"{name} keypoints", keypoints, kinds)
-    kind = kinds.get(keypoints, keypoints)
+    module, kind = loader(name), kind_of(name, keypoints)
     folder = Path(root) if root is not None else paths.data()
     fingerprint: str = module.fingerprint(folder, kind)
     cached = paths.cache() / "data" / f"{name}-{kind}-{fingerprint[:16]}"
@@ -59,7 +76,7 @@ def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt
 
 
 def describe(name: str, root: str | Path | None = None, keypoints: str = "gt") -> str:
-    """What a data set holds, as text: videos and frames of each subject, actions, fingerprint."""
+    """What a data set holds, as text: videos and frames of each subject and action, images, fingerprint."""
     from tabulate import tabulate
 
     dataset = load_dataset(name, root, keypoints)
@@ -72,15 +89,23 @@ def describe(name: str, root: str | Path | None = None, keypoints: str = "gt") -
     )
     if dataset.valid is not None:
         by_subject.insert(2, "valid", [len(dataset.subset([subject]).counted) for subject in by_subject.index])
+    by_action = videos.groupby("action").agg(
+        videos=("frames", "size"), frames=("frames", "sum"), subjects=("subject", "nunique")
+    )
+    views = [loader(name).camera(*where) for where in set(zip(videos["subject"], videos["camera"], strict=True))]
+    sizes = sorted({f"{view.width} x {view.height}" for view in views})
     total = (
         f"{len(videos):,} videos, {int(dataset.lengths.sum()):,} frames at {dataset.fps:g} fps, {dataset.skeleton.name}"
     )
+    tables = (tabulate(table.reset_index().to_dict("list"), "keys", intfmt=",") for table in (by_subject, by_action))
     return "\n".join(
         [
             f"{dataset.name}, {dataset.keypoints} keypoints, {dataset.skeleton.name}: {total}",
             f"actions: {', '.join(sorted(set(videos['action'])))}",
+            f"images: {', '.join(sizes)} pixels",
+            f"keypoints with files: {', '.join(available(name, root))}",
             f"fingerprint: {dataset.fingerprint}",
             "",
-            tabulate(by_subject.reset_index().to_dict("list"), headers="keys", intfmt=","),
+            "\n\n".join(tables),
         ]
     )

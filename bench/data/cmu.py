@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.camera import Camera
 from bench.data import archive, studio
 from bench.data.acclaim import bone_ends, read_figure, read_motion
 from bench.data.detector import Detector
@@ -60,6 +61,11 @@ def read_trial(asf: str | Path, amc: str | Path) -> Array:
     ends = bone_ends(figure, read_motion(Path(amc), figure))
     ends["pelvis"] = (ends[BONES["left hip"]] + ends[BONES["right hip"]]) / 2
     return np.stack([ends[BONES.get(joint, joint)] for joint in H36M_17.joints], axis=1)
+
+
+def camera(subject: str, name: str) -> Camera:
+    """One of the four cameras: its lens only, since each sequence has them standing elsewhere."""
+    return studio.lens(name)
 
 
 def fingerprint(root: Path, keypoints: str) -> str:

@@ -75,6 +75,11 @@ def collect(root: Path, keypoints: str, fingerprint: str) -> Builder:
     return builder
 
 
+def camera(subject: str, name: str) -> Camera:
+    """One of the four cameras of a subject."""
+    return next(camera for camera in h36m_cameras()[subject] if camera.name == name)
+
+
 _MISMATCH = 'The two files come from different preparations: see README "Datasets"'
 
 

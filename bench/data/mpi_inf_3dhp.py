@@ -166,3 +166,8 @@ def _valid(where: str, recorded: Any, frames: int) -> NDArray[np.bool_]:
 
 def _listed(names: Any) -> str:
     return ", ".join(sorted(map(str, names))) or "nothing"
+
+
+def camera(subject: str, name: str) -> View:
+    """The camera of a test sequence, or one of the eight of the training subjects."""
+    return TEST_CAMERAS[subject] if subject in TEST_CAMERAS else next(c for c in TRAIN_CAMERAS if c.name == name)

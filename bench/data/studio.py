@@ -55,6 +55,11 @@ def film(
         builder.add(Video(subject, action, sequence, camera, pixels.astype(np.float32), poses.astype(np.float32)))
 
 
+def lens(name: str) -> Camera:
+    """A camera with its lens, which is the same in all seven rigs; where it stands is another matter."""
+    return next(camera for rig in h36m_cameras().values() for camera in rig if camera.name == name)
+
+
 def sight(rig: tuple[Camera, ...]) -> Array:
     """The spot on the floor that the cameras look at: (2,) metres, nearest to all optical axes seen from above."""
     centres = np.array([camera.translation[:2] for camera in rig])

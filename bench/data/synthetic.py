@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.camera import Camera
 from bench.data.actions import ACTIONS, HANGING_ARMS, LIMITS, SIDED, Action, Keys
 from bench.data.archive import fingerprint as digest
 from bench.data.detector import Detector
 from bench.data.pose_dataset import Builder, PoseDataset
-from bench.data.studio import film, generator
+from bench.data.studio import film, generator, lens
 from bench.errors import unknown
 from bench.skeleton import H36M_17
 
@@ -58,6 +59,11 @@ def bone_lengths(subject: str, seed: int = SEED) -> dict[str, float]:
     rng = generator(seed, subject)
     stature, own = rng.uniform(0.93, 1.06), rng.uniform(0.96, 1.04, len(typical))
     return {bone: float(length * stature * factor) for (bone, length), factor in zip(typical.items(), own, strict=True)}
+
+
+def camera(subject: str, name: str) -> Camera:
+    """One of the four cameras: its lens only, since each sequence has them standing elsewhere."""
+    return lens(name)
 
 
 def fingerprint(root: Path, keypoints: str) -> str:

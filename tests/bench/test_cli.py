@@ -34,6 +34,7 @@ COMMANDS = (
     "methods",
     "data",
     "data describe",
+    "data verify",
     "data prepare",
     "data fetch",
     "ui",
@@ -485,7 +486,33 @@ def test_data_are_described(folder, monkeypatch, capsys):
     text = capsys.readouterr().out
     assert "h36m, gt keypoints, H36M-17: 24 videos, 620 frames at 50 fps" in text
     assert "actions: Photo, Sitting, Walking" in text
+    assert "images: 1000 x 1000, 1000 x 1002 pixels\nkeypoints with files: gt\n" in text
     assert re.search(r"^S1 +8 +280 +2 +4$", text, re.MULTILINE)
+    assert re.search(r"^Walking +16 +380 +4$", text, re.MULTILINE)
+
+
+def test_data_are_shown(folder, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(folder)
+    sheet = tmp_path / "sheet.png"
+    with pytest.raises(SystemExit, match="0"):
+        main(["data", "describe", "h36m", "--data", "data", "--picture", str(sheet)])
+    assert capsys.readouterr().out.endswith(f"picture: {sheet}\n")
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "describe", "h36m", "--picture", "sheet.doc"])
+    assert "sheet.doc does not end in .png, .pdf or .svg" in capsys.readouterr().err
+
+
+def test_data_are_verified(folder, refused, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "verify", "h36m", "--data", "data"])
+    text = capsys.readouterr().out
+    assert text.startswith("h36m, gt keypoints, in data\n")
+    assert re.search(r"^wrong +subjects +missing: S6, S7, S11$", text, re.MULTILINE)
+    assert re.search(r"^ok +reprojection +median <0.001 px", text, re.MULTILINE)
+    assert "Did you mean 'h36m'?" in refused("data", "verify", "h37m")
+    assert "data_3d_h36m.npz not found" in refused("data", "verify", "h36m", "--data", "elsewhere")
 
 
 def test_data_are_looked_for_where_the_environment_says(folder, monkeypatch, capsys, tmp_path):

@@ -25,6 +25,7 @@ EXACT = 0.01  # pixels: what projection in float32 leaves, with room
 REACH = 25  # frames: how far 2D and 3D are shifted against each other
 EXPLAINED = 0.8  # of the residual as it is: a mix-up must leave less
 FEWEST = 6  # frames from which a diagnosis is made
+NEARLY_ALL = 0.9  # of the videos: knees must agree before a whole file is said to have left and right exchanged
 
 # Pixels that a whole file is usually off by (median): less is too good, more is something else.
 USUAL = {"cpn_ft_h36m_dbb": (1.0, 12.0), "det": (1.0, 12.0)}
@@ -149,7 +150,7 @@ class Views:
         """What the fits say about the file as a whole."""
         turned = [name for name, sure in self.handedness.items() if sure < -SURE]
         for name in turned:
-            if 2 * len(turned) > len(self.handedness):
+            if len(turned) >= NEARLY_ALL * len(self.handedness):
                 what = "left and right are exchanged in both 2D and 3D: knees bend backwards, or people are mirrored"
                 self.report.wrong("left and right", what, _SIDES, name)
             else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from bench import draw, paths, records, tracking
 from bench.config import Protocol
@@ -35,10 +36,6 @@ def make_record(
 
     earlier: the stages that were trained before. facts: as `bench.provenance.provenance`, taken before training.
     """
-    headline = {
-        name: (value, scores.units[name.removesuffix("_frames").removesuffix("_actions")])
-        for name, value in scores.summary.items()
-    }
     per_action: dict[str, dict[str, float]] = {}
     for metric, values in scores.per_action.items():
         for action, value in values.items():
@@ -65,9 +62,10 @@ def make_record(
         protocol=run.benchmark.protocol.model_dump(mode="json"),
         **_settings(run),
         receptive_field=method.window.frames,
-        metrics={name: records.Metric(value=value, unit=unit) for name, (value, unit) in headline.items()},
+        metrics={name: records.Metric(value=value, unit=scores.unit(name)) for name, value in scores.summary.items()},
         per_action=per_action,
         per_joint={joint: {"mpjpe": value} for joint, value in scores.per_joint.items()},
+        groups=scores.groups,
         frames=len(scores.errors),
         sequences=len(scores.sequences),
         parameters=method.parameter_count,
@@ -142,6 +140,12 @@ def log_outcome(
     log.json({"run_key": run.key, "benchmark": run.benchmark.model_dump(mode="json")}, "config.json")
     by_action = scores.table.pivot(index="action", columns="metric", values="value")
     log.text(by_action.round(4).to_csv(), "per_action.csv")
+    by_group = [
+        {"kind": kind, "name": name, **values}
+        for kind, names in scores.groups.items()
+        for name, values in names.items()
+    ]
+    log.text(pd.DataFrame(by_group).round(4).to_csv(index=False), "per_group.csv")
     by_video = scores.per_frame.groupby(["subject", "action", "sequence", "camera"], as_index=False, sort=False)
     log.text(by_video.mean(numeric_only=True).round(4).to_csv(index=False), "errors_per_video.csv")
     errors = run.folder / "errors_mm.npz"  # (frames, joints), in the order of errors_per_video.csv's videos

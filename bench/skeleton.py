@@ -61,5 +61,12 @@ MPI_INF_3DHP_17 = Skeleton(
     root=14,
 )  # fmt: skip
 
+# The groups of joints that the evaluation script of MPI-INF-3DHP prints, under its names; what is in none of them
+# (pelvis, spine, head) does not count in PCK and AUC.
+MPI_INF_3DHP_GROUPS = {
+    "Head": (0,), "Neck": (1,), "Shou": (2, 5), "Elbow": (3, 6), "Wrist": (4, 7), "Hip": (8, 11), "Knee": (9, 12),
+    "Ankle": (10, 13),
+}  # fmt: skip
+
 # The rows of the 32 recorded joints that become the 17, in their order.
 H36M_17_OF_32 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LOADERS = {
     "3dhp": "bench.data.mpi_inf_3dhp",
+    "3dhp-annot3": "bench.data.mpi_inf_3dhp_annot3",
     "cmu": "bench.data.cmu",
     "h36m": "bench.data.human36m",
     "synthetic": "bench.data.synthetic",
@@ -57,7 +58,10 @@ def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt
 
 def describe(name: str, root: str | Path | None = None, keypoints: str = "gt") -> str:
     """What a data set holds, as text: videos and frames of each subject, actions, fingerprint."""
+    import numpy as np
     from tabulate import tabulate
+
+    from bench.protocol_3dhp import ACTIVITIES
 
     dataset = load_dataset(name, root, keypoints)
     videos = dataset.sequences
@@ -72,10 +76,16 @@ def describe(name: str, root: str | Path | None = None, keypoints: str = "gt") -
     total = (
         f"{len(videos):,} videos, {int(dataset.lengths.sum()):,} frames at {dataset.fps:g} fps, {dataset.skeleton.name}"
     )
+    doing = []
+    if dataset.activities is not None:
+        counts = np.bincount(dataset.activities.numpy()[dataset.counted], minlength=len(ACTIVITIES) + 1)[1:]
+        named = ", ".join(f"{name} {count:,}" for name, count in zip(ACTIVITIES, counts.tolist(), strict=True))
+        doing = [f"valid frames by activity: {named}"]
     return "\n".join(
         [
             f"{dataset.name}, {dataset.keypoints} keypoints, {dataset.skeleton.name}: {total}",
             f"actions: {', '.join(sorted(set(videos['action'])))}",
+            *doing,
             f"fingerprint: {dataset.fingerprint}",
             "",
             tabulate(by_subject.reset_index().to_dict("list"), headers="keys", intfmt=","),

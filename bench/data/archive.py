@@ -119,7 +119,7 @@ def file_digest(path: Path) -> str:
 
 # --- the memory-mapped cache
 
-_BLOCKS = ("keypoints_2d", "poses_3d", "roots", "valid")  # no file where it is None
+_BLOCKS = ("keypoints_2d", "poses_3d", "roots", "valid", "activities")  # no file where it is None
 
 
 def is_cached(folder: Path) -> bool:

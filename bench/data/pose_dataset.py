@@ -30,6 +30,8 @@ class PoseDataset:
     roots: (total, 3) metres, camera axes: where the root was, for drawing and reprojection.
     fingerprint: SHA-256 of what the numbers were made from (source files, options, reader version).
     valid: (total,) which frames are scored; the others only surround them. None where all are.
+    activities: (total,) uint8, what is done in each frame, by number in the data set's own list, 0: nothing that it
+        names. None where the files do not say.
     extent: metres, the largest absolute root-relative coordinate in the source files, whatever subjects and joints were
         kept of them; None where nobody asks for it.
     """
@@ -44,6 +46,7 @@ class PoseDataset:
     roots: Tensor
     fingerprint: str
     valid: Tensor | None = None
+    activities: Tensor | None = None
     extent: float | None = None
 
     def __post_init__(self) -> None:
@@ -60,8 +63,9 @@ class PoseDataset:
         ):
             if tuple(block.shape) != shape or block.dtype != torch.float32:
                 raise ValueError(f"{self.name}: {label} is {tuple(block.shape)} {block.dtype}, not {shape} float32")
-        if self.valid is not None and (tuple(self.valid.shape) != (total,) or self.valid.dtype != torch.bool):
-            raise ValueError(f"{self.name}: valid is {tuple(self.valid.shape)} {self.valid.dtype}, not {(total,)} bool")
+        for label, column, kind in (("valid", self.valid, torch.bool), ("activities", self.activities, torch.uint8)):
+            if column is not None and (tuple(column.shape) != (total,) or column.dtype != kind):
+                raise ValueError(f"{self.name}: {label} is {tuple(column.shape)} {column.dtype}, not {(total,)} {kind}")
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -111,6 +115,7 @@ class PoseDataset:
             roots=cut(self.roots),
             fingerprint=self.fingerprint,
             valid=None if self.valid is None else cut(self.valid),
+            activities=None if self.activities is None else cut(self.activities),
             extent=self.extent,
         )
 
@@ -120,7 +125,7 @@ class Video:
     """One view of one sequence, as a loader hands it over.
 
     keypoints_px: (frames, joints, 2) pixels. poses_camera: (frames, joints, 3) metres, camera axes, absolute.
-    valid: (frames,), which frames are scored; None: all.
+    valid: (frames,), which frames are scored; None: all. activities: (frames,) numbers, 0: none; None: 0 everywhere.
     """
 
     subject: str
@@ -130,6 +135,7 @@ class Video:
     keypoints_px: NDArray[np.floating[Any]]
     poses_camera: NDArray[np.floating[Any]]
     valid: NDArray[np.bool_] | None = None
+    activities: NDArray[np.uint8] | None = None
 
 
 @dataclass
@@ -156,6 +162,7 @@ class Builder:
         poses_3d = np.empty((total, joints, 3), np.float32)
         roots = np.empty((total, 3), np.float32)
         valid = None if all(video.valid is None for video in self.videos) else np.ones(total, np.bool_)
+        activities = None if all(video.activities is None for video in self.videos) else np.zeros(total, np.uint8)
         rows = []
         for start, frames in zip(offsets(lengths), lengths, strict=True):
             video = self.videos.pop(0)
@@ -165,6 +172,8 @@ class Builder:
             poses_3d[where] = video.poses_camera - video.poses_camera[:, root : root + 1]
             if valid is not None and video.valid is not None:
                 valid[where] = video.valid
+            if activities is not None and video.activities is not None:
+                activities[where] = video.activities
             camera = video.camera.name
             rows.append((video.subject, video.action, video.sequence, camera, int(start), frames))
         return PoseDataset(
@@ -178,6 +187,7 @@ class Builder:
             roots=torch.from_numpy(roots),
             fingerprint=self.fingerprint,
             valid=None if valid is None else torch.from_numpy(valid),
+            activities=None if activities is None else torch.from_numpy(activities),
             extent=self.extent,
         )
 

@@ -5,7 +5,7 @@ Every number is a mean over the frames of its group, each frame with the same we
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -50,27 +50,30 @@ def _means(frames: pd.DataFrame, units: list[str]) -> dict[str, float]:
     return {str(metric): float(value) for metric, value in frames[units].mean().dropna().items()}
 
 
-def official_table(scores: Scores, by: Literal["sequence", "activity"]) -> pd.DataFrame:
-    """What the evaluation script of MPI-INF-3DHP prints (Mehta et al., 3DV 2017): a row a sequence, or an activity.
+def official_tables(scores: Scores) -> dict[str, pd.DataFrame]:
+    """What the evaluation script of MPI-INF-3DHP prints (Mehta et al., 3DV 2017): by `sequence` and by `activity`.
 
     Columns: PCK and AUC of each group of joints and `Total`, MPJPE of each joint and `Average`; percent and mm. The
-    activities end with `All`, every scored frame once. An activity without frames has NaN. Raises ValueError for scores
-    of another data set, or of data that do not say what is done in them.
+    activities end with `All`, every scored frame once; one without frames has NaN. Only tables that the data allow; of
+    another data set none.
     """
-    labels = _labels(scores).get(by)
-    if scores.pck is None or labels is None:
-        raise ValueError(f"these scores have no {by} of MPI-INF-3DHP")
+    if scores.pck is None:
+        return {}
     of = {**MPI_INF_3DHP_GROUPS, "Total": metrics.MPI_INF_3DHP_JOINTS}
     columns = {f"PCK {name}": metrics.pck(scores.errors, "none", joints).numpy() for name, joints in of.items()}
     columns |= {f"AUC {name}": metrics.auc(scores.errors, "none", joints).numpy() for name, joints in of.items()}
     errors = scores.errors.astype(np.float64)
     columns |= {f"MPJPE {joint}": errors[:, number] for number, joint in enumerate(scores.joints)}
     frames = pd.DataFrame({**columns, "MPJPE Average": errors.mean(axis=1)})
-    table = frames.groupby(labels).mean()
-    if by == "activity":
-        table = table.reindex(list(ACTIVITIES))
-        table.loc["All"] = frames.mean()
-    return table.rename_axis(by)
+    tables = {
+        by: frames.groupby(labels).mean().rename_axis(by)
+        for by, labels in _labels(scores).items()
+        if by in ("sequence", "activity")
+    }
+    if "activity" in tables:
+        tables["activity"] = tables["activity"].reindex(list(ACTIVITIES))
+        tables["activity"].loc["All"] = frames.mean()
+    return tables
 
 
 def _labels(scores: Scores) -> dict[str, pd.Series[str]]:

@@ -16,6 +16,7 @@ from bench.config import Protocol
 from bench.cost import macs_per_frame
 from bench.data.pose_dataset import PoseDataset
 from bench.evaluation import Predictions, Scores
+from bench.groups import official_tables
 from bench.method import Method
 from bench.plan import Run, StageRun
 from bench.records import Record
@@ -146,6 +147,8 @@ def log_outcome(
         for name, values in names.items()
     ]
     log.text(pd.DataFrame(by_group).round(4).to_csv(index=False), "per_group.csv")
+    for by, table in official_tables(scores).items():
+        log.text(table.round(4).to_csv(), f"official_{by}_wise.csv")
     by_video = scores.per_frame.groupby(["subject", "action", "sequence", "camera"], as_index=False, sort=False)
     log.text(by_video.mean(numeric_only=True).round(4).to_csv(index=False), "errors_per_video.csv")
     errors = run.folder / "errors_mm.npz"  # (frames, joints), in the order of errors_per_video.csv's videos

@@ -10,7 +10,7 @@ import math
 import os
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -49,13 +49,9 @@ COLUMNS = {
 }
 ON_REQUEST = ("pck", "auc")  # columns of the benchmarks that publish or measure them
 BY_GROUP = ("mpjpe", "p_mpjpe", "pck", "auc")  # what is shown of subjects, activities and the like
-# Kinds of groups whose names have an order of their own; others are sorted, numbers in them as numbers.
-ORDER = {
-    "joint": (*H36M_17.joints, *MPI_INF_3DHP_17.joints),
-    "joint_group": tuple(MPI_INF_3DHP_GROUPS),
-    "activity": ACTIVITIES,
-    "scene": tuple(dict.fromkeys(SCENES.values())),
-}
+KINDS = ("subject", "sequence", "activity", "scene", "joint_group")  # of groups, in the order of a page
+# Orders that names have of their own; others are sorted, numbers in them as numbers.
+ORDERS = (H36M_17.joints, MPI_INF_3DHP_17.joints, tuple(MPI_INF_3DHP_GROUPS), ACTIVITIES, tuple(SCENES.values()))
 
 
 @dataclass
@@ -414,12 +410,11 @@ def _per_action(table: Sequence[Row]) -> list[str]:
 def _groups(table: Sequence[Row]) -> list[str]:
     """A table for each kind of group and metric, if there is more than one group."""
     lines = []
-    for kind in dict.fromkeys(kind for one in table for record in one.records for kind in record.groups):
+    for kind in KINDS:
         found = [[record.groups.get(kind, {}) for record in one.records] for one in table]
         if len({name for seeds in found for groups in seeds for name in groups}) > 1:
-            lines += _group_sizes(kind, found)
-            for metric in BY_GROUP:
-                lines += _by_name(table, kind, metric, found)
+            parts = [part for metric in BY_GROUP for part in _by_name(table, kind, metric, found)]
+            lines += [*parts[:1], *_group_sizes(kind, found), *parts[1:]]  # sizes below the first title
     return lines
 
 
@@ -435,7 +430,7 @@ def _group_sizes(kind: str, found: Sequence[Sequence[Values]]) -> list[str]:
     if kind == "joint_group":
         return []  # each has all of them
     counts = {name: values.get("frames", 0) for seeds in found for groups in seeds for name, values in groups.items()}
-    return [f"Scored frames by {kind}: " + "; ".join(f"{name} {counts[name]:,}" for name in _ordered(kind, counts))]
+    return [f"Scored frames by {kind}: " + "; ".join(f"{name} {counts[name]:,}" for name in _ordered(counts))]
 
 
 def _by_name(table: Sequence[Row], kind: str, metric: str, found: Sequence[Sequence[Values]]) -> list[str]:
@@ -449,15 +444,15 @@ def _by_name(table: Sequence[Row], kind: str, metric: str, found: Sequence[Seque
                     measured.setdefault(number, {}).setdefault(name, []).append(values[metric])
     shown = [table[number] for number in measured]
     columns = {"Method": [one.label for one in shown], "Frames": [str(one.frames or NONE) for one in shown]}
-    for name in _ordered(kind, {name for names in measured.values() for name in names}):
+    for name in _ordered({name for names in measured.values() for name in names}):
         columns[name] = _numbers([names.get(name, []) for names in measured.values()], column)
     title = f"## Measured {column.title} ({column.unit}) per {kind.replace('_', ' ')}"
     return [title, _markdown(columns)] if measured else []
 
 
-def _ordered(kind: str, names: Iterable[str]) -> list[str]:
-    """Names of groups as a reader expects them: as their data set lists them, or sorted with S9 before S11."""
-    known = ORDER.get(kind, ())
+def _ordered(names: Collection[str]) -> list[str]:
+    """Names of actions, groups or joints as their data set lists them, or sorted with S9 before S11."""
+    known: tuple[str, ...] = next((order for order in ORDERS if set(names) <= set(order)), ())
 
     def place(name: str) -> tuple[int, list[tuple[int, str]]]:
         words = [(int(word), "") if word.isdigit() else (0, word) for word in re.split(r"(\d+)", name)]

@@ -101,7 +101,7 @@ def mpi_inf_3dhp(kind: type[np.floating[Any]] = np.float64) -> tuple[dict[str, A
 
 
 def save_3dhp(root: Path, train: Any, test: Any, labels: str = "") -> None:
-    """Write the two files exactly as the community's are: dictionaries in 0-d object arrays. labels: `_annot3` or none."""
+    """Write the two files exactly as the community's are: dictionaries in 0-d object arrays. labels: `_annot3`."""
     root.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(root / f"data_train_3dhp{labels}.npz", data=train)
     np.savez_compressed(root / f"data_test_3dhp{labels}.npz", data=test)

@@ -23,7 +23,7 @@ from bench.cli import benchmarks, main
 from bench.config import benchmark_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "import", "tables", "methods", "data", "data describe", "ui")
+COMMANDS = ("run", "import", "tables", "methods", "data", "data describe", "export", "export 3dhp-mat", "ui")
 
 VIDEOS = {
     "S1": {"Sitting 1": 40, "Walking": 30},

@@ -73,7 +73,14 @@ def test_the_benchmarks_of_the_issue_are_shipped() -> None:
         f"h36m-{keypoints}-{frames}" for keypoints, frames in (("cpn", 243), ("cpn", 81), ("gt", 81), ("gt", 243))
     }
     assert {"demo", "cmu-gt-27", "cmu-det-27", "3dhp-gt"} | human36m <= set(benchmark_names())
-    assert [name for name in benchmark_names() if load_benchmark(name).protocol.averaging == "frames"] == ["3dhp-gt"]
+    over_frames = [name for name in benchmark_names() if load_benchmark(name).protocol.averaging == "frames"]
+    assert over_frames == ["3dhp-annot3-gt", "3dhp-gt"]
+
+
+def test_the_two_kinds_of_labels_of_3dhp_differ_in_nothing_but_the_data_set() -> None:
+    universal, measured = (load_benchmark(name) for name in ("3dhp-gt", "3dhp-annot3-gt"))
+    assert measured.methods == universal.methods
+    assert measured.protocol == universal.protocol.model_copy(update={"dataset": "3dhp-annot3"})
 
 
 def test_a_file_is_read_as_it_says(tiny: Path) -> None:

@@ -34,8 +34,10 @@ from bench.data.windows import (
     scored_windows,
 )
 from bench.errors import BenchError
+from bench.groups import Groups, groups
 from bench.method import Method, Window, checked_lift
 from bench.progress import Progress
+from bench.protocol_3dhp import w2929
 from bench.skeleton import MPI_INF_3DHP_17, Skeleton
 
 # Frames in one pass through the network, mirrored ones not counted. It bounds memory; it does not move a score.
@@ -155,7 +157,8 @@ class Scores:
     (frames, scored joints) mm, root zeroed. aligned, scaled: (frames,) mm, P-MPJPE and N-MPJPE of each frame. velocity:
     (frames,) mm per frame, the step that leads to each frame; NaN where the frame before belongs to another video or is
     not valid. root_errors: (frames,) mm, how far from zero the root was predicted. averaging: what the headline is a
-    mean over, actions or frames. pck, auc: (frames,) percent, for joints of MPI-INF-3DHP only.
+    mean over, actions or frames. pck, auc: (frames,) percent, for joints of MPI-INF-3DHP only. activities: (frames,)
+    what is done in each, by number, where the data set says it.
     """
 
     sequences: pd.DataFrame
@@ -169,6 +172,7 @@ class Scores:
     averaging: Averaging = "actions"
     pck: NDArray[np.float64] | None = None
     auc: NDArray[np.float64] | None = None
+    activities: NDArray[np.uint8] | None = None
 
     @property
     def units(self) -> dict[str, str]:
@@ -211,14 +215,30 @@ class Scores:
     def summary(self) -> dict[str, float]:
         """The headline numbers: each metric over what `averaging` says, and the other mean beside it.
 
-        That one is called `<metric>_frames` where the headline is a mean over actions, else `<metric>_actions`. The
-        velocity is left out where no two scored frames are neighbours.
+        That one is called `<metric>_frames` where the headline is a mean over actions, else `<metric>_actions`. Of the
+        six test sequences of MPI-INF-3DHP also `<metric>_w2929`, by the weights of its older labels. The velocity is
+        left out where no two scored frames are neighbours.
         """
         means = ("average", ""), ("all frames", "_frames")
         if self.averaging == "frames":
             means = ("all frames", ""), ("average", "_actions")
         values = self.table.dropna(subset="value").set_index(["action", "metric"])["value"]
-        return {f"{metric}{suffix}": float(value) for row, suffix in means for metric, value in values[row].items()}
+        found = {f"{metric}{suffix}": float(value) for row, suffix in means for metric, value in values[row].items()}
+        if self.pck is not None:
+            weighted = {f"{metric}_w2929": w2929(by_sequence) for metric, by_sequence in self.per_action.items()}
+            found |= {name: value for name, value in weighted.items() if value is not None}
+        return found
+
+    def unit(self, name: str) -> str:
+        """The unit of a number of `summary`."""
+        for suffix in SUFFIXES:
+            name = name.removesuffix(suffix)
+        return self.units[name]
+
+    @cached_property
+    def groups(self) -> Groups:
+        """{kind of group: {name: {metric: value, "frames": count}}}, as `bench.groups.groups`."""
+        return groups(self)
 
     @property
     def per_action(self) -> dict[str, dict[str, float]]:
@@ -240,6 +260,7 @@ class Scores:
 # What a table may show, and the unit it is in.
 METRICS = {"mpjpe": "mm", "p_mpjpe": "mm", "n_mpjpe": "mm", "mpjve": "mm/frame", "mpjpe_raw_root": "mm"}
 MPI_INF_3DHP_METRICS = {"pck": "%", "auc": "%"}  # of its joints alone
+SUFFIXES = ("_frames", "_actions", "_w2929")  # of the means that are not the headline
 
 
 def score(predictions: Predictions, dataset: PoseDataset, averaging: Averaging = "actions") -> Scores:
@@ -256,12 +277,12 @@ def score(predictions: Predictions, dataset: PoseDataset, averaging: Averaging =
     predicted[:, root] = 0
     joints = slice(None) if dataset.scored is None else list(dataset.scored)
     predicted, target = predicted[:, joints], target[:, joints]
-    errors = metrics.joint_errors(predicted, target)
+    errors = metrics.joint_errors(predicted, target).float()  # as kept: what is counted of them later is the same
     official = dataset.skeleton == MPI_INF_3DHP_17 and dataset.scored is None
     return Scores(
         sequences=dataset.sequences,
         rows=counted,
-        errors=errors.float().numpy(),
+        errors=errors.numpy(),
         aligned=metrics.p_mpjpe(predicted, target, reduce="none").float().numpy(),
         scaled=metrics.n_mpjpe(predicted, target, reduce="none").float().numpy(),
         velocity=_velocity(predicted, target, dataset),
@@ -270,6 +291,7 @@ def score(predictions: Predictions, dataset: PoseDataset, averaging: Averaging =
         averaging=averaging,
         pck=metrics.pck(errors, reduce="none").numpy() if official else None,
         auc=metrics.auc(errors, reduce="none").numpy() if official else None,
+        activities=None if dataset.activities is None else dataset.activities.numpy()[counted],
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from typing import Protocol as Interface
 
 import numpy as np
+import pandas as pd
 
 from bench import draw, paths, records, tracking
 from bench.config import Benchmark, Protocol
@@ -17,6 +18,7 @@ from bench.cost import macs_per_frame
 from bench.data.pose_dataset import PoseDataset
 from bench.data.split import Split
 from bench.evaluation import Predictions, Scores
+from bench.groups import official_tables
 from bench.method import Method
 from bench.plan import Run, StageRun
 from bench.records import Record
@@ -69,18 +71,17 @@ def make_record(
 
 def measured(scores: Scores) -> dict[str, Any]:
     """The numbers of a record."""
-    headline = {
-        name: (value, scores.units[name.removesuffix("_frames").removesuffix("_actions")])
-        for name, value in scores.summary.items()
-    }
     per_action: dict[str, dict[str, float]] = {}
     for metric, values in scores.per_action.items():
         for action, value in values.items():
             per_action.setdefault(action, {})[metric] = value
     return {
-        "metrics": {name: records.Metric(value=value, unit=unit) for name, (value, unit) in headline.items()},
+        "metrics": {
+            name: records.Metric(value=value, unit=scores.unit(name)) for name, value in scores.summary.items()
+        },
         "per_action": per_action,
         "per_joint": {joint: {"mpjpe": value} for joint, value in scores.per_joint.items()},
+        "groups": scores.groups,
         "frames": len(scores.errors),
         "sequences": len(scores.sequences),
     }
@@ -170,6 +171,14 @@ def log_outcome(
     log.json({"run_key": run.key, "benchmark": run.benchmark.model_dump(mode="json")}, "config.json")
     by_action = scores.table.pivot(index="action", columns="metric", values="value")
     log.text(by_action.round(4).to_csv(), "per_action.csv")
+    by_group = [
+        {"kind": kind, "name": name, **values}
+        for kind, names in scores.groups.items()
+        for name, values in names.items()
+    ]
+    log.text(pd.DataFrame(by_group).round(4).to_csv(index=False), "per_group.csv")
+    for by, table in official_tables(scores).items():
+        log.text(table.round(4).to_csv(), f"official_{by}_wise.csv")
     by_video = scores.per_frame.groupby(["subject", "action", "sequence", "camera"], as_index=False, sort=False)
     log.text(by_video.mean(numeric_only=True).round(4).to_csv(index=False), "errors_per_video.csv")
     errors = run.folder / "errors_mm.npz"  # (frames, joints), in the order of errors_per_video.csv's videos

@@ -76,6 +76,8 @@ class Record(Strict):
     metrics: dict[str, Metric] = Field(min_length=1)
     per_action: dict[str, dict[str, float]] = Field({})  # action -> metric -> value, in the unit that `metrics` gives
     per_joint: dict[str, dict[str, float]] = Field({})  # joint -> metric -> value
+    # kind (subject, sequence, activity, scene, joint_group) -> name -> metric -> value; `frames`: how many it has
+    groups: dict[str, dict[str, dict[str, int | float]]] = Field({})
     frames: int = Field(ge=1)  # test frames counted
     sequences: int = Field(ge=1)
     parameters: int | None = Field(ge=0)
@@ -85,9 +87,15 @@ class Record(Strict):
 
     @model_validator(mode="after")
     def _every_value_has_a_unit(self) -> Record:
-        for part in ("per_action", "per_joint"):
-            for row, values in getattr(self, part).items():
-                strangers = sorted(set(values) - set(self.metrics))
+        parts: dict[str, Mapping[str, Mapping[str, float]]] = {
+            "per_action": self.per_action,
+            "per_joint": self.per_joint,
+        }
+        parts |= {f"groups.{kind}": names for kind, names in self.groups.items()}
+        for part, names in parts.items():
+            for row, values in names.items():
+                known = {*self.metrics, "frames"} if part.startswith("groups.") else set(self.metrics)
+                strangers = sorted(set(values) - known)
                 if strangers:
                     raise ValueError(f"{part}.{row} has {', '.join(strangers)}, which metrics does not have")
         return self

@@ -61,6 +61,12 @@ MPI_INF_3DHP_17 = Skeleton(
     root=14,
 )  # fmt: skip
 
+# The groups of joints that the evaluation script of MPI-INF-3DHP prints, under its names; what is in none of them
+# (pelvis, spine, head) does not count in PCK and AUC.
+MPI_INF_3DHP_GROUPS = {
+    "Head": (0,), "Neck": (1,), "Shou": (2, 5), "Elbow": (3, 6), "Wrist": (4, 7), "Hip": (8, 11), "Knee": (9, 12),
+    "Ankle": (10, 13),
+}  # fmt: skip
 # COCO (Lin et al., ECCV 2014), what 2D detectors find. It has no pelvis: as a tree it hangs from the nose. 2D only.
 COCO_17 = Skeleton(
     name="COCO-17",

@@ -11,7 +11,7 @@ import math
 import os
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -22,7 +22,9 @@ from tabulate import tabulate
 from bench import paths
 from bench.config import SOURCES, Benchmark, Protocol, Source, load_benchmark
 from bench.errors import BenchError, unknown
+from bench.protocol_3dhp import ACTIVITIES, SCENES
 from bench.records import Record, load, newest, published
+from bench.skeleton import H36M_17, MPI_INF_3DHP_17, MPI_INF_3DHP_GROUPS
 
 NONE, UNMEASURED = "—", "not measured yet"
 
@@ -47,6 +49,10 @@ COLUMNS = {
     "auc": Column("AUC", "%", higher_is_better=True),
 }
 ON_REQUEST = ("pck", "auc")  # columns of the benchmarks that publish or measure them
+BY_GROUP = ("mpjpe", "p_mpjpe", "pck", "auc")  # what is shown of subjects, activities and the like
+KINDS = ("subject", "sequence", "activity", "scene", "joint_group")  # of groups, in the order of a page
+# Orders that names have of their own; others are sorted, numbers in them as numbers.
+ORDERS = (H36M_17.joints, MPI_INF_3DHP_17.joints, tuple(MPI_INF_3DHP_GROUPS), ACTIVITIES, tuple(SCENES.values()))
 
 
 @dataclass
@@ -401,7 +407,7 @@ def _links(row: Row, folder: str) -> str:
 
 
 def _section(protocol: Protocol, table: Sequence[Row]) -> list[str]:
-    """The full table with its notes, and the table of actions."""
+    """The full table with its notes, and the tables of actions, groups and joints."""
     headline = f"mpjpe_{protocol.averaging}"  # is `mpjpe` itself
     names = [name for name in COLUMNS if name != headline and (name not in ON_REQUEST or _has(table, name))]
     columns = {
@@ -412,21 +418,95 @@ def _section(protocol: Protocol, table: Sequence[Row]) -> list[str]:
         "Seeds": [_seeds(one) for one in table],
         "Record": [_links(one, "../records") for one in table],
     }
-    return [_markdown(columns), *_footnotes(table), *_per_action(table)]
+    return [
+        _markdown(columns),
+        *_footnotes(table),
+        *_usages(table),
+        *_per_action(table),
+        *_groups(table),
+        *_joints(table),
+    ]
+
+
+def _usages(table: Sequence[Row]) -> list[str]:
+    """The three numbers that papers give for MPI-INF-3DHP, side by side."""
+    shown = [one for one in table if one.seeds("mpjpe_w2929")]
+    columns = {"Method": [one.label for one in shown], "Frames": [str(one.frames or NONE) for one in shown]}
+    for what, suffixes in USAGES.items():
+        for metric in ("mpjpe", "pck", "auc"):
+            column = COLUMNS[metric]
+            found = [next((seeds for suffix in suffixes if (seeds := one.seeds(metric + suffix))), []) for one in shown]
+            columns[f"{column.title}, {what} ({column.unit})"] = _numbers(found, column)
+    return ["## Three usages of one number", _USAGES, _markdown(columns)] if shown else []
+
+
+# What MPI-INF-3DHP's single number is a mean of, and what the records call it, whichever is the headline.
+USAGES = {"valid frames": ("_frames", ""), "six sequences": ("_actions", ""), "2,929 weights": ("_w2929",)}
+_USAGES = (
+    "Papers differ in how six test sequences become one number. Over all valid frames, as the row `All` of the "
+    "official activity table; the plain mean of the six sequences (D3DP; the MPJPE that Diff3DHPE prints); the six "
+    "weighted by the frames of an older release of the labels, 2,929 in all (the official README, P-STMO)."
+)
 
 
 def _per_action(table: Sequence[Row]) -> list[str]:
-    measured: dict[int, dict[str, list[float]]] = {}  # row -> action -> MPJPE of every seed
-    for number, one in enumerate(table):
-        for record in one.records:
-            for action, values in record.per_action.items():
-                if "mpjpe" in values:
-                    measured.setdefault(number, {}).setdefault(action, []).append(values["mpjpe"])
+    if any("sequence" in record.groups for one in table for record in one.records):
+        return []  # the actions of such data are their sequences, which have tables of their own
+    return _by_name(table, "action", "mpjpe", [[record.per_action for record in one.records] for one in table])
+
+
+def _groups(table: Sequence[Row]) -> list[str]:
+    """A table for each kind of group and metric, if there is more than one group."""
+    lines = []
+    for kind in KINDS:
+        found = [[record.groups.get(kind, {}) for record in one.records] for one in table]
+        if len({name for seeds in found for groups in seeds for name in groups}) > 1:
+            parts = [part for metric in BY_GROUP for part in _by_name(table, kind, metric, found)]
+            lines += [*parts[:1], *_group_sizes(kind, found), *parts[1:]]  # sizes below the first title
+    return lines
+
+
+def _joints(table: Sequence[Row]) -> list[str]:
+    return _by_name(table, "joint", "mpjpe", [[record.per_joint for record in one.records] for one in table])
+
+
+Values = Mapping[str, Mapping[str, float]]  # name -> metric -> value
+
+
+def _group_sizes(kind: str, found: Sequence[Sequence[Values]]) -> list[str]:
+    """How many frames each group has, which all records of a benchmark share."""
+    if kind == "joint_group":
+        return []  # each has all of them
+    counts = {name: values.get("frames", 0) for seeds in found for groups in seeds for name, values in groups.items()}
+    return [f"Scored frames by {kind}: " + "; ".join(f"{name} {counts[name]:,}" for name in _ordered(counts))]
+
+
+def _by_name(table: Sequence[Row], kind: str, metric: str, found: Sequence[Sequence[Values]]) -> list[str]:
+    """One metric by action, group or joint. found: what every seed of each row has."""
+    column = COLUMNS[metric]
+    measured: dict[int, dict[str, list[float]]] = {}  # row -> name -> value of every seed
+    for number, seeds in enumerate(found):
+        for names in seeds:
+            for name, values in names.items():
+                if metric in values:
+                    measured.setdefault(number, {}).setdefault(name, []).append(values[metric])
     shown = [table[number] for number in measured]
     columns = {"Method": [one.label for one in shown], "Frames": [str(one.frames or NONE) for one in shown]}
-    for action in sorted({action for actions in measured.values() for action in actions}):
-        columns[action] = _numbers([actions.get(action, []) for actions in measured.values()], COLUMNS["mpjpe"])
-    return ["## Measured MPJPE (mm) per action", _markdown(columns)] if measured else []
+    for name in _ordered({name for names in measured.values() for name in names}):
+        columns[name] = _numbers([names.get(name, []) for names in measured.values()], column)
+    title = f"## Measured {column.title} ({column.unit}) per {kind.replace('_', ' ')}"
+    return [title, _markdown(columns)] if measured else []
+
+
+def _ordered(names: Collection[str]) -> list[str]:
+    """Names of actions, groups or joints as their data set lists them, or sorted with S9 before S11."""
+    known: tuple[str, ...] = next((order for order in ORDERS if set(names) <= set(order)), ())
+
+    def place(name: str) -> tuple[int, list[tuple[int, str]]]:
+        words = [(int(word), "") if word.isdigit() else (0, word) for word in re.split(r"(\d+)", name)]
+        return known.index(name) if name in known else len(known), words
+
+    return sorted(names, key=place)
 
 
 def _sources(numbers: pd.DataFrame) -> list[str]:

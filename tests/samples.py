@@ -66,6 +66,15 @@ MPI_INF_3DHP_VALID = {
     "TS5": [1, 1, 1, 1, 0, 0, 0, 0, 1, 1],
     "TS6": [0, 0, 1, 1],
 }
+# What is done in each frame: 2, Exercising, and 6, Sports, in no valid one.
+MPI_INF_3DHP_ACTIVITIES = {
+    "TS1": [1, 2, 1, 2, 2, 6, 3, 3, 3, 3],
+    "TS2": [3, 3, 6],
+    "TS3": [4, 4, 4, 5, 5],
+    "TS4": [5],
+    "TS5": [1, 1, 1, 7, 7, 7, 7, 7, 7, 7],
+    "TS6": [2, 2, 1, 1],
+}
 
 
 def mpi_inf_3dhp(kind: type[np.floating[Any]] = np.float64) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -91,11 +100,17 @@ def mpi_inf_3dhp(kind: type[np.floating[Any]] = np.float64) -> tuple[dict[str, A
     return train, test
 
 
-def save_3dhp(root: Path, train: Any, test: Any) -> None:
-    """Write the two files exactly as the community's are: dictionaries in 0-d object arrays."""
+def save_3dhp(root: Path, train: Any, test: Any, labels: str = "") -> None:
+    """Write the two files exactly as the community's are: dictionaries in 0-d object arrays. labels: `_annot3`."""
     root.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(root / "data_train_3dhp.npz", data=train)
-    np.savez_compressed(root / "data_test_3dhp.npz", data=test)
+    np.savez_compressed(root / f"data_train_3dhp{labels}.npz", data=train)
+    np.savez_compressed(root / f"data_test_3dhp{labels}.npz", data=test)
+
+
+def save_3dhp_activities(root: Path, activities: dict[str, Any] = MPI_INF_3DHP_ACTIVITIES) -> None:
+    """Write what is done in each test frame: plain arrays, as the data set's files number it."""
+    arrays: dict[str, Any] = {name: np.asarray(numbers, np.float64) for name, numbers in activities.items()}
+    np.savez_compressed(root / "activity_test_3dhp.npz", **arrays)
 
 
 # Subject, action, sequence, camera, frames: videos shorter and longer than a window of 9, and one of its length.

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from bench.cli.command import Commands, add_data, command, names, positive
-from bench.errors import BenchError
+from bench.cli.command import Commands, add_data, command, method_files, names, positive
 
 
 def add(commands: Commands) -> None:
@@ -86,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
         methods=names(options.methods),
         seeds=range(options.seeds),
         device=options.device,
-        weights=_files(options.weights or ()),
+        weights=method_files(options.weights or ()),
         imported=options.imported,
         dry_run=options.dry_run,
         track=options.track,
@@ -154,13 +152,3 @@ def _ui(options: argparse.Namespace) -> int:
     from bench.ui import serve
 
     serve(options.port)
-
-
-def _files(pairs: Sequence[str]) -> dict[str, Path]:
-    files = {}
-    for pair in pairs:
-        method, equals, file = pair.partition("=")
-        if not (method and equals and file):
-            raise BenchError(f"{pair!r} is not of the form METHOD=FILE")
-        files[method] = Path(file)
-    return files

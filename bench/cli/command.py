@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bench.errors import BenchError
 
 Call = Callable[[argparse.Namespace], int]  # returns the exit status
 
@@ -38,6 +41,17 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="DIR", help="folder of the data set's files (default: $BENCH_DATA, else data/)"
     )
+
+
+def method_files(pairs: Sequence[str]) -> dict[str, Path]:
+    """The files of `METHOD=FILE`, by method."""
+    files = {}
+    for pair in pairs:
+        method, equals, file = pair.partition("=")
+        if not (method and equals and file):
+            raise BenchError(f"{pair!r} is not of the form METHOD=FILE")
+        files[method] = Path(file)
+    return files
 
 
 def positive(text: str) -> int:

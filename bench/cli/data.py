@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
     describe = command(
         parts, "describe", "read a data set and say what is in it", "bench data describe cmu --keypoints det", _describe
     )
-    describe.add_argument("dataset", help="3dhp, cmu, h36m or synthetic")
+    describe.add_argument("dataset", help="3dhp, 3dhp-annot3, cmu, h36m or synthetic")
     describe.add_argument("--keypoints", default="gt", help="gt, cpn (h36m) or det (cmu, synthetic); default gt")
     describe.add_argument(
         "--picture",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.cli.command import Commands, add_data, command, group
+from bench.cli.command import Commands, add_data, command, group, method_files
 
 
 def add(commands: Commands) -> None:
@@ -28,6 +28,22 @@ def add(commands: Commands) -> None:
     )
     add_data(template)
 
+    mat = command(
+        parts,
+        "3dhp-mat",
+        "write a finished run as MPI-INF-3DHP's MATLAB script reads it, and what it should print",
+        "bench export 3dhp-mat 3dhp-gt --method mixste -o mat",
+        _mat,
+    )
+    mat.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
+    mat.add_argument("--method", required=True, help="one of the benchmark's methods")
+    mat.add_argument("--seed", type=int, default=0, help="default 0")
+    mat.add_argument("-o", "--output", required=True, metavar="DIR", help="folder to write to")
+    add_data(mat)
+    mat.add_argument("--set", action="append", metavar="KEY=VALUE", help="as the run was given; may be repeated")
+    mat.add_argument("--weights", action="append", metavar="METHOD=FILE", help="as the run was given; may be repeated")
+    mat.add_argument("--no-weights", dest="imported", action="store_false", help="as the run was given")
+
 
 def _template(options: argparse.Namespace) -> int:
     from bench.config import load_benchmark
@@ -37,4 +53,26 @@ def _template(options: argparse.Namespace) -> int:
 
     with_input = Path(options.with_input) if options.with_input else None
     print(export.template(benchmark, Path(options.output), with_input=with_input, data=options.data))
+    return 0
+
+
+def _mat(options: argparse.Namespace) -> int:
+    from bench.config import load_benchmark
+
+    benchmark = load_benchmark(options.benchmark, options.set or ())
+    from bench import export  # brings torch: only once the configuration is known to be good
+    from bench.paths import shown
+
+    predictions, testing = export.finished_3dhp(
+        benchmark,
+        options.method,
+        options.seed,
+        data=options.data,
+        weights=method_files(options.weights or ()),
+        imported=options.imported,
+    )
+    for path in export.mat_3dhp(predictions, testing, Path(options.output)):
+        print(f"written  {shown(path)}")
+    if testing.activities is None:
+        print("no activity_test_3dhp.npz beside the data: what the script prints by activity is not among them")
     return 0

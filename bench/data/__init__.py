@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LOADERS = {
     "3dhp": "bench.data.mpi_inf_3dhp",
+    "3dhp-annot3": "bench.data.mpi_inf_3dhp_annot3",
     "cmu": "bench.data.cmu",
     "h36m": "bench.data.human36m",
     "synthetic": "bench.data.synthetic",
@@ -77,7 +78,10 @@ def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt
 
 def describe(name: str, root: str | Path | None = None, keypoints: str = "gt") -> str:
     """What a data set holds, as text: videos and frames of each subject and action, images, fingerprint."""
+    import numpy as np
     from tabulate import tabulate
+
+    from bench.protocol_3dhp import ACTIVITIES
 
     dataset = load_dataset(name, root, keypoints)
     videos = dataset.sequences
@@ -98,12 +102,18 @@ def describe(name: str, root: str | Path | None = None, keypoints: str = "gt") -
         f"{len(videos):,} videos, {int(dataset.lengths.sum()):,} frames at {dataset.fps:g} fps, {dataset.skeleton.name}"
     )
     tables = (tabulate(table.reset_index().to_dict("list"), "keys", intfmt=",") for table in (by_subject, by_action))
+    doing = []
+    if dataset.activities is not None:
+        counts = np.bincount(dataset.activities.numpy()[dataset.counted], minlength=len(ACTIVITIES) + 1)[1:]
+        named = ", ".join(f"{name} {count:,}" for name, count in zip(ACTIVITIES, counts.tolist(), strict=True))
+        doing = [f"valid frames by activity: {named}"]
     return "\n".join(
         [
             f"{dataset.name}, {dataset.keypoints} keypoints, {dataset.skeleton.name}: {total}",
             f"actions: {', '.join(sorted(set(videos['action'])))}",
             f"images: {', '.join(sizes)} pixels",
             f"keypoints with files: {', '.join(available(name, root))}",
+            *doing,
             f"fingerprint: {dataset.fingerprint}",
             "",
             "\n\n".join(tables),

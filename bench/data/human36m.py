@@ -34,7 +34,7 @@ READER = "h36m, reader 2"  # a change of any number made here changes this line
 
 def fingerprint(root: Path, keypoints: str) -> str:
     """What the data set is made from, as a hash. Raises MissingDataError if one of the two files is not there."""
-    return archive.fingerprint([READER, keypoints], _files(root, keypoints))
+    return archive.fingerprint([READER, keypoints], files(root, keypoints))
 
 
 def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
@@ -48,7 +48,7 @@ def collect(root: Path, keypoints: str, fingerprint: str) -> Builder:
     Raises MissingDataError if a file is not there; BenchError, naming file, subject, sequence and camera, if the files
     do not hold what they should or do not belong together. Subjects with 2D but no 3D are left out.
     """
-    path_3d, path_2d = _files(root, keypoints)
+    path_3d, path_2d = files(root, keypoints)
     positions_3d = _positions(path_3d, "positions_3d", archive.read_npz(path_3d))
     content_2d = archive.read_npz(path_2d)
     _check_joint_order(path_2d, content_2d.get("metadata"))
@@ -83,7 +83,7 @@ def camera(subject: str, name: str) -> Camera:
 _MISMATCH = 'The two files come from different preparations: see README "Datasets"'
 
 
-def _files(root: Path, keypoints: str) -> tuple[Path, Path]:
+def files(root: Path, keypoints: str) -> tuple[Path, Path]:
     """The 3D and the 2D file, in the data folder or in `h36m/` below it."""
     found = []
     for name in ("data_3d_h36m.npz", f"data_2d_h36m_{keypoints}.npz"):

@@ -3,13 +3,15 @@
 `data_train_3dhp.npz` holds `data`: {"S1 Seq1": [{camera: {"data_2d", "data_3d"}}, frames per second]}, eight cameras.
 `data_test_3dhp.npz` holds `data`: {"TS1": {"data_2d", "data_3d", "valid"}}, one camera.
 data_2d: (frames, 17, 2) pixels; data_3d: (frames, 17, 3) millimetres, camera axes; valid: (frames,), 1 where a frame is
-scored. Both files lie in the data folder or in `3dhp/` below it. Rules: docs/datasets.md.
+scored. Both files lie in the data folder or in `3dhp/` below it. `activity_test_3dhp.npz` may lie there too: arrays TS1
+to TS6, (frames,), the activity of each frame, 1 to 7. Rules: docs/datasets.md.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from bench.data import archive
 from bench.data.pose_dataset import Builder, PoseDataset, Video
 from bench.errors import BenchError, MissingDataError
 from bench.paths import shown
+from bench.protocol_3dhp import ACTIVITIES
 from bench.skeleton import MPI_INF_3DHP_17
 
 Floats = NDArray[np.floating[Any]]
@@ -29,7 +32,7 @@ KEYPOINTS = {"gt": "gt"}
 SKELETON = MPI_INF_3DHP_17
 
 FPS = 25.0  # of 11 of the 16 training sequences; the other five have 50, those of the test set are not stated
-FILES = ("data_train_3dhp.npz", "data_test_3dhp.npz")
+ACTIVITY_FILE = "activity_test_3dhp.npz"
 TRAIN_CAMERAS = tuple(View(name, 2048, 2048) for name in ("0", "1", "2", "4", "5", "6", "7", "8"))
 TEST_CAMERAS = {
     "TS1": View("0", 2048, 2048),
@@ -44,24 +47,40 @@ FARTHEST = 50.0  # metres from the camera that no joint can be; a file whose num
 READER = "3dhp, reader 1"  # a change of any number made here changes this line
 
 
-def fingerprint(root: Path, keypoints: str) -> str:
+@dataclass(frozen=True)
+class Labels:
+    """One of the two kinds of 3D labels that the authors give: the data set it makes, its skeletons, its files."""
+
+    dataset: str
+    skeleton: str  # as `bench data prepare --skeleton` calls it
+    train: str
+    test: str
+
+
+# univ_annot3: everybody scaled to one height; annot3: as measured
+UNIVERSAL = Labels("3dhp", "universal", "data_train_3dhp.npz", "data_test_3dhp.npz")
+MEASURED = Labels("3dhp-annot3", "camera", "data_train_3dhp_annot3.npz", "data_test_3dhp_annot3.npz")
+
+
+def fingerprint(root: Path, keypoints: str, labels: Labels = UNIVERSAL) -> str:
     """What the data set is made from, as a hash. Raises MissingDataError if one of the two files is not there."""
-    return archive.fingerprint([READER, keypoints], _files(root))
+    return archive.fingerprint([READER, keypoints], files(root, labels))
 
 
-def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
+def read(root: Path, keypoints: str, fingerprint: str, labels: Labels = UNIVERSAL) -> PoseDataset:
     """The data set in memory; as `collect`, which `bench.data.load_dataset` writes to disk instead."""
-    return collect(root, keypoints, fingerprint).build()
+    return collect(root, keypoints, fingerprint, labels).build()
 
 
-def collect(root: Path, keypoints: str, fingerprint: str) -> Builder:
+def collect(root: Path, keypoints: str, fingerprint: str, labels: Labels = UNIVERSAL) -> Builder:
     """Training subjects S1 to S8, each view a video, and the test sequences TS1 to TS6, each a subject of its own.
 
     The action of a video is its sequence. Raises MissingDataError if a file is not there; BenchError, naming file,
     sequence and camera, if the files do not hold what they should.
     """
-    train, test = _files(root)
-    builder = Builder("3dhp", keypoints, FPS, fingerprint, MPI_INF_3DHP_17)
+    train, test, *others = files(root, labels)
+    activities = _activities(others[0]) if others else None
+    builder = Builder(labels.dataset, keypoints, FPS, fingerprint, MPI_INF_3DHP_17)
     for name, recorded in _emptied(_sequences(train, r"S[1-8] Seq[12]", "S1 Seq1 to S8 Seq2")):
         where = f"{shown(train)}: {name!r}"
         subject, sequence = name.split(" ")
@@ -71,25 +90,27 @@ def collect(root: Path, keypoints: str, fingerprint: str) -> Builder:
             builder.add(Video(subject, sequence, sequence, camera, keypoints_px, poses))
     for name, recorded in _emptied(_sequences(test, r"TS[1-6]", "TS1 to TS6")):
         keypoints_px, poses, valid = _video(f"{shown(test)}: {name!r}", recorded, tested=True)
-        builder.add(Video(name, name, name, TEST_CAMERAS[name], keypoints_px, poses, valid))
+        doing = None if activities is None else _activity(f"{shown(others[0])}: {name!r}", activities, name, len(poses))
+        builder.add(Video(name, name, name, TEST_CAMERAS[name], keypoints_px, poses, valid, doing))
     builder.extent = max(float(np.abs(video.poses_3d).max()) for video in builder.videos)
     return builder
 
 
-def _files(root: Path) -> tuple[Path, Path]:
-    """The training and the test file, in the data folder or in `3dhp/` below it."""
+def files(root: Path, labels: Labels) -> list[Path]:
+    """The training and the test file, and that of activities if there is one; in the data folder or in its `3dhp/`."""
     found = []
-    for name in FILES:
+    for name in (labels.train, labels.test, ACTIVITY_FILE):
         places = [root / "3dhp" / name, root / name]
         there = [place for place in places if place.is_file()]
-        if not there:
+        if not there and name != ACTIVITY_FILE:
             raise MissingDataError(
-                f"3dhp: {name} not found, looked for {' and '.join(shown(place) for place in places)}. MPI-INF-3DHP "
-                "has terms of its own; how to get it: docs/datasets.md. What you downloaded is made ready with: bench "
-                "data prepare 3dhp --raw DIR --skeleton universal. To try the suite without it: make demo"
+                f"{labels.dataset}: {name} not found, looked for {' and '.join(shown(place) for place in places)}. "
+                "MPI-INF-3DHP has terms of its own; how to get it: docs/datasets.md. What you downloaded is made ready "
+                f"with: bench data prepare 3dhp --raw DIR --skeleton {labels.skeleton}. To try the suite without it: "
+                "make demo"
             )
-        found.append(there[0])
-    return found[0], found[1]
+        found += there[:1]
+    return found
 
 
 def _sequences(path: Path, pattern: str, known: str) -> dict[str, Any]:
@@ -162,6 +183,26 @@ def _valid(where: str, recorded: Any, frames: int) -> NDArray[np.bool_]:
     if not valid.any():
         raise BenchError(f"{where}, valid: no frame is valid, so that nothing could be scored")
     return valid
+
+
+def _activities(path: Path) -> dict[str, Any]:
+    """The arrays of the file of activities, by sequence."""
+    activities = archive.read_npz(path)
+    for name in activities:
+        if not re.fullmatch(r"TS[1-6]", name):
+            raise BenchError(f"{shown(path)}: {name!r} is no sequence of this file, which holds TS1 to TS6")
+    return activities
+
+
+def _activity(where: str, activities: dict[str, Any], name: str, frames: int) -> NDArray[np.uint8]:
+    """What is done in each frame of a test sequence: 1 to 7, or 0 for nothing that has a name."""
+    if name not in activities:
+        raise BenchError(f"{where} is missing, which the test file holds; make the two files from the same release")
+    recorded, known = np.asarray(activities[name]), range(len(ACTIVITIES) + 1)
+    if recorded.shape != (frames,) or not np.isin(recorded, known).all():
+        found = f"the values {_listed(np.unique(recorded)[:9])} in the shape {recorded.shape}"
+        raise BenchError(f"{where}: expected {frames} whole numbers from 1 to {len(ACTIVITIES)}, found {found}")
+    return recorded.astype(np.uint8)
 
 
 def _listed(names: Any) -> str:

@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.skeleton import H36M_17, Skeleton, counterparts
 
 COLUMNS = ("subject", "action", "sequence", "camera", "start", "frames")
-BLOCKS = ("keypoints_2d", "poses_3d", "roots", "valid")
+BLOCKS = ("keypoints_2d", "poses_3d", "roots", "valid", "activities")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class PoseDataset:
     roots: (total, 3) metres, camera axes: where the root was, for drawing and reprojection.
     fingerprint: SHA-256 of what the numbers were made from (source files, options, reader version).
     valid: (total,) which frames are scored; the others only surround them. None where all are.
+    activities: (total,) uint8, what is done in each frame, by number in the data set's own list, 0: nothing that it
+        names. None where the files do not say.
     extent: metres, the largest absolute root-relative coordinate in the source files, whatever subjects and joints were
         kept of them; None where nobody asks for it.
     scored: which joints are scored; None: all.
@@ -46,6 +48,7 @@ class PoseDataset:
     roots: Tensor
     fingerprint: str
     valid: Tensor | None = None
+    activities: Tensor | None = None
     extent: float | None = None
     scored: tuple[int, ...] | None = None
 
@@ -63,8 +66,9 @@ class PoseDataset:
         ):
             if tuple(block.shape) != shape or block.dtype != torch.float32:
                 raise ValueError(f"{self.name}: {label} is {tuple(block.shape)} {block.dtype}, not {shape} float32")
-        if self.valid is not None and (tuple(self.valid.shape) != (total,) or self.valid.dtype != torch.bool):
-            raise ValueError(f"{self.name}: valid is {tuple(self.valid.shape)} {self.valid.dtype}, not {(total,)} bool")
+        for label, column, kind in (("valid", self.valid, torch.bool), ("activities", self.activities, torch.uint8)):
+            if column is not None and (tuple(column.shape) != (total,) or column.dtype != kind):
+                raise ValueError(f"{self.name}: {label} is {tuple(column.shape)} {column.dtype}, not {(total,)} {kind}")
 
     def pieces(self, block: str) -> list[NDArray[Any]]:
         """A block's parts in the order of `sequences`: all of it, or nothing where it is None."""
@@ -119,6 +123,7 @@ class PoseDataset:
             roots=cut(self.roots),
             fingerprint=self.fingerprint,
             valid=None if self.valid is None else cut(self.valid),
+            activities=None if self.activities is None else cut(self.activities),
             extent=self.extent,
             scored=self.scored,
         )
@@ -141,7 +146,7 @@ class Video:
     """One view of one sequence, as a loader hands it over.
 
     keypoints_px: (frames, joints, 2) pixels. poses_camera: (frames, joints, 3) metres, camera axes, absolute.
-    valid: (frames,), which frames are scored; None: all.
+    valid: (frames,), which frames are scored; None: all. activities: (frames,) numbers, 0: none; None: 0 everywhere.
     """
 
     subject: str
@@ -151,6 +156,7 @@ class Video:
     keypoints_px: NDArray[np.floating[Any]]
     poses_camera: NDArray[np.floating[Any]]
     valid: NDArray[np.bool_] | None = None
+    activities: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +168,7 @@ class Laid:
     poses_3d: NDArray[np.float32]
     roots: NDArray[np.float32]
     valid: NDArray[np.bool_] | None
+    activities: NDArray[np.uint8] | None
 
 
 @dataclass
@@ -188,6 +195,7 @@ class Builder:
             poses_3d=(absolute - absolute[:, root : root + 1]).astype(np.float32, copy=False),
             roots=absolute[:, root].astype(np.float32),
             valid=video.valid,
+            activities=video.activities,
         )
         self.videos.append(laid)
 
@@ -202,13 +210,11 @@ class Builder:
 
     def pieces(self, block: str) -> list[NDArray[Any]]:
         """What each video adds to a block, in the order of `sequences`; nothing if no video adds to it."""
-        videos = self._ordered()
-        if block == "valid" and all(video.valid is None for video in videos):
+        parts = [(getattr(video, block), len(video.poses_3d)) for video in self._ordered()]
+        if all(part is None for part, _ in parts):
             return []
-        return [
-            np.ones(len(video.poses_3d), np.bool_) if getattr(video, block) is None else getattr(video, block)
-            for video in videos
-        ]
+        filler = {"valid": np.bool_(True), "activities": np.uint8(0)}.get(block)  # of videos that do not say
+        return [np.full(frames, filler) if part is None else part for part, frames in parts]
 
     def _ordered(self) -> list[Laid]:
         """The videos by subject, sequence and camera."""

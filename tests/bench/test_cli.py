@@ -30,6 +30,7 @@ COMMANDS = (
     "import",
     "export",
     "export template",
+    "export 3dhp-mat",
     "tables",
     "methods",
     "data",

@@ -82,9 +82,15 @@ def test_the_benchmarks_of_the_issue_are_shipped() -> None:
     }
     assert {"demo", "cmu-gt-27", "cmu-det-27", "3dhp-gt"} | human36m <= set(benchmark_names())
     protocols = {name: load_benchmark(name).protocol for name in benchmark_names()}
-    tested_on_3dhp = [name for name, one in protocols.items() if one.tested_on.dataset == "3dhp"]
+    tested_on_3dhp = [name for name, one in protocols.items() if one.tested_on.dataset.startswith("3dhp")]
     assert [name for name, one in protocols.items() if one.averaging == "frames"] == tested_on_3dhp
     assert [name for name, one in protocols.items() if one.crosses] == ["h36m-to-3dhp-gt-81", "synthetic-to-cmu-gt-27"]
+
+
+def test_the_two_kinds_of_labels_of_3dhp_differ_in_nothing_but_the_data_set() -> None:
+    universal, measured = (load_benchmark(name) for name in ("3dhp-gt", "3dhp-annot3-gt"))
+    assert measured.methods == universal.methods
+    assert measured.protocol == universal.protocol.model_copy(update={"dataset": "3dhp-annot3"})
 
 
 def test_a_file_is_read_as_it_says(tiny: Path) -> None:

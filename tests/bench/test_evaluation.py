@@ -19,6 +19,8 @@ from bench.data.pose_dataset import COLUMNS, PoseDataset, offsets
 from bench.data.windows import gather, mirror, scored_windows, test_windows
 from bench.errors import BenchError
 from bench.evaluation import METRICS, Predictions, _generator, evaluate, predict, score
+from bench.groups import official_tables
+from bench.protocol_3dhp import ACTIVITIES
 from bench.skeleton import H36M_17, MPI_INF_3DHP_17
 
 SIZES = {"frames": 9, "dim": 16, "depth": 1, "heads": 2}
@@ -328,15 +330,20 @@ def test_the_headline_is_over_what_the_protocol_says(by_hand):
         assert frames.summary[f"{metric}_actions"] == actions.summary[metric]
 
 
-@pytest.mark.parametrize("case", ["random", "missing_activity", "nonzero_root"])
-def test_scores_of_3dhp_are_those_of_the_official_functions(golden, case):
+# MPI-INF-3DHP
+
+PER_FRAME = ("errors", "aligned", "scaled", "velocity", "root_errors", "pck", "auc", "activities")
+SIX = [f"TS{number}" for number in range(1, 7)]
+
+
+def official(golden, case: str):
+    """A case of the official functions: its numbers by name, and the scores of its predictions on its data set."""
     stored = {key.removeprefix(f"{case}__"): value for key, value in golden("pck_auc.npz").items()}
-    names = [f"TS{number}" for number in range(1, 7)]
-    targets = [stored[f"{name}_target"] / 1000 for name in names]
-    valid = np.concatenate([stored[f"{name}_valid"] for name in names]) == 1
+    targets = [stored[f"{name}_target"] / 1000 for name in SIX]
+    valid, activities = (np.concatenate([stored[f"{name}_{what}"] for name in SIX]) for what in ("valid", "activity"))
     absolute, lengths = np.concatenate(targets), [len(target) for target in targets]
     table = [
-        (name, name, name, "0", int(start), n) for name, start, n in zip(names, offsets(lengths), lengths, strict=True)
+        (name, name, name, "0", int(start), n) for name, start, n in zip(SIX, offsets(lengths), lengths, strict=True)
     ]
     data = PoseDataset(
         name="official",
@@ -348,10 +355,17 @@ def test_scores_of_3dhp_are_those_of_the_official_functions(golden, case):
         poses_3d=torch.from_numpy(absolute - absolute[:, 14:15]).float(),
         roots=torch.from_numpy(absolute[:, 14]).float(),
         fingerprint="f",
-        valid=torch.from_numpy(valid),
+        valid=torch.from_numpy(valid == 1),
+        activities=torch.from_numpy(activities),
     )
-    poses = np.concatenate([stored[f"{name}_pred"] for name in names])[:, None].astype(np.float32) / np.float32(1000)
-    scores = score(Predictions(Window(1), scored_windows(data, Window(1)), poses), data, averaging="frames")
+    poses = np.concatenate([stored[f"{name}_pred"] for name in SIX])[:, None].astype(np.float32) / np.float32(1000)
+    predictions = Predictions(Window(1), scored_windows(data, Window(1)), poses)
+    return stored, score(predictions, data, averaging="frames")
+
+
+@pytest.mark.parametrize("case", ["random", "missing_activity", "nonzero_root"])
+def test_scores_of_3dhp_are_those_of_the_official_functions(golden, case):
+    stored, scores = official(golden, case)
     assert scores.units == METRICS | {"pck": "%", "auc": "%"}
     for metric, golden_name in (("pck", "pck"), ("auc", "auc"), ("mpjpe_raw_root", "mpjpe")):
         assert list(scores.per_action[metric].values()) == pytest.approx(stored[f"seq_{golden_name}"][:, -1], rel=1e-5)
@@ -359,6 +373,99 @@ def test_scores_of_3dhp_are_those_of_the_official_functions(golden, case):
         assert scores.summary[f"{metric}_actions"] == pytest.approx(
             stored[f"{golden_name}_mean_of_sequences"], rel=1e-5
         )
+
+
+@pytest.mark.parametrize("case", ["random", "missing_activity", "nonzero_root"])
+@pytest.mark.parametrize(("by", "rows"), [("sequence", SIX), ("activity", [*ACTIVITIES, "All"])])
+def test_the_official_tables_of_3dhp_joint_group_by_joint_group(golden, case, by, rows):
+    stored, scores = official(golden, case)
+    table = official_tables(scores)[by]
+    assert list(table.index) == rows
+    assert len(table.columns) == 2 * 9 + 18
+    for metric in ("pck", "auc"):
+        names = ["Head", "Neck", "Shou", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Total"]
+        found = table[[f"{metric.upper()} {name}" for name in names]]
+        np.testing.assert_allclose(found, stored[f"{by[:3]}_{metric}"], rtol=1e-9)  # they count joints: nothing rounds
+    joints = [joint for joint in range(17) if joint != 14]  # the pelvis is at zero here
+    found = table[[f"MPJPE {MPI_INF_3DHP_17.joints[joint]}" for joint in joints]]
+    np.testing.assert_allclose(found, stored[f"{by[:3]}_mpjpe"][:, joints], rtol=1e-5)  # poses are kept as float32
+    if case != "nonzero_root":
+        np.testing.assert_allclose(table["MPJPE Average"], stored[f"{by[:3]}_mpjpe"][:, -1], rtol=1e-5)
+    assert table.isna().any(axis=None) == (case == "missing_activity" and by == "activity")
+
+
+@pytest.mark.parametrize("case", ["random", "missing_activity"])
+def test_groups_of_3dhp(golden, case):
+    stored, scores = official(golden, case)
+    groups = scores.groups
+    assert list(groups) == ["sequence", "activity", "scene", "joint_group"]
+    counts = dict(zip(SIX, stored["n_valid"].tolist(), strict=True))
+    assert {name: one["frames"] for name, one in groups["sequence"].items()} == counts
+    assert {name: one["frames"] for name, one in groups["scene"].items()} == {
+        "studio, green screen": counts["TS1"] + counts["TS2"],
+        "studio": counts["TS3"] + counts["TS4"],
+        "outdoor": counts["TS5"] + counts["TS6"],
+    }
+    missing = {"Exercising", "Sports"} if case == "missing_activity" else set()
+    assert groups["activity"].keys() == set(ACTIVITIES) - missing
+    assert sum(one["frames"] for one in groups["activity"].values()) == sum(counts.values())
+    for metric in ("pck", "auc", "mpjpe"):
+        by_sequence = {name: groups["sequence"][name][metric] for name in SIX}
+        np.testing.assert_allclose(list(by_sequence.values()), stored[f"seq_{metric}"][:, -1], rtol=1e-5)
+        outdoor = sum(counts[name] * by_sequence[name] for name in ("TS5", "TS6")) / (counts["TS5"] + counts["TS6"])
+        assert groups["scene"]["outdoor"][metric] == pytest.approx(outdoor)
+        for name, expected in zip(ACTIVITIES, stored[f"act_{metric}"][:, -1], strict=False):
+            if name not in missing:
+                assert groups["activity"][name][metric] == pytest.approx(expected, rel=1e-5)
+    shown = [groups["joint_group"][name]["pck"] for name in ("Head", "Neck", "Shou", "Elbow")]
+    np.testing.assert_allclose(shown, stored["act_pck"][-1, :4], rtol=1e-9)
+    arms = [joint in ("right elbow", "left elbow") for joint in scores.joints]
+    assert groups["joint_group"]["Elbow"]["mpjpe"] == pytest.approx(scores.errors[:, arms].mean(), rel=1e-6)
+
+
+def test_the_single_number_of_3dhp_in_its_three_usages(golden):
+    stored, scores = official(golden, "random")
+    older = [603, 540, 505, 553, 276, 452]
+    for metric in ("mpjpe", "pck", "auc"):
+        by_sequence = stored[f"seq_{metric}"][:, -1]
+        weighted = sum(weight * value for weight, value in zip(older, by_sequence, strict=True)) / 2929
+        assert scores.summary[f"{metric}_w2929"] == pytest.approx(weighted, rel=1e-5)
+        assert scores.unit(f"{metric}_w2929") == scores.units[metric]
+    assert len({round(scores.summary[f"mpjpe{suffix}"], 3) for suffix in ("", "_actions", "_w2929")}) == 3
+
+
+def test_older_weights_need_all_six_sequences(golden):
+    _, scores = official(golden, "random")
+    outdoor = scores.sequences["subject"].isin(["TS5", "TS6"]).to_numpy()
+    rows = np.repeat(outdoor, scores.sequences["frames"])
+    kept = rows[scores.rows]
+    fewer = {name: getattr(scores, name)[kept] for name in PER_FRAME}
+    start = scores.sequences["start"][4]
+    part = replace(scores, sequences=scores.sequences[outdoor], rows=scores.rows[kept] - start, **fewer)
+    assert part.summary["mpjpe_actions"] == pytest.approx(np.mean(list(part.per_action["mpjpe"].values())))
+    assert not any(name.endswith("_w2929") for name in part.summary)
+
+
+def test_data_that_do_not_say_what_is_done_have_no_activities(golden, by_hand):
+    _, scores = official(golden, "random")
+    silent = replace(scores, activities=None)
+    assert list(silent.groups) == ["sequence", "scene", "joint_group"]
+    assert list(official_tables(silent)) == ["sequence"]
+    assert official_tables(by_hand[1]) == {}
+
+
+def test_groups_by_subject_are_means_over_the_frames_of_each():
+    data = toy_dataset((("S9", "sit", "sit", "a", 3), ("S9", "walk", "walk", "a", 1), ("S11", "sit", "sit", "a", 2)))
+    poses = data.poses_3d.numpy().copy()
+    poses[:, 1, 0] += [0.017, 0.017, 0.017, 0.085, 0.034, 0.034]
+    scores = score(Predictions(Window(1), test_windows(data.lengths, Window(1)), poses[:, None]), data)
+    assert scores.groups.keys() == {"subject"}
+    subjects = scores.groups["subject"]
+    assert {name: one["frames"] for name, one in subjects.items()} == {"S9": 4, "S11": 2}
+    assert subjects["S9"]["mpjpe"] == pytest.approx((3 * 1 + 5) / 4, rel=1e-4)
+    assert subjects["S11"]["mpjpe"] == pytest.approx(2, rel=1e-4)
+    assert subjects["S9"].keys() == {*METRICS, "frames"}
+    assert not any(name.endswith("_w2929") for name in scores.summary)
 
 
 def test_pck_is_of_3dhp_alone(by_hand):

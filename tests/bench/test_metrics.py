@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from bench.metrics import auc, joint_errors, mpjpe, mpjve, n_mpjpe, p_mpjpe, pck
+from bench.skeleton import MPI_INF_3DHP_GROUPS
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -149,6 +150,9 @@ def test_pck_auc_and_mpjpe_are_those_of_the_official_functions(golden, case):
         np.testing.assert_allclose(pck(errors), stored["seq_pck"][number, -1], rtol=1e-9)
         np.testing.assert_allclose(auc(errors), stored["seq_auc"][number, -1], rtol=1e-9)
         np.testing.assert_allclose(errors.mean(), stored["seq_mpjpe"][number, -1], rtol=1e-9)
+        for metric, name in ((pck, "pck"), (auc, "auc")):
+            by_group = [float(metric(errors, joints=joints)) for joints in MPI_INF_3DHP_GROUPS.values()]
+            np.testing.assert_allclose(by_group, stored[f"seq_{name}"][number, :-1], rtol=1e-9)
     everything = torch.cat(pooled)
     for name, found in (("pck", pck(everything)), ("auc", auc(everything)), ("mpjpe", everything.mean())):
         np.testing.assert_allclose(found, stored[f"act_{name}"][-1, -1], rtol=1e-9)  # the row of all activities

@@ -65,6 +65,18 @@ def test_the_file_is_sorted_rounded_and_ends_with_a_newline(tmp_path: Path) -> N
     assert content["macs_per_frame"] == 573_000_001
 
 
+def test_groups_come_back_and_records_from_before_them_have_none(tmp_path: Path) -> None:
+    groups = {"subject": {"S9": {"mpjpe": 58.123456, "frames": 12_345_678}}, "activity": {"Standing/Walking": {}}}
+    path = records.write(make(groups=groups), tmp_path)
+    back = records.read(path).groups
+    assert back["subject"]["S9"] == {"mpjpe": 58.1235, "frames": 12_345_678}, "counts are not rounded"
+    assert list(back) == ["activity", "subject"]
+    content = json.loads(path.read_text())
+    del content["groups"]
+    path.write_text(json.dumps(content))
+    assert records.read(path).groups == {}
+
+
 def test_contract_keys_are_all_there(tmp_path: Path) -> None:
     content = json.loads(records.write(make(), tmp_path).read_text())
     contract = "benchmark method seed accounting metrics per_action per_joint frames sequences parameters "
@@ -171,6 +183,8 @@ def test_what_json_cannot_hold_is_named(tmp_path: Path) -> None:
         (lambda c: c["provenance"].update(finished_at="2026-01-01T00:00:00"), r"provenance\.finished_at: .*timezone"),
         (lambda c: c["provenance"].update(hardware="/data/x/y"), r"provenance\.hardware is '/data/x/y'"),
         (lambda c: c["per_action"]["Walking"].update(pck=1.0), r"per_action\.Walking has pck"),
+        (lambda c: c["per_action"]["Walking"].update(frames=3), r"per_action\.Walking has frames"),
+        (lambda c: c.update(groups={"subject": {"S9": {"frames": 3, "pck": 1.0}}}), r"groups\.subject\.S9 has pck"),
     ],
 )
 def test_a_record_edited_by_hand_is_refused_with_file_and_key(tmp_path: Path, edit: Any, message: str) -> None:

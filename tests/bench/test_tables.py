@@ -192,6 +192,74 @@ def test_where_frames_make_the_headline_the_mean_over_actions_stands_beside_it(p
     assert "MPJPE over actions" not in page(project, "h36m-cpn-243")
 
 
+def sections(text: str) -> dict[str, list[list[str]]]:
+    """Title of each section -> the rows of its table, titles first."""
+    found = {}
+    for part in text.split("\n## ")[1:]:
+        lines = [line for line in part.splitlines() if line.startswith("|")]
+        found[part.splitlines()[0]] = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {title: [rows[0], *rows[2:]] for title, rows in found.items() if rows}
+
+
+def test_groups_and_joints_have_tables_in_an_order_a_reader_expects(project: Path) -> None:
+    groups = {
+        "activity": {
+            "Sitting": {"mpjpe": 50.0, "pck": 90.0, "frames": 1275},
+            "Miscellaneous": {"mpjpe": 52.0, "pck": 80.0, "frames": 5},
+            "Standing/Walking": {"mpjpe": 40.0, "pck": 95.0, "frames": 461},
+        },
+        "subject": {"S9": {"mpjpe": 45.0, "frames": 9}, "S11": {"mpjpe": 47.0, "frames": 4}},
+        "scene": {"outdoor": {"mpjpe": 45.0, "frames": 9}},
+        "joint_group": {"Knee": {"pck": 88.0, "frames": 13}, "Head": {"pck": 99.0, "frames": 13}},
+    }
+    joints = {"spine": {"mpjpe": 30.0}, "pelvis": {"mpjpe": 0.0}, "right knee": {"mpjpe": 60.0}}
+    publish(
+        project,
+        measured("mixste", mpjpe=46.0, pck=89.0, groups=groups, per_joint=joints, recipe={"epochs": 8}),
+        measured("mean_pose", mpjpe=90.0, pck=30.0, groups={"subject": {"S9": {"mpjpe": 99.0, "frames": 9}}}),
+    )
+    text = page(project)
+    assert sections(text) == {
+        "Measured MPJPE (mm) per activity": [
+            ["Method", "Frames", "Standing/Walking", "Sitting", "Miscellaneous"],
+            ["MixSTE", "27", "40.0", "50.0", "52.0"],
+        ],
+        "Measured PCK (%) per activity": [
+            ["Method", "Frames", "Standing/Walking", "Sitting", "Miscellaneous"],
+            ["MixSTE", "27", "95.0", "90.0", "80.0"],
+        ],
+        "Measured PCK (%) per joint group": [["Method", "Frames", "Head", "Knee"], ["MixSTE", "27", "99.0", "88.0"]],
+        "Measured MPJPE (mm) per subject": [
+            ["Method", "Frames", "S9", "S11"],
+            ["mean_pose", "27", "99.0", "—"],
+            ["MixSTE", "27", "**45.0**", "47.0"],
+        ],
+        "Measured MPJPE (mm) per joint": [
+            ["Method", "Frames", "pelvis", "right knee", "spine"],
+            ["MixSTE", "27", "0.0", "60.0", "30.0"],
+        ],
+    }, "a single scene is no table"
+    assert "Scored frames by activity: Standing/Walking 461; Sitting 1,275; Miscellaneous 5\n" in text
+    assert "per subject" not in block(project)
+
+
+def test_the_three_usages_of_one_number_stand_side_by_side(project: Path) -> None:
+    config = project / "configs" / "toy.yaml"
+    config.write_text(config.read_text().replace("test_subjects: [S9]", "test_subjects: [S9]\n  averaging: frames"))
+    three = {"": 32.04, "_actions": 32.89, "_w2929": 32.17}
+    metrics = {f"mpjpe{suffix}": {"value": value, "unit": "mm"} for suffix, value in three.items()}
+    metrics |= {f"pck{suffix}": {"value": 100 - value, "unit": "%"} for suffix, value in three.items()}
+    publish(project, measured("mixste", metrics=metrics, recipe={"epochs": 8}), measured("mean_pose"))
+    titles, *rows = sections(page(project))["Three usages of one number"]
+    assert titles[2:] == [
+        f"{metric}, {what} ({unit})"
+        for what in ("valid frames", "six sequences", "2,929 weights")
+        for metric, unit in (("MPJPE", "mm"), ("PCK", "%"), ("AUC", "%"))
+    ]
+    assert rows == [["MixSTE", "27", "32.0", "68.0", "—", "32.9", "67.1", "—", "32.2", "67.8", "—"]]
+    assert "Three usages" not in page(project, "h36m-cpn-243")
+
+
 def test_writing_twice_gives_the_same_bytes(project: Path) -> None:
     changed = publish(project, measured("mixste"), measured("mean_pose"))
     assert changed == ["results/tables/h36m-cpn-243.md", "results/tables/toy.md", "README.md"]

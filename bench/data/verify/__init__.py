@@ -50,7 +50,7 @@ def verify(name: str, root: str | Path | None = None, keypoints: str = "gt") -> 
         return report
     if name == "h36m":
         _count_h36m(found, report)
-    elif name == "3dhp":
+    elif name.startswith("3dhp"):
         _count_3dhp(found, valid, report)
     _all_right(found, report)
     bodies.compare()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bench.camera import View, denormalise_screen, h36m_cameras
 from bench.data import archive, human36m, loader, mpi_inf_3dhp
+from bench.data.mpi_inf_3dhp import MEASURED, UNIVERSAL, Labels
 from bench.data.pose_dataset import PoseDataset, subject_order
 from bench.data.verify.findings import Report
 from bench.errors import BenchError
@@ -60,8 +61,8 @@ def takes(name: str, root: Path, keypoints: str, report: Report) -> Iterator[Tak
     """
     if name == "h36m":
         yield from _human36m(root, keypoints, report)
-    elif name == "3dhp":
-        yield from _mpi_inf_3dhp(root, report)
+    elif name.startswith("3dhp"):
+        yield from _mpi_inf_3dhp(root, MEASURED if name == MEASURED.dataset else UNIVERSAL, report)
     else:
         module = loader(name)
         yield from _of_dataset(module.read(root, keypoints, "not stored"), module)
@@ -71,7 +72,7 @@ def takes(name: str, root: Path, keypoints: str, report: Report) -> Iterator[Tak
 
 
 def _human36m(root: Path, kind: str, report: Report) -> Iterator[Take]:
-    path_3d, path_2d = human36m._files(root, kind)
+    path_3d, path_2d = human36m.files(root, kind)
     positions_3d = _dictionary(path_3d, "positions_3d", archive.read_npz(path_3d))
     content_2d = archive.read_npz(path_2d)
     positions_2d = _dictionary(path_2d, "positions_2d", content_2d)
@@ -156,8 +157,8 @@ def _check_layout(metadata: Any, path: Path, report: Report) -> None:
 # --- MPI-INF-3DHP
 
 
-def _mpi_inf_3dhp(root: Path, report: Report) -> Iterator[Take]:
-    train, test = mpi_inf_3dhp._files(root)[:2]
+def _mpi_inf_3dhp(root: Path, labels: Labels, report: Report) -> Iterator[Take]:
+    train, test, *_ = mpi_inf_3dhp.files(root, labels)
     sequences = _dictionary(train, "data", archive.read_npz(train))
     for name in sorted(sequences):
         recorded, where = sequences.pop(name), repr(name)

@@ -136,7 +136,7 @@ class Views:
 
     @property
     def inexact(self) -> bool:
-        return self.dataset == "3dhp" or self.keypoints != "gt"
+        return self.dataset.startswith("3dhp") or self.keypoints != "gt"
 
     def _sides(self, take: Take, handedness: float, swapped: bool) -> None:
         if not swapped:
@@ -178,7 +178,10 @@ class Views:
             self.report.warning("reprojection", what, "compare where the file comes from")
         elif self.dataset == "3dhp" and most < UNIVERSAL:
             what = f"{text}: so close that these look like the measured skeletons (annot3)"
-            self.report.warning("reprojection", what, "the benchmarks use univ_annot3, scaled to one height")
+            self.report.warning("reprojection", what, "this data set has univ_annot3, scaled to one height")
+        elif self.dataset == "3dhp-annot3" and most >= UNIVERSAL:
+            what = f"{text}: so far off that these look like skeletons scaled to one height (univ_annot3)"
+            self.report.warning("reprojection", what, "this data set has annot3, the skeletons as measured")
         else:
             self.report.ok("reprojection", text)
 

@@ -234,17 +234,19 @@ def test_what_is_stored_comes_back(tmp_path):
     assert mapped.sequences.to_dict("list") == dataset.sequences.to_dict("list")
     for field in ("name", "keypoints", "fps", "skeleton", "fingerprint"):
         assert getattr(mapped, field) == getattr(dataset, field)
-    assert mapped.valid is mapped.extent is None
+    assert mapped.valid is mapped.activities is mapped.extent is None
     archive.store(dataset, folder)  # again: the first copy stays
     assert [path.name for path in folder.parent.iterdir()] == ["set"]
 
 
-def test_valid_frames_and_the_extent_come_back(tmp_path):
+def test_valid_frames_activities_and_the_extent_come_back(tmp_path):
     dataset = small_dataset()
     valid = torch.arange(len(dataset.poses_3d)) % 3 == 0
-    archive.store(replace(dataset, valid=valid, extent=1.25), tmp_path / "set")
+    activities = (torch.arange(len(dataset.poses_3d)) % 8).to(torch.uint8)
+    archive.store(replace(dataset, valid=valid, activities=activities, extent=1.25), tmp_path / "set")
     mapped = archive.memory_mapped(tmp_path / "set")
     assert torch.equal(mapped.valid, valid)
+    assert torch.equal(mapped.activities, activities)
     assert mapped.extent == 1.25
 
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from samples import MPI_INF_3DHP_FRAMES, MPI_INF_3DHP_VALID, mpi_inf_3dhp, save_3dhp
+from samples import (
+    MPI_INF_3DHP_ACTIVITIES,
+    MPI_INF_3DHP_FRAMES,
+    MPI_INF_3DHP_VALID,
+    mpi_inf_3dhp,
+    save_3dhp,
+    save_3dhp_activities,
+)
 
 from bench.camera import denormalise_screen
 from bench.data import describe, load_dataset
@@ -115,6 +122,65 @@ def test_the_description_says_how_many_frames_are_valid(root):
     assert lines[0].startswith("3dhp, gt keypoints, MPI-INF-3DHP-17: 38 videos, 337 frames at 25 fps")
     assert ["subject", "videos", "frames", "valid", "actions", "cameras"] in [line.split() for line in lines]
     assert ["TS5", "1", "10", "6", "1", "1"] in [line.split() for line in lines]
+
+
+def test_activities_come_with_their_file_and_from_the_cache(root):
+    without = load_dataset("3dhp", root)
+    assert without.activities is None
+    assert "activity" not in describe("3dhp", root)
+    save_3dhp_activities(root)
+    dataset = load_dataset("3dhp", root)
+    assert dataset.fingerprint != without.fingerprint
+    for name, numbers in MPI_INF_3DHP_ACTIVITIES.items():
+        assert dataset.subset([name]).activities.tolist() == numbers
+    assert not dataset.subset(["S1", "S2", "S8"]).activities.any()
+    for block in ("keypoints_2d", "poses_3d", "roots", "valid"):
+        assert (getattr(dataset, block) == getattr(without, block)).all()
+    assert (
+        "valid frames by activity: Standing/Walking 6, Exercising 0, Sitting 3, Reaching/Crouching 2, On The Floor 2, "
+        "Sports 0, Miscellaneous 3" in describe("3dhp", root)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"TS3": [4, 4, 4, 5]},
+            r"test_3dhp\.npz: 'TS3': expected 5 whole numbers from 1 to 7, found .* 4\.0, 5\.0 in the shape \(4,\)",
+        ),
+        ({"TS4": [8]}, r"'TS4': expected 1 whole numbers from 1 to 7, found the values 8"),
+        ({"TS4": [1.5]}, r"'TS4': expected 1 whole numbers from 1 to 7, found the values 1\.5"),
+        ({"TS4": [np.nan]}, r"'TS4': expected 1 whole numbers from 1 to 7, found the values nan"),
+        ({"TS4": [[5]]}, r"'TS4': expected 1 whole numbers from 1 to 7, found .*\(1, 1\)"),
+        ({"TS7": [1]}, r"activity_test_3dhp\.npz: 'TS7' is no sequence of this file, which holds TS1 to TS6"),
+        ({"TS6": None}, r"activity_test_3dhp\.npz: 'TS6' is missing, which the test file holds"),
+    ],
+)
+def test_a_file_of_activities_that_does_not_fit_is_refused(root, change, message):
+    activities = {**MPI_INF_3DHP_ACTIVITIES, **change}
+    save_3dhp_activities(root, {name: numbers for name, numbers in activities.items() if numbers is not None})
+    with pytest.raises(BenchError, match=message):
+        load_dataset("3dhp", root)
+
+
+def test_measured_skeletons_are_a_data_set_of_their_own(root):
+    universal = load_dataset("3dhp", root)
+    with pytest.raises(MissingDataError, match=r"3dhp-annot3: data_train_3dhp_annot3\.npz not found, looked for"):
+        load_dataset("3dhp-annot3", root)
+    train, test = mpi_inf_3dhp()
+    for view in [*(view for views, _ in train.values() for view in views.values()), *test.values()]:
+        root_mm = view["data_3d"][:, 14:15]
+        view["data_3d"] = root_mm + 1.05 * (view["data_3d"] - root_mm)
+    save_3dhp(root / "3dhp", train, test, labels="_annot3")
+    save_3dhp_activities(root / "3dhp")
+    measured = load_dataset("3dhp-annot3", root)
+    assert (measured.name, measured.skeleton) == ("3dhp-annot3", MPI_INF_3DHP_17)
+    assert measured.fingerprint != universal.fingerprint
+    assert measured.sequences.equals(universal.sequences)
+    assert (measured.keypoints_2d == universal.keypoints_2d).all()
+    np.testing.assert_allclose(measured.poses_3d, 1.05 * universal.poses_3d, atol=1e-6)
+    assert measured.activities is not None
 
 
 def test_missing_files_say_which_where_and_what_to_do(tmp_path, root):

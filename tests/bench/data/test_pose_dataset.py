@@ -126,6 +126,19 @@ def test_a_subset_keeps_valid_frames_and_the_extent_of_the_whole(subjects):
     assert part.extent == 9.0
 
 
+def test_activities_are_0_where_a_video_says_nothing_and_a_subset_keeps_them():
+    builder = Builder("small", "gt", 50.0, "f")
+    for name, activities in (("b", None), ("a", np.array([4, 0, 2], np.uint8))):
+        pixels, poses, camera = np.ones((3, 17, 2)), np.ones((3, 17, 3)), h36m_cameras()["S1"][0]
+        builder.add(Video(f"S{name}", name, name, camera, pixels, poses, None, activities))
+    dataset = builder.build()
+    assert dataset.activities.tolist() == [4, 0, 2, 0, 0, 0]
+    assert dataset.subset(["Sb"]).activities.tolist() == [0, 0, 0]
+    assert small_dataset().activities is None
+    with pytest.raises(ValueError, match=r"small: activities is \(6,\) torch.int64, not \(6,\) torch.uint8"):
+        replace(dataset, activities=dataset.activities.long())
+
+
 def test_valid_frames_of_the_wrong_shape_or_type_are_refused():
     for wrong in (torch.ones(18, dtype=torch.bool), torch.ones(19)):
         with pytest.raises(ValueError, match="small: valid is "):

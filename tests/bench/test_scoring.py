@@ -113,7 +113,8 @@ def test_what_is_printed_and_left_the_first_time_and_the_second(results_folder, 
     assert run.data.metrics["test/mpjpe_mm"] == pytest.approx(records.read(path).metrics["mpjpe"].value, rel=1e-5)
     assert run.data.params["scored_from"] == "predictions"
     kept = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-    assert kept == {"record.json", "config.json", "per_action.csv", "errors_per_video.csv", "errors_mm.npz", "figures"}
+    tables = {"per_action.csv", "per_group.csv", "errors_per_video.csv", "errors_mm.npz"}
+    assert kept == {"record.json", "config.json", "figures"} | tables
 
     before = files(results_folder)
     second, _ = bench(*SCORE, capsys=capsys)

@@ -86,27 +86,27 @@ def mpjve(predicted: Any, target: Any, reduce: Reduce = "mean", lengths: Sequenc
     return _reduced(steps, reduce)
 
 
-def pck(errors_mm: Any, reduce: Reduce = "mean") -> Tensor:
+def pck(errors_mm: Any, reduce: Reduce = "mean", joints: Sequence[int] = MPI_INF_3DHP_JOINTS) -> Tensor:
     """3DPCK of MPI-INF-3DHP: percent of counted joints with an error below 150 mm, strictly.
 
     errors_mm: (frames, 17) in MPI-INF-3DHP order. All frames and the official 14 joints are pooled (Mehta et al.,
-    3DV 2017, and its evaluation script). A scalar, or (frames,) with reduce="none".
+    3DV 2017, and its evaluation script); joints: or others. A scalar, or (frames,) with reduce="none".
     """
-    return _reduced(100 * _passed(errors_mm, PCK_THRESHOLD_MM), reduce)
+    return _reduced(100 * _passed(errors_mm, PCK_THRESHOLD_MM, joints), reduce)
 
 
-def auc(errors_mm: Any, reduce: Reduce = "mean") -> Tensor:
+def auc(errors_mm: Any, reduce: Reduce = "mean", joints: Sequence[int] = MPI_INF_3DHP_JOINTS) -> Tensor:
     """Area under the 3DPCK curve: mean percent over the thresholds 0, 5, ..., 150 mm. Otherwise as `pck`."""
-    passed = torch.stack([_passed(errors_mm, threshold) for threshold in AUC_THRESHOLDS_MM])
+    passed = torch.stack([_passed(errors_mm, threshold, joints) for threshold in AUC_THRESHOLDS_MM])
     return _reduced(100 * passed.mean(dim=0), reduce)
 
 
-def _passed(errors_mm: Any, threshold: float) -> Tensor:
+def _passed(errors_mm: Any, threshold: float, joints: Sequence[int]) -> Tensor:
     """Share of the counted joints of each frame whose error is below a threshold: (frames,)."""
     errors = torch.as_tensor(errors_mm)
     if errors.ndim != 2 or errors.shape[1] != 17:
         raise ValueError(f"errors of MPI-INF-3DHP are (frames, 17), not {tuple(errors.shape)}")
-    return (errors[:, list(MPI_INF_3DHP_JOINTS)] < threshold).to(torch.float64).mean(dim=1)
+    return (errors[:, list(joints)] < threshold).to(torch.float64).mean(dim=1)
 
 
 def _pair(predicted: Any, target: Any) -> tuple[Tensor, Tensor]:

@@ -38,10 +38,11 @@ class ClosedForm(Method):
         self.window, self.root, self.kind = window, root, kind
 
     def lift(self, keypoints_2d, *, generator=None):
-        u, v = (keypoints_2d - keypoints_2d[:, :, self.root, None]).unbind(-1)
-        m_u, m_v = keypoints_2d.mean(dim=(1, 2))[:, None, None].unbind(-1) if self.kind == "windowed" else (0.0, 0.0)
-        z = 0.4 * u**2 + (0.3 + 2 * m_v) * v + 0.05 + 0.2 * m_u
-        return torch.stack([2.2 * u + 0.01, 2.2 * v - 0.02, z], dim=-1)[:, self.window.answered]
+        mean = keypoints_2d.mean(dim=(1, 2))[:, None, None] if self.kind == "windowed" else torch.zeros(2)
+        answered = keypoints_2d[:, self.window.answered]
+        u, v = (answered - answered[:, :, self.root, None]).unbind(-1)
+        z = 0.4 * u**2 + (0.3 + 2 * mean[..., 1]) * v + 0.05 + 0.2 * mean[..., 0]
+        return torch.stack([2.2 * u + 0.01, 2.2 * v - 0.02, z], dim=-1)
 
 
 def unpacked(name: str) -> dict[str, np.ndarray]:
@@ -49,10 +50,8 @@ def unpacked(name: str) -> dict[str, np.ndarray]:
     with np.load(GOLDEN / name) as stored:
         return {
             key.removesuffix("/first"): np.concatenate([stored[key], stored[key.replace("/first", "/steps")]]).cumsum(0)
-            if key.endswith("/first")
-            else stored[key]
             for key in stored.files
-            if not key.endswith("/steps")
+            if key.endswith("/first")
         }
 
 
@@ -71,9 +70,9 @@ def sample(tmp_path_factory):
             views[subject][sequence].append((pixels / 256).astype(np.float32))
         save_h36m(root, world, views, keypoints)
     tested: dict[str, dict] = {}
-    for key, values in unpacked("sample_3dhp.npz").items():
+    for key, values in np.load(GOLDEN / "sample_3dhp.npz").items():
         sequence, part = key.split("/")
-        tested.setdefault(sequence, {})[part] = values / {"data_2d": 256, "data_3d": 64, "valid": 1}[part]
+        tested.setdefault(sequence, {})[part] = values
     save_3dhp(root, mpi_inf_3dhp()[0], tested)
 
     @cache
@@ -84,6 +83,18 @@ def sample(tmp_path_factory):
     return read
 
 
+@pytest.fixture(scope="module")
+def lifted(sample):
+    """lifted("h36m", "gt", window, kind, flip): what the closed-form lifter predicts."""
+
+    @cache
+    def lift(name: str, keypoints: str, window: Window, kind: str, flip: bool) -> Predictions:
+        dataset = sample(name, keypoints)
+        return predict(ClosedForm(window, dataset.skeleton.root, kind), dataset, flip=flip)
+
+    return lift
+
+
 with gzip.open(GOLDEN / "accounting.json.gz", "rt") as stream:
     PUBLISHED = json.load(stream)
 
@@ -92,16 +103,15 @@ def titled(entry: dict) -> str:
     return "-".join(str(entry[key]) for key in ("upstream", "frames", "keypoints", "lifter", "option") if key in entry)
 
 
-def as_published(entry: dict, dataset: PoseDataset) -> tuple[Predictions, Accounting]:
-    """What the closed-form lifter predicts in the windows of an entry's method, and the accounting of its code."""
+def as_published(entry: dict) -> tuple[Window, bool, Accounting]:
+    """The windows of an entry's method, whether it mirrors, and the accounting of its code."""
     whole = entry["upstream"].startswith(("mixste", "diff3dhpe"))
     option = entry.get("option", "")
     window = Window(entry["frames"], "all" if whole else "centre", step=2 if option == "temporal step 2" else 1)
-    method = ClosedForm(window, dataset.skeleton.root, entry["lifter"])
     accounting = PRESETS[entry["upstream"]].accounting
     if option == "evaluation batch of 4 windows":
         accounting = replace(accounting, velocity_batch=4)
-    return predict(method, dataset, flip=option != "no flip averaging"), accounting
+    return window, option != "no flip averaging", accounting
 
 
 def assert_printed(scores: Scores, row: str, printed: dict[str, float]) -> None:
@@ -114,9 +124,10 @@ def assert_printed(scores: Scores, row: str, printed: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize("entry", PUBLISHED["h36m"], ids=titled)
-def test_presets_give_what_the_published_scripts_print_on_human36m(sample, entry):
-    dataset = sample("h36m", {"gt": "gt", "cpn_ft_h36m_dbb": "cpn"}[entry["keypoints"]])
-    scores = score(*as_published(entry, dataset)[:1], dataset, accounting=as_published(entry, dataset)[1])
+def test_presets_give_what_the_published_scripts_print_on_human36m(sample, lifted, entry):
+    source = "h36m", {"gt": "gt", "cpn_ft_h36m_dbb": "cpn"}[entry["keypoints"]]
+    window, flip, accounting = as_published(entry)
+    scores = score(lifted(*source, window, entry["lifter"], flip), sample(*source), accounting=accounting)
     for action, printed in entry["per_action"].items():
         assert_printed(scores, action, printed)
     assert_printed(scores, "average", entry["mean"])
@@ -127,3 +138,31 @@ def test_presets_give_what_the_published_scripts_print_on_human36m(sample, entry
     else:
         assert frames.to_dict() == {action: printed["n"] for action, printed in entry["per_action"].items()}
     assert ("mpjve" in scores.summary) == ("MPJVE" in entry["mean"])
+
+
+@pytest.mark.parametrize("entry", PUBLISHED["3dhp"], ids=titled)
+def test_presets_give_what_the_published_scripts_print_on_mpi_inf_3dhp(sample, lifted, entry):
+    dataset = sample("3dhp", "gt")
+    window, flip, accounting = as_published(entry)
+    predictions = lifted("3dhp", "gt", window, entry["lifter"], flip)
+    own = score(predictions, dataset, accounting=accounting)
+    for sequence, printed in entry.get("per_sequence", {}).items():
+        assert_printed(own, sequence, printed)
+    if "mean" in entry:
+        assert_printed(own, "average", entry["mean"])
+        assert len(own.errors) == entry["n_counted"]
+    else:
+        assert own.summary["mpjpe_frames"] == pytest.approx(entry["p1_mm"], abs=TOLERANCE)
+        assert own.summary["mpjpe"] == pytest.approx(entry["official"]["weights_2929"]["MPJPE"], abs=TOLERANCE)
+        assert own.per_frame.groupby("action").size().to_dict() == entry["n_valid"]
+        assert "mpjve" not in own.summary
+    official = entry["official"]
+    for sequence, printed in official["per_sequence"].items():
+        assert_printed(own, sequence, printed)
+    assert_printed(own, "all frames", official["all_frames"])
+    for weights, printed in (("alike", "mean_of_sequences"), ("readme", "weights_2929")):
+        assert_printed(
+            score(predictions, dataset, accounting=replace(accounting, sequence_weights=weights)),
+            "average",
+            official[printed],
+        )

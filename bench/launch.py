@@ -12,12 +12,13 @@ import filelock
 import torch
 
 from bench import checkpoint, outcome, paths, records, tables, tracking
+from bench.accounting import accounting_of
 from bench.config import Benchmark
 from bench.data import load_dataset
 from bench.data.pose_dataset import PoseDataset
 from bench.device import choose_device, threads_for
 from bench.errors import BenchError
-from bench.evaluation import predict, score
+from bench.evaluation import Predictions, predict, score
 from bench.forecast import describe
 from bench.method import Method
 from bench.mlflow_store import sqlite_file, store_uri, without_password
@@ -115,14 +116,16 @@ def _do(
                 on_epoch=partial(_log_epoch, log, judged_on="test-set" if recipe.keep == "best-test" else "validation"),
                 everything=dataset,
             )
-        checkpoint.save(
-            {"method": method.state_dict(), "name": run.registered, "model": run.settings.model, "frames": run.frames},
-            run.folder / "weights.pt",
-        )
-        label = f"{run.name} test"
-        predictions = predict(method, testing, flip=protocol.flip_test, seed=run.seed, device=device, label=label)
-        predictions.save(run.folder / "predictions.npz")
-        scores = score(predictions, testing, protocol.averaging)
+        if run.predicted:
+            predictions = Predictions.load(run.predictions_file)
+        else:
+            content = {"method": method.state_dict(), "name": run.registered}
+            checkpoint.save(content | {"model": run.settings.model, "frames": run.frames}, run.folder / "weights.pt")
+            label = f"{run.name} test"
+            predictions = predict(method, testing, flip=protocol.flip_test, seed=run.seed, device=device, label=label)
+            predictions.save(run.predictions_file)
+        accounting = accounting_of(protocol.accounting, run.registered, protocol.dataset)
+        scores = score(predictions, testing, protocol.averaging, accounting)
         record = outcome.make_record(run, method, trained, earlier, scores, dataset, facts, log.run_id)
         outcome.log_outcome(log, run, record, scores, predictions, testing)
         records.write(record)

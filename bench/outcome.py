@@ -144,11 +144,11 @@ def log_outcome(
     log.text(by_action.round(4).to_csv(), "per_action.csv")
     by_video = scores.per_frame.groupby(["subject", "action", "sequence", "camera"], as_index=False, sort=False)
     log.text(by_video.mean(numeric_only=True).round(4).to_csv(index=False), "errors_per_video.csv")
-    errors = run.folder / "errors_mm.npz"  # (frames, joints), in the order of errors_per_video.csv's videos
+    errors = run.outcome_folder / "errors_mm.npz"  # (frames, joints), in the order of errors_per_video.csv's videos
     with paths.whole_file(errors) as unfinished, unfinished.open("wb") as stream:
         np.savez_compressed(stream, errors_mm=scores.errors)
     log.file(errors)
-    picture = run.folder / "median_frame.png"
+    picture = run.outcome_folder / "median_frame.png"
     draw_median_frame(picture, predictions, scores, testing)
     log.file(picture, "figures")
     log.file(run.folder / "weights.pt", "checkpoints")

@@ -19,6 +19,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench import paths
+from bench.accounting import Preset, for_method
 from bench.config import Benchmark, Protocol, load_benchmark
 from bench.errors import BenchError, unknown
 from bench.records import Record, load, newest, published
@@ -122,8 +123,10 @@ def departures(record: Record, benchmark: Benchmark) -> list[str]:
         pairs["frames"] = (record.receptive_field, expected)
     if benchmark.protocol.test_videos is not None:
         pairs["test videos"] = (record.sequences, benchmark.protocol.test_videos)
-    # Of a protocol, data set and keypoints are not departures but mistakes: `rows` refuses them.
-    protocol = {key: value for key, value in record.protocol.items() if key not in ("dataset", "keypoints", "frames")}
+    # Of a protocol, data set and keypoints are not departures but mistakes: `rows` refuses them. Each accounting has a
+    # table of its own.
+    apart = ("dataset", "keypoints", "frames", "accounting")
+    protocol = {key: value for key, value in record.protocol.items() if key not in apart}
     pairs |= _apart(protocol, benchmark.protocol.model_dump(mode="json"), "protocol.")
     if known:
         stated = benchmark.methods[record.method].model_dump(mode="json")
@@ -194,10 +197,15 @@ def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame)
         *_section(protocol, rows(benchmark, records, numbers)),
     ]
     if others := [one for one in rows(benchmark, records, numbers, accounting="as-published") if one.records]:
-        parts += ["## Accounting as published: the counting of each method's own code", *_section(protocol, others)]
+        parts += ["## Accounting as published", _AS_PUBLISHED, *_section(protocol, others, bold=False)]
     parts += _sources(numbers[numbers["benchmark"] == benchmark.name])
     return "\n\n".join(parts) + "\n"
 
+
+_AS_PUBLISHED = (
+    "Each row is counted by the rules of its method's own code, in the notes. They differ, so rows do not compare with "
+    "each other or with those above, only with their own published numbers; nothing is bold."
+)
 
 _OVER_FRAMES = (
     " They are means over these frames; the MPJPE over actions is the plain mean over the test sequences, which some "
@@ -231,7 +239,11 @@ def terminal(benchmark: Benchmark, records: Iterable[Record]) -> str:
     floor = next((mean for one, mean in zip(table, means, strict=True) if one.method == "mean_pose"), math.nan)
     if floor > 0:
         columns["vs mean_pose"] = [NONE if math.isnan(mean) else f"{mean / floor:.2f}x" for mean in means]
-    return tabulate(columns, headers="keys", tablefmt="simple", disable_numparse=True, colalign=_alignment(columns))
+    text = tabulate(columns, headers="keys", tablefmt="simple", disable_numparse=True, colalign=_alignment(columns))
+    if benchmark.protocol.accounting == "shared":
+        return text
+    rules = [f"  {one.label}: counted {_preset(one)}" for one in table]
+    return "\n".join([text, "", "Accounting as published: rows do not compare with each other.", *rules])
 
 
 def rows(
@@ -262,12 +274,20 @@ def rows(
         if all(one.method != method for one in table.values()):
             row(method, benchmark.frames(method))
     for one in table.values():
+        if accounting == "as-published" and one.records:
+            one.notes.append(f"Measured and counted {_preset(one)}")
         if any(record.training.get("kept") == "best-test" for record in one.records):
             one.notes.append(
                 "Measured with the weights that scored best on the test set, as the method's own code does"
             )
     order += sorted({one.method for one in table.values()} - set(order))
     return sorted(table.values(), key=lambda one: (order.index(one.method), one.frames or 0, not one.trained))
+
+
+def _preset(row: Row) -> Preset:
+    """The accounting of the code of a row's method."""
+    record = row.records[0]
+    return for_method(record.registered or record.method, record.data.dataset)
 
 
 def _check_belongs(record: Record, benchmark: Benchmark) -> None:
@@ -352,22 +372,22 @@ def _links(row: Row, folder: str) -> str:
 # Parts of a page
 
 
-def _section(protocol: Protocol, table: Sequence[Row]) -> list[str]:
+def _section(protocol: Protocol, table: Sequence[Row], bold: bool = True) -> list[str]:
     """The full table with its notes, and the table of actions."""
     headline = f"mpjpe_{protocol.averaging}"  # is `mpjpe` itself
     names = [name for name in COLUMNS if name != headline and (name not in ON_REQUEST or _has(table, name))]
     columns = {
         **_methods(table),
-        **_metrics(table, names),
+        **_metrics(table, names, bold),
         "Parameters": [_size(one, "parameters") for one in table],
         "MACs/frame": [_size(one, "macs_per_frame") for one in table],
         "Seeds": [_seeds(one) for one in table],
         "Record": [_links(one, "../records") for one in table],
     }
-    return [_markdown(columns), *_footnotes(table), *_per_action(table)]
+    return [_markdown(columns), *_footnotes(table), *_per_action(table, bold)]
 
 
-def _per_action(table: Sequence[Row]) -> list[str]:
+def _per_action(table: Sequence[Row], bold: bool = True) -> list[str]:
     measured: dict[int, dict[str, list[float]]] = {}  # row -> action -> MPJPE of every seed
     for number, one in enumerate(table):
         for record in one.records:
@@ -377,7 +397,7 @@ def _per_action(table: Sequence[Row]) -> list[str]:
     shown = [table[number] for number in measured]
     columns = {"Method": [one.label for one in shown], "Frames": [str(one.frames or NONE) for one in shown]}
     for action in sorted({action for actions in measured.values() for action in actions}):
-        columns[action] = _numbers([actions.get(action, []) for actions in measured.values()], COLUMNS["mpjpe"])
+        columns[action] = _numbers([actions.get(action, []) for actions in measured.values()], COLUMNS["mpjpe"], bold)
     return ["## Measured MPJPE (mm) per action", _markdown(columns)] if measured else []
 
 

@@ -1,4 +1,4 @@
-"""Accountings: presets give the numbers that the published evaluation scripts print, and each rule does what it says."""
+"""Accountings: presets give what the published evaluation scripts print, and each rule does what it says."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOLDEN
-from samples import mpi_inf_3dhp, save_3dhp, save_h36m, toy_dataset
+from samples import mpi_inf_3dhp, save_3dhp, save_h36m
 
 from bench import Method, Window, load_dataset
-from bench.accounting import PRESETS, SHARED, Accounting, accounting_of, for_method, presets
+from bench.accounting import PRESETS, Accounting
 from bench.data.pose_dataset import PoseDataset
-from bench.errors import BenchError
 from bench.evaluation import Predictions, Scores, predict, score
-from bench.skeleton import H36M_17, MPI_INF_3DHP_17
 
 TOLERANCE = 2e-3  # mm; the published code computes in float32
 

@@ -81,8 +81,7 @@ class Preset:
     accounting: Accounting
 
     def __str__(self) -> str:
-        rules = self.accounting.departures
-        return f"as {self.name} ({self.paper}): {'; '.join(rules) if rules else 'as shared'}"
+        return f"{self.paper}: {'; '.join(self.accounting.departures) or 'the rules of shared'}"
 
 
 SHARED = Accounting()

@@ -242,7 +242,7 @@ def terminal(benchmark: Benchmark, records: Iterable[Record]) -> str:
     text = tabulate(columns, headers="keys", tablefmt="simple", disable_numparse=True, colalign=_alignment(columns))
     if benchmark.protocol.accounting == "shared":
         return text
-    rules = [f"  {one.label}: counted {_preset(one)}" for one in table]
+    rules = [f"  {one.label}: counted as by {_preset(one)}" for one in table]
     return "\n".join([text, "", "Accounting as published: rows do not compare with each other.", *rules])
 
 
@@ -275,7 +275,7 @@ def rows(
             row(method, benchmark.frames(method))
     for one in table.values():
         if accounting == "as-published" and one.records:
-            one.notes.append(f"Measured and counted {_preset(one)}")
+            one.notes.append(f"Measured and counted as by {_preset(one)}")
         if any(record.training.get("kept") == "best-test" for record in one.records):
             one.notes.append(
                 "Measured with the weights that scored best on the test set, as the method's own code does"

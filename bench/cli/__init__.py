@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from bench.cli import benchmarks, data
+from bench.cli import audit, benchmarks, data
 from bench.cli.command import Call
 from bench.errors import BenchError
 
-ROOMS = (benchmarks, data)  # in the order of `bench --help`
+ROOMS = (benchmarks, audit, data)  # in the order of `bench --help`
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -43,36 +43,26 @@ class Rule:
     metrics: tuple[str, ...] = ("mpjpe",)
 
 
-OF_ALL = (
+REROOTED = Rule("A6", "predicted root subtracted from every joint", "other code", {"root": "reroot"})
+ACROSS_VIDEOS = Rule("A9", "MPJVE across the videos of a batch", "Diff3DHPE", {"velocity": "batch"}, ("mpjve",))
+OF_HUMAN36M = (
     Rule("A1, A2", "last window counts whole, overlap twice", "MixSTE", {"tail": "twice"}),
     Rule("A1", "padding of short videos counts", "MixSTE, Diff3DHPE", {"padding": "counted"}),
-    Rule(
-        "A6",
-        "root as predicted",
-        "all but P-STMO",
-        {"root": "raw"},
-        ("mpjpe", "p_mpjpe", "n_mpjpe"),
-    ),
-    Rule("A6", "predicted root subtracted from every joint", "other code", {"root": "reroot"}),
-)
-OF_VELOCITY = (
-    Rule("A9", "MPJVE across windows laid end to end", "MixSTE", {"velocity": "windows"}, ("mpjve",)),
-    Rule("A9", "MPJVE across the videos of a batch", "Diff3DHPE", {"velocity": "batch"}, ("mpjve",)),
-    Rule("A10", "MPJVE weighted by frames, not steps", "VideoPose3D, PoseFormer", {"velocity": "frames"}, ("mpjve",)),
-)
-OF_ACTIONS = (
+    Rule("A6", "root as predicted", "all but P-STMO", {"root": "raw"}, ("mpjpe", "p_mpjpe", "n_mpjpe")),
+    REROOTED,
     Rule("A7", "action by prefix", "Diff3DHPE", {"action": "prefix"}),
     Rule("A8", "P-MPJPE averaged where a batch mixes actions", "P-STMO", {"p_mpjpe": "batch"}, ("p_mpjpe",)),
+    Rule("A9", "MPJVE across windows laid end to end", "MixSTE", {"velocity": "windows"}, ("mpjve",)),
+    ACROSS_VIDEOS,
+    Rule("A10", "MPJVE weighted by frames, not steps", "VideoPose3D, PoseFormer", {"velocity": "frames"}, ("mpjve",)),
 )
+README, ALIKE = {"average": "actions", "sequence_weights": "readme"}, {"average": "actions"}
 OF_3DHP = (
-    Rule(
-        "A21",
-        "sequences weighted by 2,929 frames",
-        "P-STMO, the official README",
-        {"average": "actions", "sequence_weights": "readme"},
-        ("mpjpe", "pck", "auc"),
-    ),
-    Rule("A22", "plain mean of the six sequences", "D3DP, Diff3DHPE", {"average": "actions"}, ("mpjpe", "pck", "auc")),
+    Rule("A6", "root as predicted", "Diff3DHPE", {"root": "raw"}, ("mpjpe", "p_mpjpe", "n_mpjpe")),
+    REROOTED,
+    ACROSS_VIDEOS,
+    Rule("A21", "sequences weighted by 2,929 frames", "P-STMO, official README", README, ("mpjpe", "pck", "auc")),
+    Rule("A22", "plain mean of the six sequences", "D3DP, Diff3DHPE", ALIKE, ("mpjpe", "pck", "auc")),
     Rule("A23", "PCK and AUC over 17 joints", "mmpose (for MixSTE)", {"pck_joints": 17}, ("pck", "auc")),
 )
 OVER_FRAMES = Rule("-", "mean over frames, not over actions", "only to choose an epoch", {"average": "frames"})
@@ -208,9 +198,8 @@ def _is_own(preset: Preset, run: Run) -> bool:
 
 def _by_rule(predictions: Predictions, testing: PoseDataset, averaging: Averaging) -> Iterator[tuple[Rule, Scores]]:
     """`shared` with one rule changed at a time."""
-    official = testing.name == "3dhp"
-    rules = [*OF_ALL, *(() if official else OF_ACTIONS), *OF_VELOCITY, *(OF_3DHP if official else ())]
-    for rule in rules + ([OVER_FRAMES] if averaging == "actions" else []):
+    rules = OF_3DHP if testing.name == "3dhp" else OF_HUMAN36M
+    for rule in rules + ((OVER_FRAMES,) if averaging == "actions" else ()):
         yield rule, score(predictions, testing, averaging, replace(SHARED, **rule.changes))
     videos = testing.sequences[["subject", "sequence"]].apply(tuple, axis=1)
     drifting = videos.isin(DRIFTING) & (testing.name == "h36m")

@@ -379,7 +379,7 @@ def _velocity(
     """The velocity error of the step to each scored frame, or what an accounting takes in its place; NaN for none."""
     if accounting.velocity == "none":
         return np.full(len(counted.rows), np.nan, np.float32)
-    if accounting.velocity == "windows":  # what else counts, here all frames of all windows do
+    if accounting.velocity == "windows":  # all frames of all windows, whichever of them count otherwise
         whole = replace(accounting, tail="twice", padding="counted", action="equal")
         joined = _counted(predictions, dataset, whole)
         steps = _steps(*_poses(predictions, dataset, whole, joined)[:2], joined.videos)
@@ -390,7 +390,7 @@ def _velocity(
         steps = _steps(predicted[order], target[order], batches[order])
         means = steps.groupby(batches[order]).transform("mean").to_numpy(np.float32)
         return means[np.argsort(order, kind="stable")]
-    # Frames follow each other where their rows do, unless a video or an action begins.
+    # Frames follow each other where their rows do, unless a video begins.
     begins = np.isin(counted.rows, dataset.starts) | (np.diff(counted.rows, prepend=-2) != 1)
     steps = _steps(predicted, target, begins.cumsum())
     if accounting.velocity == "frames":

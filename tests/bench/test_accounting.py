@@ -6,11 +6,11 @@ import gzip
 import json
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN
 from samples import mpi_inf_3dhp, save_3dhp, save_h36m, toy_dataset
 
 from bench import Method, Window, load_dataset, metrics
@@ -20,6 +20,7 @@ from bench.data.windows import block_rows, scored_windows
 from bench.errors import BenchError
 from bench.evaluation import Predictions, Scores, predict, score
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 TOLERANCE = 2e-3  # mm; the published code computes in float32
 
 PRINTED = {"mpjpe": "MPJPE", "p_mpjpe": "P-MPJPE", "n_mpjpe": "N-MPJPE", "mpjve": "MPJVE", "pck": "PCK", "auc": "AUC"}

@@ -144,7 +144,10 @@ def test_a_name_that_no_record_may_carry_is_refused_before_training(tmp_path: Pa
             {"protocol": protocol(averaging="joints")},
             "protocol.averaging: Input should be 'actions' or 'frames', found 'joints'",
         ),
-        ({"protocol": protocol(accounting="mine")}, "protocol.accounting: Input should be 'shared' or 'as-published', found 'mine'"),
+        (
+            {"protocol": protocol(accounting="mine")},
+            "protocol.accounting: Input should be 'shared' or 'as-published', found 'mine'",
+        ),
         ({"protocol": {"dataset": "h36m"}}, "protocol.test_subjects: Field required"),
         ({"protocol": 3}, "protocol: Input should be a valid dictionary"),
         ({"protocol": protocol(test_subjects=["S1", "S9"])}, "protocol: S1 would be both trained and tested on"),

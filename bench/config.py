@@ -60,7 +60,7 @@ class Protocol(Strict):
     validation_subjects: tuple[str, ...] = ()  # training subjects held out for choosing; never trained on
     test_subjects: tuple[str, ...] = Field(min_length=1)
     test_videos: Count | None = None  # of the whole test set; no table shows a run on fewer
-    accounting: Literal["shared"] = "shared"  # every test frame once, the root zeroed
+    accounting: Literal["shared", "as-published"] = "shared"  # every test frame once, the root zeroed; bench.accounting
     averaging: Averaging = "actions"  # the headline: plain mean over actions, or over all scored frames
     flip_test: bool = True  # average with the prediction for the mirrored input
 

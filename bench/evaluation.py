@@ -1,13 +1,16 @@
 """From a trained method to numbers: predict the test set once, keep the predictions, score them.
 
-Accounting `shared`: every valid test frame counts exactly once, the predicted root is set to zero as the target's is,
-and test-time noise is keyed by seed and window, so that a score does not depend on batch size, order or device count.
+Accounting `shared`: every valid test frame counts exactly once, and the predicted root is zero as the target's is.
+Test-time noise is keyed by seed and window, so that a score does not depend on batch size, order or device count.
+Predictions are kept whole, so that any other accounting can be scored from them: it is a choice of the predicted frames
+that count, in which order and for which action, a rule for the root, and a rule for metrics that are no frame's own.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench import metrics, paths
+from bench.accounting import SHARED, Accounting, accounting_of
 from bench.config import Averaging, Benchmark, Protocol, load_benchmark
-from bench.data.pose_dataset import PoseDataset
+from bench.data.pose_dataset import PoseDataset, offsets
 from bench.data.split import testing_part
 from bench.data.windows import (
+    COUNT_FROM,
     SEQUENCE,
     START,
     Table,
@@ -32,12 +37,13 @@ from bench.data.windows import (
     gather,
     mirror,
     scored_windows,
+    test_windows,
 )
 from bench.errors import BenchError
 from bench.groups import Groups, groups
 from bench.method import Method, Window, checked_lift
 from bench.progress import Progress
-from bench.protocol_3dhp import w2929
+from bench.protocol_3dhp import OLDER_VALID_FRAMES, w2929
 from bench.skeleton import MPI_INF_3DHP_17, Skeleton
 
 # Frames in one pass through the network, mirrored ones not counted. It bounds memory; it does not move a score.
@@ -82,11 +88,8 @@ class Predictions:
         """
         answered = answered_part(self.table, self.window)  # a fraction of the memory that whole windows would take
         rows, counted = block_rows(dataset, *answered), counted_frames(*answered)
-        total = len(dataset.poses_3d)
-        times = np.bincount(rows[counted], minlength=total)[dataset.counted]
-        if (times != 1).any():
-            raise ValueError(f"{int((times != 1).sum())} frames are not counted exactly once")
-        poses = np.full((total, *self.poses_3d.shape[2:]), np.nan, np.float32)
+        _check_once(rows[counted], dataset)
+        poses = np.full((len(dataset.poses_3d), *self.poses_3d.shape[2:]), np.nan, np.float32)
         poses[rows[counted]] = self.poses_3d[counted]
         return poses
 
@@ -151,14 +154,18 @@ def _generator(key: str) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Scores:
-    """Errors of one method on one test set, per valid frame and joint, under the shared accounting.
+    """Errors of one method on one test set, per scored frame and joint.
+
+    Under `shared` the scored frames are the valid ones, each once; what follows in brackets is of other accountings.
 
     sequences: the videos, rows as in PoseDataset. rows: (frames,) where in its blocks each scored frame lies. errors:
-    (frames, scored joints) mm, root zeroed. aligned, scaled: (frames,) mm, P-MPJPE and N-MPJPE of each frame. velocity:
-    (frames,) mm per frame, the step that leads to each frame; NaN where the frame before belongs to another video or is
-    not valid. root_errors: (frames,) mm, how far from zero the root was predicted. averaging: what the headline is a
-    mean over, actions or frames. pck, auc: (frames,) percent, for joints of MPI-INF-3DHP only. activities: (frames,)
-    what is done in each, by number, where the data set says it.
+    (frames, scored joints) mm, root zeroed [or not]. aligned, scaled: (frames,) mm, P-MPJPE and N-MPJPE of each frame.
+    velocity: (frames,) mm per frame, the step that leads to each frame; NaN where the frame before belongs to another
+    video or is not valid [or the mean step of the frame's video or batch]. root_errors: (frames,) mm, how far from zero
+    the root was predicted [None where it was not set to zero]. averaging: what the headline is a mean over, actions or
+    frames. pck, auc: (frames,) percent, for joints of MPI-INF-3DHP only. activities: (frames,) what is done in each, by
+    number, where the data set says it. [actions: (frames,), what each frame counts for, if not for the action of its
+    video. weights: of the actions in the mean over them, if they are not alike.]
     """
 
     sequences: pd.DataFrame
@@ -167,38 +174,45 @@ class Scores:
     aligned: NDArray[np.float32]
     scaled: NDArray[np.float32]
     velocity: NDArray[np.float32]
-    root_errors: NDArray[np.float32]
+    root_errors: NDArray[np.float32] | None
     joints: tuple[str, ...]
     averaging: Averaging = "actions"
     pck: NDArray[np.float64] | None = None
     auc: NDArray[np.float64] | None = None
     activities: NDArray[np.uint8] | None = None
+    actions: NDArray[np.str_] | None = None
+    weights: Mapping[str, float] | None = None
 
     @property
     def units(self) -> dict[str, str]:
         """The metrics that were taken, and the unit of each."""
-        return METRICS if self.pck is None else METRICS | MPI_INF_3DHP_METRICS
+        taken = METRICS if self.pck is None else METRICS | MPI_INF_3DHP_METRICS
+        return {name: unit for name, unit in taken.items() if name != "mpjpe_raw_root" or self.root_errors is not None}
 
     @cached_property
     def per_frame(self) -> pd.DataFrame:
         """One row a scored frame: subject, action, sequence, camera, and every metric of that frame."""
         video = np.repeat(np.arange(len(self.sequences)), self.sequences["frames"])[self.rows]
         frames = self.sequences[["subject", "action", "sequence", "camera"]].iloc[video].reset_index(drop=True)
+        if self.actions is not None:
+            frames["action"] = self.actions
         mpjpe = self.errors.astype(np.float64).mean(axis=1)
-        return frames.assign(
+        frames = frames.assign(
             mpjpe=mpjpe,
             p_mpjpe=self.aligned.astype(np.float64),
             n_mpjpe=self.scaled.astype(np.float64),
             mpjve=self.velocity.astype(np.float64),
-            mpjpe_raw_root=mpjpe + self.root_errors.astype(np.float64) / self.errors.shape[1],
-            **({} if self.pck is None else {"pck": self.pck, "auc": self.auc}),
         )
+        if self.root_errors is not None:
+            frames["mpjpe_raw_root"] = mpjpe + self.root_errors.astype(np.float64) / self.errors.shape[1]
+        return frames if self.pck is None else frames.assign(pck=self.pck, auc=self.auc)
 
     @cached_property
     def table(self) -> pd.DataFrame:
         """Tidy: metric, action, value, unit, frames.
 
-        `action` is the name of one, "average" (plain mean over the actions) or "all frames".
+        `action` is the name of one, "average" (mean over the actions, plain unless `weights` says otherwise) or
+        "all frames".
         """
         rows = []
         for metric, unit in self.units.items():
@@ -207,9 +221,16 @@ class Scores:
             means, counts = by_action.mean(), by_action.count()
             for action in means.index:
                 rows.append((metric, str(action), float(means[action]), unit, int(counts[action])))
-            rows.append((metric, "average", float(means.mean()), unit, int(counts.sum())))
+            rows.append((metric, "average", self._average(means), unit, int(counts.sum())))
             rows.append((metric, "all frames", float(column.mean()), unit, int(counts.sum())))
         return pd.DataFrame(rows, columns=["metric", "action", "value", "unit", "frames"])
+
+    def _average(self, means: pd.Series) -> float:
+        """Mean over the actions that have a value."""
+        if self.weights is None:
+            return float(means.mean())
+        weights = means.dropna().index.map(self.weights).to_numpy(float)
+        return float((means.dropna() * weights).sum() / weights.sum()) if len(weights) else float("nan")
 
     @cached_property
     def summary(self) -> dict[str, float]:
@@ -263,46 +284,170 @@ MPI_INF_3DHP_METRICS = {"pck": "%", "auc": "%"}  # of its joints alone
 SUFFIXES = ("_frames", "_actions", "_w2929")  # of the means that are not the headline
 
 
-def score(predictions: Predictions, dataset: PoseDataset, averaging: Averaging = "actions") -> Scores:
-    """Score predictions on the valid frames, and the scored joints, of the data set they were made for.
+def score(
+    predictions: Predictions, dataset: PoseDataset, averaging: Averaging = "actions", accounting: Accounting = SHARED
+) -> Scores:
+    """Score predictions on the scored joints of the data set they were made for.
 
     Human3.6M's protocols 1 and 2, and MPI-INF-3DHP's PCK and AUC where the joints are its own, all of them. averaging:
-    what the headline is a mean over.
+    what the headline is a mean over, unless the accounting says. Raises ValueError for predictions that do not have
+    each valid frame exactly once.
     """
-    counted = dataset.counted
-    predicted = torch.from_numpy(predictions.per_frame(dataset)[counted]).double() * MM
-    target = dataset.poses_3d[torch.from_numpy(counted)].double() * MM
-    root = dataset.skeleton.root
-    root_errors = torch.linalg.vector_norm(predicted[:, root], dim=-1)
-    predicted[:, root] = 0
-    joints = slice(None) if dataset.scored is None else list(dataset.scored)
-    predicted, target = predicted[:, joints], target[:, joints]
+    counted = _counted(predictions, dataset, accounting)
+    predicted, target, root_errors = _poses(predictions, dataset, accounting, counted)
     errors = metrics.joint_errors(predicted, target).float()  # as kept: what is counted of them later is the same
+    aligned = metrics.p_mpjpe(predicted, target, reduce="none").float().numpy()
     official = dataset.skeleton == MPI_INF_3DHP_17 and dataset.scored is None
+    pooled = range(accounting.pck_joints)
+    names = dataset.skeleton.joints
     return Scores(
         sequences=dataset.sequences,
-        rows=counted,
+        rows=counted.rows,
         errors=errors.numpy(),
-        aligned=metrics.p_mpjpe(predicted, target, reduce="none").float().numpy(),
+        aligned=aligned if accounting.p_mpjpe == "frame" else _mixed_by_batch(aligned, counted, accounting),
         scaled=metrics.n_mpjpe(predicted, target, reduce="none").float().numpy(),
-        velocity=_velocity(predicted, target, dataset),
-        root_errors=root_errors.float().numpy(),
-        joints=tuple(np.array(dataset.skeleton.joints)[joints].tolist()),
-        averaging=averaging,
-        pck=metrics.pck(errors, reduce="none").numpy() if official else None,
-        auc=metrics.auc(errors, reduce="none").numpy() if official else None,
-        activities=None if dataset.activities is None else dataset.activities.numpy()[counted],
+        velocity=_velocity(predictions, dataset, accounting, counted, predicted, target),
+        root_errors=root_errors.float().numpy() if accounting.root == "zero" else None,
+        joints=names if dataset.scored is None else tuple(names[joint] for joint in dataset.scored),
+        averaging=accounting.average or averaging,
+        pck=metrics.pck(errors, reduce="none", joints=pooled).numpy() if official else None,
+        auc=metrics.auc(errors, reduce="none", joints=pooled).numpy() if official else None,
+        activities=None if dataset.activities is None else dataset.activities.numpy()[counted.rows],
+        actions=None if accounting.action == "equal" else counted.actions,
+        weights=OLDER_VALID_FRAMES if accounting.sequence_weights == "readme" else None,
     )
 
 
-def _velocity(predicted: Tensor, target: Tensor, dataset: PoseDataset) -> NDArray[np.float32]:
-    """The velocity error of the step to each scored frame, NaN where it has no scored frame just before it."""
-    rows = dataset.counted
-    first = np.isin(rows, dataset.starts) | (np.diff(rows, prepend=-2) > 1)
-    runs = np.diff(np.append(np.flatnonzero(first), len(rows)))  # of frames that follow each other
-    velocity = np.full(len(rows), np.nan, np.float32)
-    velocity[~first] = metrics.mpjve(predicted, target, reduce="none", lengths=runs.tolist()).numpy()
-    return velocity
+@dataclass(frozen=True)
+class _Counted:
+    """The predicted frames that count, in the order of the windows; one that counts twice is there twice.
+
+    windows, slots: (frames,) which window each is of, and which of the frames that it answers for. rows: (frames,)
+    where it lies in the blocks of the data set. videos, actions: (frames,) which video it is of, what it counts for.
+    """
+
+    windows: NDArray[np.int64]
+    slots: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    videos: NDArray[np.int64]
+    actions: NDArray[np.str_]
+
+    def __getitem__(self, which: NDArray[Any]) -> _Counted:
+        parts = (self.windows, self.slots, self.rows, self.videos, self.actions)
+        return _Counted(*(part[which] for part in parts))
+
+
+def _counted(predictions: Predictions, dataset: PoseDataset, accounting: Accounting) -> _Counted:
+    """What counts under an accounting."""
+    table, window = answered_part(predictions.table, predictions.window)
+    rows, counts = block_rows(dataset, table, window), counted_frames(table, window)
+    _check_once(rows[counts], dataset)
+    frames = table[:, START, None] + np.arange(window.frames)
+    real = (frames >= 0) & (frames < dataset.lengths[table[:, SEQUENCE], None])
+    if accounting.tail == "twice":
+        counts |= real
+    if accounting.padding == "counted":
+        counts |= ~real
+    if dataset.valid is not None:
+        counts &= dataset.valid.numpy()[rows]
+    windows, slots = np.nonzero(counts)
+    videos = table[windows, SEQUENCE]
+    actions = dataset.sequences["action"].to_numpy(str)
+    each = _Counted(windows, slots, rows[counts], videos, actions[videos])
+    if accounting.action == "equal":
+        return each
+    names = np.unique(actions)
+    members = [np.flatnonzero(np.char.startswith(each.actions, name)) for name in names]
+    swallowed = each[np.concatenate(members)]
+    return replace(swallowed, actions=np.repeat(names, [len(one) for one in members]))
+
+
+def _check_once(rows: NDArray[np.int64], dataset: PoseDataset) -> None:
+    """Raises ValueError unless each valid frame is among these rows exactly once."""
+    times = np.bincount(rows, minlength=len(dataset.poses_3d))[dataset.counted]
+    if (times != 1).any():
+        raise ValueError(f"{int((times != 1).sum())} frames are not counted exactly once")
+
+
+def _poses(
+    predictions: Predictions, dataset: PoseDataset, accounting: Accounting, counted: _Counted
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Predicted and true poses, (frames, scored joints, 3) in mm, and how far from zero the root was, (frames,)."""
+    predicted = torch.from_numpy(predictions.poses_3d[counted.windows, counted.slots]).double() * MM
+    target = dataset.poses_3d[torch.from_numpy(counted.rows)].double() * MM
+    root = predicted[:, dataset.skeleton.root].clone()
+    if accounting.root == "zero":
+        predicted[:, dataset.skeleton.root] = 0
+    elif accounting.root == "reroot":
+        predicted -= root[:, None]
+    joints = slice(None) if dataset.scored is None else list(dataset.scored)
+    return predicted[:, joints], target[:, joints], torch.linalg.vector_norm(root, dim=-1)
+
+
+def _mixed_by_batch(values: NDArray[np.float32], counted: _Counted, accounting: Accounting) -> NDArray[np.float32]:
+    """The values, but where an evaluation batch mixes actions its mean for each of its frames.
+
+    Batches run over all videos in the order of the data set.
+    """
+    batches = pd.Series(np.arange(len(values)) // accounting.p_mpjpe_batch)
+    mixed = pd.Series(counted.actions).groupby(batches).transform("nunique") > 1
+    means = pd.Series(values.astype(np.float64)).groupby(batches).transform("mean")
+    return np.where(mixed, means, values).astype(np.float32)
+
+
+def _velocity(
+    predictions: Predictions,
+    dataset: PoseDataset,
+    accounting: Accounting,
+    counted: _Counted,
+    predicted: Tensor,
+    target: Tensor,
+) -> NDArray[np.float32]:
+    """The velocity error of the step to each scored frame, or what an accounting takes in its place; NaN for none."""
+    if accounting.velocity == "none":
+        return np.full(len(counted.rows), np.nan, np.float32)
+    if accounting.velocity == "windows":  # all frames of all windows, whichever of them count otherwise
+        whole = replace(accounting, tail="twice", padding="counted", action="equal")
+        joined = _counted(predictions, dataset, whole)
+        steps = _steps(*_poses(predictions, dataset, whole, joined)[:2], joined.videos)
+        return steps.groupby(joined.videos).mean().reindex(counted.videos).to_numpy(np.float32)
+    if accounting.velocity == "batch":
+        batches = _batches(predictions, dataset, accounting, counted)
+        order = np.argsort(batches, kind="stable")
+        steps = _steps(predicted[order], target[order], batches[order])
+        means = steps.groupby(batches[order]).transform("mean").to_numpy(np.float32)
+        return means[np.argsort(order, kind="stable")]
+    # Frames follow each other where their rows do, unless a video begins.
+    begins = np.isin(counted.rows, dataset.starts) | (np.diff(counted.rows, prepend=-2) != 1)
+    steps = _steps(predicted, target, begins.cumsum())
+    if accounting.velocity == "frames":
+        steps = steps.groupby([counted.actions, counted.videos]).transform("mean")
+    return steps.to_numpy(np.float32)
+
+
+def _steps(predicted: Tensor, target: Tensor, pieces: NDArray[np.int64]) -> pd.Series:
+    """The velocity error of the step to each frame, NaN for the first of a piece. Pieces lie end to end: (frames,)."""
+    steps = np.full(len(pieces), np.nan)
+    steps[1:] = metrics.mpjve(predicted, target, reduce="none").numpy()
+    steps[1:][np.diff(pieces) != 0] = np.nan
+    return pd.Series(steps)
+
+
+def _batches(
+    predictions: Predictions, dataset: PoseDataset, accounting: Accounting, counted: _Counted
+) -> NDArray[np.int64]:
+    """The evaluation batch of each frame, (frames,): so many windows in the order of the data set, of one action."""
+    windows = np.bincount(test_windows(dataset.lengths, predictions.window)[:, SEQUENCE])  # of each video
+    hop = predictions.window.frames if predictions.window.targets == "all" else 1
+    within = predictions.table[counted.windows, COUNT_FROM] // hop
+    batches, last = np.empty(len(counted.rows), np.int64), -1
+    for action in np.unique(counted.actions):
+        chosen = np.flatnonzero(counted.actions == action)
+        videos, number = np.unique(counted.videos[chosen], return_inverse=True)
+        window = offsets(windows[videos])[number] + within[chosen]
+        batches[chosen] = last + 1 + window // accounting.velocity_batch
+        last = int(batches[chosen].max())
+    return batches
 
 
 def evaluate(
@@ -314,7 +459,7 @@ def evaluate(
     device: torch.device | str = "cpu",
     **options: Any,
 ) -> Scores:
-    """Predict and score the test subjects of a benchmark.
+    """Predict and score the test subjects of a benchmark, by the accounting that its protocol states.
 
     dataset: the whole data set that is tested on, or its test part. benchmark: one, its protocol, or its name.
     options: as `predict`.
@@ -322,6 +467,8 @@ def evaluate(
     if isinstance(benchmark, str):
         benchmark = load_benchmark(benchmark)
     protocol = benchmark.protocol if isinstance(benchmark, Benchmark) else benchmark
+    accounting = accounting_of(protocol.accounting, method.name, protocol.tested_on.dataset)
     testing = testing_part(protocol, dataset)
     options.setdefault("flip", protocol.flip_test)
-    return score(predict(method, testing, seed=seed, device=device, **options), testing, protocol.averaging)
+    predictions = predict(method, testing, seed=seed, device=device, **options)
+    return score(predictions, testing, protocol.averaging, accounting)

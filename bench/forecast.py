@@ -23,6 +23,11 @@ from bench.train import epoch_windows, new_optimizer, resumable_epochs, training
 
 COLUMNS = ("run", "to do", "frames", "parameters", "MMACs/frame", "epochs", "steps/epoch", "weights", "time")
 
+COUNTING = {
+    "shared": "each counted once, root zeroed",
+    "as-published": "counted for each method as its own code does",
+}
+
 # Windows that are run for an estimate come to about this many multiply-accumulates: a moment on one CPU core.
 SAMPLE_MACS = 1e9
 # Beyond this many seconds for one window, the estimate comes from its multiply-accumulates instead of a run of it.
@@ -34,7 +39,7 @@ def describe(runs: Sequence[Run], split: Split, device: torch.device) -> str:
     benchmark = runs[0].benchmark
     protocol = benchmark.protocol
     training, testing = split.training, split.testing
-    counting = "each counted once, root zeroed" + (", averaged with the mirrored input" if protocol.flip_test else "")
+    counting = COUNTING[protocol.accounting] + (", averaged with the mirrored input" if protocol.flip_test else "")
     notes = []
     if protocol.test_videos not in (None, len(testing.sequences)):
         notes = [f"  note        the whole test set has {protocol.test_videos} videos: no table will show these runs"]
@@ -94,7 +99,7 @@ def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[di
     elif run.weights:
         row["weights"] = "published"
     seconds = 0.0
-    if not run.finished:
+    if not (run.finished or run.predicted):
         seconds = stopwatch.testing(method, testing, protocol.flip_test)
         if to_train:
             an_epoch = stopwatch.epoch(method, run.settings.recipe, training)

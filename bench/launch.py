@@ -12,11 +12,12 @@ import filelock
 import torch
 
 from bench import checkpoint, outcome, paths, records, tables, tracking
+from bench.accounting import accounting_of
 from bench.config import Benchmark
 from bench.data.split import Split
 from bench.device import choose_device, threads_for
 from bench.errors import BenchError
-from bench.evaluation import predict, score
+from bench.evaluation import Predictions, predict, score
 from bench.forecast import describe
 from bench.method import Method
 from bench.mlflow_store import sqlite_file, store_uri, without_password
@@ -111,15 +112,19 @@ def _do(run: Run, split: Split, device: torch.device, invocation: tracking.Invoc
                 on_epoch=partial(_log_epoch, log, judged_on="test-set" if recipe.keep == "best-test" else "validation"),
                 everything=split.everything,
             )
-        built = {"name": run.registered, "model": run.settings.model, "frames": run.frames}
-        checkpoint.save(
-            {"method": method.state_dict(), **built, "skeleton": split.training.skeleton.name},
-            run.folder / "weights.pt",
-        )
-        label = f"{run.name} test"
-        predictions = predict(method, split.testing, flip=protocol.flip_test, seed=run.seed, device=device, label=label)
-        predictions.save(run.folder / "predictions.npz")
-        scores = score(predictions, split.testing, protocol.averaging)
+        if run.predicted:
+            predictions = Predictions.load(run.predictions_file)
+        else:
+            built = {"name": run.registered, "model": run.settings.model, "frames": run.frames}
+            content = {"method": method.state_dict(), **built, "skeleton": split.training.skeleton.name}
+            checkpoint.save(content, run.folder / "weights.pt")
+            label = f"{run.name} test"
+            predictions = predict(
+                method, split.testing, flip=protocol.flip_test, seed=run.seed, device=device, label=label
+            )
+            predictions.save(run.predictions_file)
+        accounting = accounting_of(protocol.accounting, run.registered, protocol.tested_on.dataset)
+        scores = score(predictions, split.testing, protocol.averaging, accounting)
         record = outcome.make_record(run, method, trained, earlier, scores, split, facts, log.run_id)
         outcome.log_outcome(log, run, record, scores, predictions, split.testing)
         records.write(record)

@@ -148,6 +148,8 @@ class Scored(Interface):
     def key(self) -> str: ...
     @property
     def folder(self) -> Path: ...
+    @property
+    def outcome_folder(self) -> Path: ...
 
 
 def log_outcome(
@@ -181,11 +183,11 @@ def log_outcome(
         log.text(table.round(4).to_csv(), f"official_{by}_wise.csv")
     by_video = scores.per_frame.groupby(["subject", "action", "sequence", "camera"], as_index=False, sort=False)
     log.text(by_video.mean(numeric_only=True).round(4).to_csv(index=False), "errors_per_video.csv")
-    errors = run.folder / "errors_mm.npz"  # (frames, joints), in the order of errors_per_video.csv's videos
+    errors = run.outcome_folder / "errors_mm.npz"  # (frames, joints), in the order of errors_per_video.csv's videos
     with paths.whole_file(errors) as unfinished, unfinished.open("wb") as stream:
         np.savez_compressed(stream, errors_mm=scores.errors)
     log.file(errors)
-    picture = run.folder / "median_frame.png"
+    picture = run.outcome_folder / "median_frame.png"
     draw_median_frame(picture, predictions, scores, testing)
     log.file(picture, "figures")
     if (weights := run.folder / "weights.pt").is_file():

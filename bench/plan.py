@@ -3,7 +3,8 @@
 A finished run is never repeated. What makes a run the same is hashed into its key: method, hyper-parameters, recipe,
 protocol, seed, data, and the code that the method is made of. Its folder under the cache holds the checkpoints, the
 test predictions and the record. A stage that comes before has a key and a folder of its own, so that runs share it
-which differ only in what follows.
+which differ only in what follows. Runs that differ in accounting alone share a folder: one is trained and tested, all
+are scored.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from pydantic import ValidationError
 
 from bench import paths
+from bench.accounting import accounting_of
 from bench.config import Benchmark, MethodEntry, Stage, identity
 from bench.data.split import Split
 from bench.errors import BenchError, unknown
@@ -82,6 +84,7 @@ class Run:
     entry: MethodEntry  # as the benchmark states it
     seed: int
     key: str
+    shared_key: str  # what the key is under accounting `shared`
     stages: tuple[StageRun, ...] = ()
     weights: Weights | None = None  # published ones, instead of training
 
@@ -104,8 +107,14 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Checkpoints, predictions and the record of this run; git-ignored."""
-        return paths.cache() / "runs" / self.benchmark.name / self.name
+        """Checkpoints and predictions, of every accounting of this run the same; git-ignored."""
+        return paths.cache() / "runs" / self.benchmark.name / f"{self.method}-s{self.seed}-{self.shared_key[:8]}"
+
+    @property
+    def outcome_folder(self) -> Path:
+        """The record of this run, and whatever else follows from its accounting."""
+        shared = self.benchmark.protocol.accounting == "shared"
+        return self.folder if shared else self.folder / self.benchmark.protocol.accounting
 
     @property
     def name(self) -> str:
@@ -113,7 +122,16 @@ class Run:
 
     @property
     def record_file(self) -> Path:
-        return self.folder / "record.json"
+        return self.outcome_folder / "record.json"
+
+    @property
+    def predictions_file(self) -> Path:
+        return self.folder / "predictions.npz"
+
+    @property
+    def predicted(self) -> bool:
+        """Only the score is left to do: this run was stopped there, or one of another accounting has done the rest."""
+        return self.predictions_file.is_file()
 
     @property
     def finished(self) -> bool:
@@ -130,6 +148,8 @@ class Run:
         """What `bench run` will do with it."""
         if self.finished:
             return "finished"
+        if self.predicted:
+            return "score"
         if self.weights:
             return f"test {self.weights.origin.file}"
         if not method_class(self.registered).trainable:
@@ -189,7 +209,8 @@ def published_weights(
 def chosen_methods(benchmark: Benchmark, methods: Sequence[str] = ()) -> dict[str, MethodEntry]:
     """The methods to run, in the benchmark's order.
 
-    Raises BenchError for one that is not in it or not installed, and for a stage that a method does not have.
+    Raises BenchError for one that is not in it or not installed, for a stage that a method does not have, and for a
+    method without the accounting that the protocol states.
     """
     for method in methods:
         if method not in benchmark.methods:
@@ -200,6 +221,7 @@ def chosen_methods(benchmark: Benchmark, methods: Sequence[str] = ()) -> dict[st
         for stage in entry.stages:
             if stage not in cls.stages:
                 raise unknown(f"stage of {benchmark.registered(name)}", stage, cls.stages)
+        accounting_of(benchmark.protocol.accounting, benchmark.registered(name), benchmark.protocol.tested_on.dataset)
     return chosen
 
 
@@ -238,18 +260,12 @@ def _run(
         "code": code_version(registered),
         "training": REVISION,
     }
-    measured = {"protocol": protocol} | ({"tested_on": split.testing.fingerprint} if split.crosses else {})
+    tested_on = {"tested_on": split.testing.fingerprint} if split.crosses else {}
+    measured = [{"protocol": one, **tested_on} for one in (protocol, {**protocol, "accounting": "shared"})]
     if name in weights:
         tested = [weights[name].origin.sha256, dict(weights[name].hyperparameters)]
-        return Run(
-            benchmark,
-            name,
-            entry,
-            seed,
-            identity({**common, "weights": tested, **measured}),
-            (),
-            weights[name],
-        )
+        key, shared_key = (identity({**common, "weights": tested, **one}) for one in measured)
+        return Run(benchmark, name, entry, seed, key, shared_key, weights=weights[name])
     stated: dict[str, Any] = {stage: content.model_dump(mode="json") for stage, content in entry.stages.items()}
     stages = []
     for number, (stage, content) in enumerate(entry.stages.items(), start=1):
@@ -261,7 +277,8 @@ def _run(
         settings = settled(content, method_class(registered).stages[stage])
         stages.append(StageRun(benchmark, name, stage, settings, seed, key, taken))
     whole = {**common, "recipe": entry.recipe.model_dump(mode="json"), "stages": list(stated.items())}
-    return Run(benchmark, name, entry, seed, identity({**whole, **measured}), tuple(stages))
+    key, shared_key = (identity({**whole, **one}) for one in measured)
+    return Run(benchmark, name, entry, seed, key, shared_key, tuple(stages))
 
 
 def _seeded(seed: int, make: Callable[[], Method]) -> Method:

@@ -62,6 +62,10 @@ class Submission:
         return paths.cache() / "runs" / self.benchmark.name / self.name
 
     @property
+    def outcome_folder(self) -> Path:
+        return self.folder
+
+    @property
     def record_file(self) -> Path:
         return paths.records() / self.benchmark.name / f"{self.name}.json"
 
@@ -86,7 +90,7 @@ def score_predictions(
     name: what it is called in the table. data: as `load_dataset`. record: leave the record, and log to MLflow if track.
     Raises BenchError for a name that cannot be used and for a file that does not hold the poses of the test set.
     """
-    _check_name(benchmark, name)
+    _check(benchmark, name)
     digests = _digests(file)
     testing = load_testing(benchmark.protocol, data)
     submission = Submission(benchmark, name, "predictions", file, digests, testing.fingerprint)
@@ -112,7 +116,7 @@ def score_model(
     It is asked with the same windows as a method of the suite, and averaged with the mirrored input if the protocol
     says so. frames, targets, step, device: as `bench.blackbox.load`; the rest as `score_predictions`.
     """
-    _check_name(benchmark, name)
+    _check(benchmark, name)
     digests, where = _digests(file), choose_device(device)
     joints = len(loader(benchmark.protocol.trained_on.dataset).SKELETON)
     model = blackbox.load(file, kind, joints, frames=frames, targets=targets, step=step, device=where)
@@ -126,7 +130,13 @@ def score_model(
     return _score(submission, testing, lift, record, track)
 
 
-def _check_name(benchmark: Benchmark, name: str) -> None:
+def _check(benchmark: Benchmark, name: str) -> None:
+    """Refuse a name that cannot be used, and a benchmark whose accounting asks whose method it is."""
+    if benchmark.protocol.accounting != "shared":
+        raise BenchError(
+            f"{benchmark.name} counts as each method's own code does; what was made elsewhere is scored by accounting: "
+            "shared"
+        )
     if not re.fullmatch(NAME, name) or name.endswith("\n"):
         raise BenchError(f"--name {name!r} is no name: letters, digits and underscores, and within it dots and dashes")
     if name in benchmark.methods:

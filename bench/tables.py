@@ -20,6 +20,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench import paths
+from bench.accounting import Preset, for_method
 from bench.config import SOURCES, Benchmark, Protocol, Source, load_benchmark
 from bench.errors import BenchError, unknown
 from bench.protocol_3dhp import ACTIVITIES, SCENES
@@ -130,8 +131,10 @@ def departures(record: Record, benchmark: Benchmark) -> list[str]:
         pairs["frames"] = (record.receptive_field, expected)
     if benchmark.protocol.test_videos is not None:
         pairs["test videos"] = (record.sequences, benchmark.protocol.test_videos)
-    # Of a protocol, data set and keypoints are not departures but mistakes: `rows` refuses them.
-    protocol = {key: value for key, value in record.protocol.items() if key not in (*SOURCES, "frames")}
+    # Of a protocol, data set and keypoints are not departures but mistakes: `rows` refuses them. Each accounting has a
+    # table of its own.
+    apart = (*SOURCES, "frames", "accounting")
+    protocol = {key: value for key, value in record.protocol.items() if key not in apart}
     pairs |= _apart(protocol, benchmark.protocol.model_dump(mode="json"), "protocol.")
     if known:
         stated = benchmark.methods[record.method].model_dump(mode="json")
@@ -203,10 +206,15 @@ def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame)
         *_section(protocol, rows(benchmark, records, numbers)),
     ]
     if others := [one for one in rows(benchmark, records, numbers, accounting="as-published") if one.records]:
-        parts += ["## Accounting as published: the counting of each method's own code", *_section(protocol, others)]
+        parts += ["## Accounting as published", _AS_PUBLISHED, *_section(protocol, others, bold=False)]
     parts += _sources(numbers[numbers["benchmark"] == benchmark.name])
     return "\n\n".join(parts) + "\n"
 
+
+_AS_PUBLISHED = (
+    "Each row is counted by the rules of its method's own code, in the notes. They differ, so rows do not compare with "
+    "each other or with those above, only with their own published numbers; nothing is bold."
+)
 
 _OVER_FRAMES = (
     " They are means over these frames; the MPJPE over actions is the plain mean over the test sequences, which some "
@@ -252,8 +260,12 @@ def terminal(benchmark: Benchmark, records: Iterable[Record]) -> str:
     floor = next((mean for one, mean in zip(table, means, strict=True) if one.method == "mean_pose"), math.nan)
     if floor > 0:
         columns["vs mean_pose"] = [NONE if math.isnan(mean) else f"{mean / floor:.2f}x" for mean in means]
-    measured = tabulate(columns, headers="keys", tablefmt="simple", disable_numparse=True, colalign=_alignment(columns))
-    return "\n\n".join([*_crossing(benchmark.protocol), measured])
+    text = tabulate(columns, headers="keys", tablefmt="simple", disable_numparse=True, colalign=_alignment(columns))
+    text = "\n\n".join([*_crossing(benchmark.protocol), text])
+    if benchmark.protocol.accounting == "shared":
+        return text
+    rules = [f"  {one.label}: counted as by {_preset(one)}" for one in table]
+    return "\n".join([text, "", "Accounting as published: rows do not compare with each other.", *rules])
 
 
 def details(record: Record) -> str:
@@ -307,6 +319,8 @@ def rows(
         if all(one.method != method or one.scored_from for one in table.values()):
             row(method, benchmark.frames(method))
     for one in table.values():
+        if accounting == "as-published" and one.records:
+            one.notes.append(f"Measured and counted as by {_preset(one)}")
         if any(record.training.get("kept") == "best-test" for record in one.records):
             one.notes.append(
                 "Measured with the weights that scored best on the test set, as the method's own code does"
@@ -317,6 +331,12 @@ def rows(
         return one.scored_from is not None, order.index(one.method), one.frames or 0, not one.trained, one.label
 
     return sorted(table.values(), key=place)
+
+
+def _preset(row: Row) -> Preset:
+    """The accounting of the code of a row's method."""
+    record = row.records[0]
+    return for_method(record.registered or record.method, record.data.dataset)
 
 
 def _check_belongs(record: Record, benchmark: Benchmark) -> None:
@@ -406,13 +426,13 @@ def _links(row: Row, folder: str) -> str:
 # Parts of a page
 
 
-def _section(protocol: Protocol, table: Sequence[Row]) -> list[str]:
+def _section(protocol: Protocol, table: Sequence[Row], bold: bool = True) -> list[str]:
     """The full table with its notes, and the tables of actions, groups and joints."""
     headline = f"mpjpe_{protocol.averaging}"  # is `mpjpe` itself
     names = [name for name in COLUMNS if name != headline and (name not in ON_REQUEST or _has(table, name))]
     columns = {
         **_methods(table),
-        **_metrics(table, names),
+        **_metrics(table, names, bold),
         "Parameters": [_size(one, "parameters") for one in table],
         "MACs/frame": [_size(one, "macs_per_frame") for one in table],
         "Seeds": [_seeds(one) for one in table],
@@ -421,14 +441,14 @@ def _section(protocol: Protocol, table: Sequence[Row]) -> list[str]:
     return [
         _markdown(columns),
         *_footnotes(table),
-        *_usages(table),
-        *_per_action(table),
-        *_groups(table),
-        *_joints(table),
+        *_usages(table, bold),
+        *_per_action(table, bold),
+        *_groups(table, bold),
+        *_joints(table, bold),
     ]
 
 
-def _usages(table: Sequence[Row]) -> list[str]:
+def _usages(table: Sequence[Row], bold: bool) -> list[str]:
     """The three numbers that papers give for MPI-INF-3DHP, side by side."""
     shown = [one for one in table if one.seeds("mpjpe_w2929")]
     columns = {"Method": [one.label for one in shown], "Frames": [str(one.frames or NONE) for one in shown]}
@@ -436,7 +456,7 @@ def _usages(table: Sequence[Row]) -> list[str]:
         for metric in ("mpjpe", "pck", "auc"):
             column = COLUMNS[metric]
             found = [next((seeds for suffix in suffixes if (seeds := one.seeds(metric + suffix))), []) for one in shown]
-            columns[f"{column.title}, {what} ({column.unit})"] = _numbers(found, column)
+            columns[f"{column.title}, {what} ({column.unit})"] = _numbers(found, column, bold)
     return ["## Three usages of one number", _USAGES, _markdown(columns)] if shown else []
 
 
@@ -449,25 +469,25 @@ _USAGES = (
 )
 
 
-def _per_action(table: Sequence[Row]) -> list[str]:
+def _per_action(table: Sequence[Row], bold: bool) -> list[str]:
     if any("sequence" in record.groups for one in table for record in one.records):
         return []  # the actions of such data are their sequences, which have tables of their own
-    return _by_name(table, "action", "mpjpe", [[record.per_action for record in one.records] for one in table])
+    return _by_name(table, "action", "mpjpe", [[record.per_action for record in one.records] for one in table], bold)
 
 
-def _groups(table: Sequence[Row]) -> list[str]:
+def _groups(table: Sequence[Row], bold: bool) -> list[str]:
     """A table for each kind of group and metric, if there is more than one group."""
     lines = []
     for kind in KINDS:
         found = [[record.groups.get(kind, {}) for record in one.records] for one in table]
         if len({name for seeds in found for groups in seeds for name in groups}) > 1:
-            parts = [part for metric in BY_GROUP for part in _by_name(table, kind, metric, found)]
+            parts = [part for metric in BY_GROUP for part in _by_name(table, kind, metric, found, bold)]
             lines += [*parts[:1], *_group_sizes(kind, found), *parts[1:]]  # sizes below the first title
     return lines
 
 
-def _joints(table: Sequence[Row]) -> list[str]:
-    return _by_name(table, "joint", "mpjpe", [[record.per_joint for record in one.records] for one in table])
+def _joints(table: Sequence[Row], bold: bool) -> list[str]:
+    return _by_name(table, "joint", "mpjpe", [[record.per_joint for record in one.records] for one in table], bold)
 
 
 Values = Mapping[str, Mapping[str, float]]  # name -> metric -> value
@@ -481,7 +501,7 @@ def _group_sizes(kind: str, found: Sequence[Sequence[Values]]) -> list[str]:
     return [f"Scored frames by {kind}: " + "; ".join(f"{name} {counts[name]:,}" for name in _ordered(counts))]
 
 
-def _by_name(table: Sequence[Row], kind: str, metric: str, found: Sequence[Sequence[Values]]) -> list[str]:
+def _by_name(table: Sequence[Row], kind: str, metric: str, found: Sequence[Sequence[Values]], bold: bool) -> list[str]:
     """One metric by action, group or joint. found: what every seed of each row has."""
     column = COLUMNS[metric]
     measured: dict[int, dict[str, list[float]]] = {}  # row -> name -> value of every seed
@@ -493,7 +513,7 @@ def _by_name(table: Sequence[Row], kind: str, metric: str, found: Sequence[Seque
     shown = [table[number] for number in measured]
     columns = {"Method": [one.label for one in shown], "Frames": [str(one.frames or NONE) for one in shown]}
     for name in _ordered({name for names in measured.values() for name in names}):
-        columns[name] = _numbers([names.get(name, []) for names in measured.values()], column)
+        columns[name] = _numbers([names.get(name, []) for names in measured.values()], column, bold)
     title = f"## Measured {column.title} ({column.unit}) per {kind.replace('_', ' ')}"
     return [title, _markdown(columns)] if measured else []
 

@@ -15,18 +15,21 @@ from pathlib import Path
 
 import filelock
 import numpy as np
+import pandas as pd
 import pytest
 from samples import MPI_INF_3DHP_VALID, h36m_positions, mpi_inf_3dhp, save_3dhp, save_h36m
 
 from bench import checkpoint, methods, mlflow_store
 from bench.cli import benchmarks, main
 from bench.config import benchmark_names
+from bench.evaluation import Predictions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = (
     "run",
     "score",
     "lift",
+    "audit",
     "import",
     "export",
     "export template",
@@ -193,6 +196,85 @@ def test_another_seed_or_another_setting_is_another_run(folder, twice, monkeypat
         lines = [line for line in capsys.readouterr().out.splitlines() if "mixste-s" in line]
         states = [line.split()[1] for line in lines]
         assert states == (["finished", "train"] if "--seeds" in arguments else ["train"])
+
+
+@pytest.fixture
+def again(folder, twice, tmp_path, monkeypatch) -> Path:
+    """A copy of the results of the first run, to go on with in this process."""
+    monkeypatch.chdir(folder)
+    results = tmp_path / "results"
+    shutil.copytree(folder / "first", results)
+    monkeypatch.setenv("BENCH_RESULTS", str(results))
+    return results
+
+
+def test_a_run_as_published_takes_the_training_of_the_shared_one_and_counts_anew(again, monkeypatch, capsys):
+    monkeypatch.setattr("bench.train._run_epoch", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("bench.launch.predict", lambda *_, **__: pytest.fail("lifted again"))
+    command = run("--no-track", "--methods", "mixste,diff3dhpe", "--set", "protocol.accounting=as-published")
+    shared = records(again, "")
+    for state in ("score", "finished"):
+        with pytest.raises(SystemExit, match="0"):
+            main(command)
+        text = capsys.readouterr().out
+        assert len(re.findall(rf"-s0-\w{{8}} +{state} ", text)) == 2
+    assert "counted for each method as its own code does" in text
+    assert "rows do not compare with each other" in text
+    assert "MixSTE: counted as by Zhang et al., CVPR 2022: the last window of a video counts whole" in text
+    found = [json.loads(path.read_text()) for path in (again / "records" / "tiny").glob("*.json")]
+    counted = {record["method"]: record for record in found if record["accounting"] == "as-published"}
+    assert len(found) == len(shared) + 2
+    for method, record in counted.items():
+        assert record["run_key"] != shared[method]["run_key"]
+        assert record["training"] == shared[method]["training"]
+        assert record["metrics"]["mpjpe"]["value"] != shared[method]["metrics"]["mpjpe"]["value"]
+    # Windows of 9: two for the 15 frames of a video, three for the 20; four cameras each.
+    assert {method: record["frames"] for method, record in counted.items()} == {"mixste": 4 * 9 * 5, "diff3dhpe": 140}
+    with pytest.raises(SystemExit, match="2"):
+        main(run("--set", "protocol.accounting=as-published"))
+    assert "bench: mean_pose: no published accounting is known for it on h36m" in capsys.readouterr().err
+
+
+def test_an_audit_shows_presets_and_rules_of_a_finished_run(again, tmp_path, capsys):
+    audit = ("audit", "tiny.yaml", "--data", "data", "--method", "mixste")
+    before = {path: path.stat().st_mtime_ns for path in again.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit, match="0"):
+        main([*audit, "--lift", "--device", "cpu", "--csv", str(tmp_path / "audit.csv")])
+    text = capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in again.rglob("*") if path.is_file()}, "changes nothing"
+    record = records(again, "")["mixste"]
+    mpjpe = record["metrics"]["mpjpe"]["value"]
+    assert re.search(rf"^shared +140 +{mpjpe:.2f} ", text, re.M)
+    assert re.search(r"^mixste \* +180 ", text, re.M)
+    assert re.search(rf"^A6 +root as predicted .* MPJPE \(mm\) +{mpjpe:.2f} ", text, re.M)
+    assert re.search(r"^A14 +no average with the mirrored input ", text, re.M)
+    table = pd.read_csv(tmp_path / "audit.csv")
+    raw = table[(table["rule"] == "root as predicted") & (table["metric"] == "mpjpe")].iloc[0]
+    assert raw["value"] == pytest.approx(record["metrics"]["mpjpe_raw_root"]["value"], rel=1e-5)
+    assert raw["difference"] == pytest.approx(raw["value"] - mpjpe, abs=1e-3)
+    predictions = next(again.glob("cache/runs/tiny/mixste-*/predictions.npz"))
+    with pytest.raises(SystemExit, match="0"):
+        main([*audit, "--predictions", str(predictions)])
+    assert capsys.readouterr().out.splitlines()[4:20] == text.splitlines()[4:20]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seed", "1"], r"mixste-s1-\w{8} has left no predictions .* bench run tiny --methods mixste --seeds 2"),
+        (["--method", "mist"], "No method of tiny 'mist'"),
+        (["--predictions", "tiny.yaml"], "tiny.yaml is no file of predictions"),
+        (["--predictions", "nowhere.npz"], "nowhere.npz is no file of predictions"),
+        (["--predictions", "fewer.npz"], "fewer.npz: these predictions are not of the test videos of tiny, S9"),
+        (["--predictions", "fewer.npz", "--lift"], "lifting again takes the weights of a run"),
+    ],
+)
+def test_an_audit_says_what_it_lacks(again, folder, capsys, arguments, message):
+    whole = Predictions.load(next(again.glob("cache/runs/tiny/mixste-*/predictions.npz")))
+    Predictions(whole.window, whole.table[1:], whole.poses_3d[1:]).save(folder / "fewer.npz")
+    with pytest.raises(SystemExit, match="2"):
+        main(["audit", "tiny.yaml", "--data", "data", "--method", "mixste", *arguments])
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_a_dry_run_prints_the_plan_and_trains_nothing(folder, results_folder, monkeypatch, capsys):

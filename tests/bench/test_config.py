@@ -161,7 +161,10 @@ def test_a_name_that_no_record_may_carry_is_refused_before_training(tmp_path: Pa
             {"protocol": protocol(averaging="joints")},
             "protocol.averaging: Input should be 'actions' or 'frames', found 'joints'",
         ),
-        ({"protocol": protocol(accounting="mine")}, "protocol.accounting: Input should be 'shared', found 'mine'"),
+        (
+            {"protocol": protocol(accounting="mine")},
+            "protocol.accounting: Input should be 'shared' or 'as-published', found 'mine'",
+        ),
         ({"protocol": {"dataset": "h36m"}}, "protocol.test_subjects: Field required"),
         ({"protocol": 3}, "protocol: Input should be a valid dictionary"),
         (

@@ -16,6 +16,7 @@ from samples import toy_dataset
 import bench
 from bench import launch, records, tables, weights
 from bench.config import load_benchmark
+from bench.data import split
 from bench.data.split import Split
 from bench.errors import BenchError
 from bench.evaluation import evaluate
@@ -53,7 +54,7 @@ STAGED: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch, tmp_path):
     """The toy data set, and imported weights in a folder of the test."""
-    monkeypatch.setattr(launch, "load_dataset", lambda name, root, keypoints: toy_dataset())
+    monkeypatch.setattr(split, "load_dataset", lambda name, root, keypoints: toy_dataset())
     monkeypatch.setattr(weights, "loader", lambda name: toy_dataset_module)
     monkeypatch.setenv("BENCH_CHECKPOINTS", str(tmp_path / "checkpoints"))
 
@@ -173,7 +174,7 @@ def test_every_stage_is_a_child_of_its_own_in_mlflow(tmp_path, monkeypatch):
 
 
 def test_a_stage_that_the_method_does_not_have_is_refused_before_the_data_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(launch, "load_dataset", None)
+    monkeypatch.setattr(split, "load_dataset", None)
     stated = benchmark(tmp_path, mixste={"stages": {"pretrain": {}}})
     with pytest.raises(BenchError, match="No stage of mixste 'pretrain'"):
         run_benchmark(stated)

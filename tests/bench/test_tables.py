@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -399,11 +400,16 @@ def test_weights_picked_on_the_test_set_are_labelled(project: Path) -> None:
 
 
 def test_other_accountings_have_a_section_of_their_own(project: Path) -> None:
-    publish(project, measured("mixste", mpjpe=50.0), measured("mixste", mpjpe=44.0, accounting="as-published"))
+    counted = {"accounting": "as-published", "protocol": {"accounting": "as-published"}}
+    publish(project, measured("mixste", mpjpe=50.0), measured("diff3dhpe", mpjpe=52.0))
+    publish(project, measured("mixste", mpjpe=44.0, **counted), measured("diff3dhpe", mpjpe=45.0, **counted))
     shared, own = page(project).split("## Accounting as published")
-    assert "44.0" not in shared
-    assert "50.0" not in own
-    assert "44.0" not in block(project)
+    assert "**50.0**" in shared
+    assert not {"44.0", "45.0"} & set(re.findall(r"[\d.]+", shared + block(project)))
+    assert not {"50.0", "52.0"} & set(re.findall(r"[\d.]+", own))
+    assert "**" not in own, "rows that are counted in different ways are not ranked"
+    assert re.search(r"\d\. Measured and counted as by Zhang et al., CVPR 2022: the last window .* counts whole", own)
+    assert re.search(r"\d\. Measured and counted as by Zhou et al., ICCVW 2023: .* actions by prefix", own)
 
 
 # Bold

@@ -477,7 +477,7 @@ def test_a_mix_up_of_3dhp_is_called_by_its_name_and_nothing_else_is(hp, changes,
 def test_a_part_of_the_data_is_a_warning(h36m, hp):
     for report, expected in (
         (h36m(delete("world", "S9")), "subjects: missing: S9"),
-        (h36m(rename("WalkDog", "WalkDog 1")), "sequences: sequences are missing"),
+        (h36m(rename("Photo", "Photo 1")), "sequences: sequences are missing"),
         (hp(files=lambda train, test: train.pop("S1 Seq2")), "sequences: sequences are missing"),
         (hp(files=lambda train, test: test.pop("TS5")), "sequences: sequences are missing"),
     ):

@@ -69,7 +69,7 @@ def blocks(per_frame: pd.DataFrame, metric: str = "mpjpe", averaging: Averaging 
     else:
         by_action = found.groupby(level="action")["frames"]
         found["weight"] = found["frames"] / by_action.transform("sum") / by_action.ngroups
-    return found[["mean", "weight"]]
+    return pd.DataFrame(found[["mean", "weight"]])
 
 
 def interval(

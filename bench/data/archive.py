@@ -13,14 +13,13 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from bench import paths, skeleton
@@ -133,22 +132,6 @@ def _remembered_digest(path: Path) -> str:
 # --- the memory-mapped cache
 
 
-@contextlib.contextmanager
-def converting(folder: Path) -> Iterator[None]:
-    """What makes `folder` runs inside: one process at a time, and a disk that cannot be written is a BenchError."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{folder.name}.lock"):
-            yield
-    except BenchError:
-        raise
-    except OSError as error:
-        raise BenchError(
-            f"{paths.shown(folder)} cannot be written: {error.strerror or error}. The memory-mapped copy of a data set "
-            "needs 352 bytes a frame; $BENCH_RESULTS moves it"
-        ) from error
-
-
 def is_cached(folder: Path) -> bool:
     """Whether `store` finished here, and nothing was lost or changed since."""
     try:
@@ -159,29 +142,40 @@ def is_cached(folder: Path) -> bool:
 
 
 def store(dataset: PoseDataset | Builder, folder: Path) -> None:
-    """Write a data set as plain .npy files and a table, whole or not at all. What is there and whole stays."""
-    if is_cached(folder):
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    """Write a data set as plain .npy files and a table, whole or not at all. Raises BenchError if there is no room."""
     try:
-        dataset.sequences.to_csv(unfinished / _TABLE, index=False)
-        blocks = [block for block in BLOCKS if _save(unfinished / f"{block}.npy", dataset.pieces(block))]
-        about = {
-            "name": dataset.name,
-            "keypoints": dataset.keypoints,
-            "fps": dataset.fps,
-            "skeleton": dataset.skeleton.name,
-            "fingerprint": dataset.fingerprint,
-            "extent": dataset.extent,
-            "blocks": blocks,
-        }
-        about["seal"] = _seal(unfinished, about)
-        (unfinished / _ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
-        _remove(folder)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            _write(dataset, unfinished)
+            if not is_cached(folder):
+                _remove(folder)
+                unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    except OSError as error:
+        if is_cached(folder):
+            return  # another process was faster; its copy is the same
+        needed = sum(piece.nbytes for block in BLOCKS for piece in dataset.pieces(block)) / 1e6
+        raise BenchError(
+            f"{paths.shown(folder)} cannot be written: {error.strerror or error}. The memory-mapped copy of these data "
+            f"needs {needed:,.0f} MB; $BENCH_RESULTS moves it"
+        ) from error
+
+
+def _write(dataset: PoseDataset | Builder, folder: Path) -> None:
+    dataset.sequences.to_csv(folder / _TABLE, index=False)
+    about = {
+        "name": dataset.name,
+        "keypoints": dataset.keypoints,
+        "fps": dataset.fps,
+        "skeleton": dataset.skeleton.name,
+        "fingerprint": dataset.fingerprint,
+        "extent": dataset.extent,
+        "blocks": [block for block in BLOCKS if _save(folder / f"{block}.npy", dataset.pieces(block))],
+    }
+    about["seal"] = _seal(folder, about)
+    (folder / _ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
 
 
 def memory_mapped(folder: Path) -> PoseDataset:

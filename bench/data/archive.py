@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
+import math
 import os
 import pickle
 import shutil
 import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -23,47 +24,34 @@ import torch
 from numpy.typing import NDArray
 
 from bench import paths, skeleton
+from bench.data import pickled
 from bench.data.pose_dataset import BLOCKS, Builder, PoseDataset
 from bench.errors import BenchError, MissingDataError
 
 # --- the community's pickled archives
 
-# What a pickled dictionary of arrays needs, and nothing more. Containers, numbers and strings need no name at all.
-_ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
-    (f"{package}.{module}", name)
-    for package in ("numpy.core", "numpy._core")
-    for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
-}
-
-# What zipfile, zlib, numpy and pickle raise over bytes that are not what was written.
+# What zipfile, zlib, numpy and the machine for pickles raise over bytes that are not what was written.
 _DAMAGED = (
-    ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, OverflowError, RuntimeError, struct.error,
-    zlib.error,
+    ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, OverflowError, RuntimeError, SyntaxError,
+    struct.error, tokenize.TokenError, zlib.error,
 )  # fmt: skip
 
-
-class _RestrictedUnpickler(pickle.Unpickler):
-    """Builds arrays, containers, numbers and strings; any other name is refused before it is imported."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it wants to run {module}.{name}")
-        return super().find_class(module, name)
+UNPACKED_TIMES, UNPACKED_BYTES = 50, 100e6  # motion packs to less than half; beyond both it is a bomb
 
 
 def read_npz(path: Path) -> dict[str, Any]:
-    """Every array of an .npz file; object arrays are unpickled by the restricted reader. 0-d ones give their content.
+    """Every array of an .npz file; object arrays are read by `bench.data.pickled`. 0-d ones give their content.
 
-    Raises MissingDataError if there is no such file, BenchError if it is no .npz file, is damaged, or holds a pickle
-    of anything but arrays, dictionaries, lists, tuples, numbers and strings.
+    Raises MissingDataError if there is no such file, BenchError if it is no .npz file, is damaged, holds a pickle of
+    anything but arrays, dictionaries, lists, tuples, numbers and strings, or would fill the memory with less than it
+    holds.
     """
     if not path.is_file():
         raise MissingDataError(f"{paths.shown(path)} not found")
-    content: dict[str, Any] = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.namelist():
-                content[member.removesuffix(".npy")] = _read_npy(archive.read(member))
+            _check_members(archive.infolist(), path.stat().st_size)
+            return {_key(member): _read_member(archive, member) for member in archive.infolist()}
     except zipfile.BadZipFile as error:
         raise BenchError(f"{paths.shown(path)} is not a whole .npz file ({error}); copy it again") from error
     except pickle.UnpicklingError as error:
@@ -71,23 +59,58 @@ def read_npz(path: Path) -> dict[str, Any]:
             f"{paths.shown(path)} was refused: {error}. A pose file holds arrays, dictionaries, lists, numbers and "
             "strings only; do not trust this one"
         ) from error
+    except MemoryError as error:
+        raise BenchError(f"{paths.shown(path)} needs more memory than there is") from error
     except _DAMAGED as error:
-        raise BenchError(f"{paths.shown(path)} cannot be read ({error}); copy it again") from error
-    return content
+        what = " ".join(str(error).split())[:200]  # NumPy quotes the whole header
+        raise BenchError(f"{paths.shown(path)} cannot be read ({what}); copy it again") from error
 
 
-def _read_npy(raw: bytes) -> Any:
-    stream = io.BytesIO(raw)
+def _key(member: zipfile.ZipInfo) -> str:
+    return member.filename.removesuffix(".npy")
+
+
+def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
+    """Refuse what no .npz file has, before anything is unpacked. size: bytes of the file."""
+    for member in members:
+        if member.flag_bits & 1:
+            raise pickle.UnpicklingError(f"{member.filename[:80]!r} in it is encrypted")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise pickle.UnpicklingError(f"{member.filename[:80]!r} in it is packed as .npz files never are")
+    if len({_key(member) for member in members}) < len(members):
+        raise pickle.UnpicklingError("it holds two arrays of one name")
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > UNPACKED_TIMES * size + UNPACKED_BYTES:
+        raise pickle.UnpicklingError(f"its {size / 1e6:,.1f} MB would unpack to {unpacked / 1e6:,.0f} MB")
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
+    with archive.open(member) as stream:
+        try:
+            return _read_npy(stream, member.file_size)
+        finally:  # its check sum is compared at the end: a damaged file should be called that, and not worse
+            while stream.read(1 << 20):
+                pass
+
+
+def _read_npy(stream: IO[bytes], size: int) -> Any:
+    """size: bytes of the .npy file."""
     version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"version {version} of the .npy format is not known")
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, kind = reader(stream)
-    if not kind.hasobject:
-        stream.seek(0)
-        return np.lib.format.read_array(stream, allow_pickle=False)
-    array = _RestrictedUnpickler(stream, encoding="latin1").load()
-    if not isinstance(array, np.ndarray) or array.shape != shape:
-        raise ValueError("its pickle does not hold the array that its header promises")
-    return array.item() if array.shape == () else array
+    if kind.hasobject and kind.kind == "O":
+        array = pickled.load(stream, size)
+        if not isinstance(array, np.ndarray) or array.shape != shape:
+            raise ValueError("its pickle does not hold the array that its header promises")
+        return array.item() if array.shape == () else array
+    if kind.kind not in "biufcSU":
+        raise pickle.UnpicklingError(f"it holds an array of {str(kind)[:80]}, not of numbers, strings or objects")
+    if math.prod(shape) * kind.itemsize != size - stream.tell():
+        raise ValueError("an array has not the size that its header promises")
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 # --- fingerprints

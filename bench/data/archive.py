@@ -73,6 +73,8 @@ def _key(member: zipfile.ZipInfo) -> str:
 def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
     """Refuse what no .npz file has, before anything is unpacked. size: bytes of the file."""
     for member in members:
+        if not member.filename.isprintable() or len(member.filename) > pickled.LONG_TEXT:
+            raise pickle.UnpicklingError("it holds an array with a name that nobody can read")
         if member.flag_bits & 1:
             raise pickle.UnpicklingError(f"{member.filename[:80]!r} in it is encrypted")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -131,8 +131,10 @@ class _Machine:
     def _set(self, items: list[Any]) -> None:
         target = _expected(dict, self._stack[-1])
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, str | int | float | np.generic):  # a nested tuple would be hashed without end
+            if not isinstance(key, str | int):  # a nested tuple would be hashed without end
                 raise UnpicklingError(f"it holds a dictionary with a {type(key).__name__} for a key")
+            if not (key.isprintable() and len(key) <= LONG_TEXT if isinstance(key, str) else abs(key) < 2**63):
+                raise UnpicklingError("it holds a dictionary with a key that nobody can read")
             target[key] = value
 
     def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:

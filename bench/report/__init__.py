@@ -21,13 +21,12 @@ def default_path() -> Path:
     return paths.results() / "report.html"
 
 
-def write_report(
-    output: Path | None = None, benchmarks: Sequence[str] = (), *, data: str | Path | None = None
-) -> str:
+def write_report(output: Path | None = None, benchmarks: Sequence[str] = (), *, data: str | Path | None = None) -> str:
     """Write the report and say what is in it.
 
     output: default `default_path()`. benchmarks: some of those in configs/, default all. data: the folder of the data
-    sets' files, where the cache does not have them. Raises BenchError for a benchmark that is not known, and for a record that is broken or lies where another belongs.
+    sets' files, where the cache does not have them. Raises BenchError for a benchmark that is not known, and for a
+    record that is broken or lies where another belongs.
     """
     path = output or default_path()
     content = gather(benchmarks, beside=path.parent, data=data)
@@ -41,8 +40,9 @@ def _line(benchmark: dict[str, Any]) -> str:
     """What the report has of one benchmark."""
     records = sum(len(row["records"]) for board in benchmark["boards"] for row in board["rows"])
     clips = len(benchmark["viewer"]["clips"]) if benchmark["viewer"] else 0
+    courses = len(benchmark["courses"])
     parts = [f"{records} record{'s' * (records != 1)}"]
-    parts += [f"{len(benchmark['courses'])} courses of training"] if benchmark["courses"] else []
+    parts += [f"{courses} course{'s' * (courses != 1)} of training"] if courses else []
     parts += [f"predictions of {len(benchmark['pck']['curves'])} methods, {clips} clips"] if benchmark["pck"] else []
     problems = [f"\n            {problem}" for problem in benchmark["problems"]]
     return f"  {benchmark['name']:<24}  {', '.join(parts)}" + "".join(problems)

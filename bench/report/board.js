@@ -37,13 +37,13 @@ function boardSection(benchmark, board) {
     if (anyMeasured) list.push(
       { key: "parameters", title: "Parameters", sort: (row) => row.parameters, cell: (row) => h("td", {}, size(row.parameters)) },
       { key: "macs", title: "MACs/frame", sort: (row) => row.macs, cell: (row) => h("td", {}, size(row.macs)) });
-    list.push({ key: "records", title: "Seeds and records", sort: (row) => row.records.length, cell: links });
+    list.push({ key: "records", title: "Records", sort: (row) => row.records.length, cell: links });
     return list;
   }
 
   function method(row) {
-    const marks = row.notes.map((note) => notes.indexOf(note) + 1);
-    return h("th", { scope: "row" }, h("span", { class: "method" }, dot(row.method), h("span", {}, row.label, marks.length ? h("sup", {}, h("a", { href: `#${benchmark.name}/${id}`, "aria-label": `note ${marks.join(", ")}`, onclick: toNotes }, marks.join(","))) : null)));
+    const marks = [...new Set(row.notes)].map((note) => notes.indexOf(note) + 1);
+    return h("th", { scope: "row", class: "pin" }, h("span", { class: "method" }, dot(row.method), h("span", {}, row.label, marks.length ? h("sup", {}, h("a", { href: `#${benchmark.name}/${id}`, "aria-label": `note ${marks.join(", ")}`, onclick: toNotes }, marks.join(","))) : null)));
   }
 
   function toNotes(event) {
@@ -96,7 +96,7 @@ function boardSection(benchmark, board) {
       const active = one.key === column.key;
       const metric = one.group ? DATA.metrics[one.group] : null;
       const title = one.title || [metric.title, h("small", {}, ` ${metric.unit}`)];
-      return h("th", { scope: "col", class: one.key === "label" || one.key === "records" ? "text" : null, rowspan: grouped && !(one.group && one.title) ? 2 : null, "aria-sort": active ? (by.up ? "ascending" : "descending") : "none" },
+      return h("th", { scope: "col", class: { label: "text pin", records: "text" }[one.key], rowspan: grouped && !(one.group && one.title) ? 2 : null, "aria-sort": active ? (by.up ? "ascending" : "descending") : "none" },
         h("button", { type: "button", class: "sort", "data-key": one.key, "aria-label": one.group ? `${metric.title} ${one.title || ""}`.trim() : one.title, onclick: () => sortBy(one) }, title, h("span", { class: "arrow", "aria-hidden": "true" }, active ? (by.up ? "↑" : "↓") : "")));
     };
     const grouped = all.some((one) => one.group && one.title);

@@ -13,8 +13,8 @@ function ticks(low, high, wanted) {
 const label = (value) => String(Number(value.toPrecision(6)));
 
 // A chart of lines. series: [{name, method, points: [[x, y]]}]; what the pointer is above is read out beside the names.
-function lineChart({ series, x, y, title, value, read, marks = false }) {
-  const W = 640, H = 330, left = 46, right = 14, top = 12, bottom = 42;
+function lineChart({ series, x, y, title, value, read, marks = false, width = 640 }) {
+  const W = NARROW ? 340 : width, H = NARROW ? 260 : 320, left = 40, right = 18, top = 12, bottom = 42;
   const across = (at) => left + ((at - x.low) / (x.high - x.low || 1)) * (W - left - right);
   const up = (at) => H - bottom - ((at - y.low) / (y.high - y.low || 1)) * (H - top - bottom);
   const xTicks = x.ticks || ticks(x.low, x.high, 6), yTicks = ticks(y.low, y.high, 5);
@@ -96,16 +96,16 @@ function trainingSection(benchmark, rows) {
     const values = series.flatMap((one) => one.points.map(([, value]) => value));
     const steps = ticks(Math.min(from, ...values), Math.max(...values), 5);
     const step = steps.length > 1 ? steps[1] - steps[0] : 1;
-    return { low: Math.floor(Math.min(from, ...values) / step) * step, high: Math.ceil(Math.max(...values) / step) * step };
+    return { low: Math.floor(Math.min(from, ...values) / step) * step, high: Math.ceil(Math.max(...values) / step - 1e-9) * step };
   };
   return section("training", "Training", "Each run, epoch by epoch. Losses of different methods are different things, so each is shown relative to its own first epoch. Stages that come before are not shown.",
     h("div", { class: "pair" },
       judged.length ? lineChart({
-        series: judged, title: "Validation MPJPE (mm)", x, y: bounds(judged, Infinity), marks: epochs <= 40,
+        series: judged, title: "Validation MPJPE (mm)", x, y: bounds(judged, Infinity), marks: epochs <= 40, width: 460,
         value: (one) => `${last(one).toFixed(1)} mm`, read: { idle: "After the last epoch.", at: (epoch) => `After epoch ${epoch}`, value: (mm) => `${mm.toFixed(1)} mm` },
       }) : null,
       lost.length ? lineChart({
-        series: lost, title: "Training loss (% of the first epoch’s)", x, y: bounds(lost, 0), marks: epochs <= 40,
+        series: lost, title: "Training loss (% of the first epoch’s)", x, y: bounds(lost, 0), marks: epochs <= 40, width: 460,
         value: (one) => `${last(one).toFixed(0)} %`, read: { idle: "In the last epoch.", at: (epoch) => `In epoch ${epoch}`, value: (share) => `${share.toFixed(1)} %` },
       }) : null),
     numbersOf(["Run", "Epochs", "First loss", "Last loss", "Best validation (mm)", "Last validation (mm)"], named.map((one) => {
@@ -120,7 +120,7 @@ function costSection(board) {
   const measured = board.rows.filter((row) => row.measured.mpjpe);
   const shown = measured.filter((row) => row.macs > 0);
   if (shown.length < 2) return null;
-  const W = 860, H = 400, left = 54, right = 24, top = 18, bottom = 46;
+  const W = NARROW ? 340 : 860, H = 400, left = 46, right = 26, top = 18, bottom = 46;
   const logs = shown.map((row) => Math.log10(row.macs));
   const low = Math.floor(Math.min(...logs) * 2 - 0.4) / 2, high = Math.ceil(Math.max(...logs) * 2 + 0.4) / 2;
   const errors = shown.map((row) => row.measured.mpjpe.value);
@@ -131,7 +131,7 @@ function costSection(board) {
   const up = (mm) => H - bottom - ((mm - yLow) / (yHigh - yLow)) * (H - top - bottom);
   const largest = Math.max(...shown.map((row) => row.parameters || 1));
   const marks = shown.map((row) => ({
-    row, x: across(Math.log10(row.macs)), y: up(row.measured.mpjpe.value), r: 5 + 15 * Math.sqrt((row.parameters || 1) / largest),
+    row, x: across(Math.log10(row.macs)), y: up(row.measured.mpjpe.value), r: (NARROW ? 0.7 : 1) * (5 + 15 * Math.sqrt((row.parameters || 1) / largest)),
     text: row.label.length > 26 ? `${row.label.slice(0, 25)}…` : row.label,
   }));
   const placed = placeLabels(marks, { left, right: W - right, top, bottom: H - bottom });
@@ -140,9 +140,9 @@ function costSection(board) {
   if (decades.length < 2) for (const half of [low, high]) if (!decades.includes(half)) decades.push(half);
   const picture = s("svg", { viewBox: `0 0 ${W} ${H}`, class: "chart wide", role: "img", "aria-label": "MPJPE against multiply-accumulates of one frame" },
     ticks(yLow, yHigh, 5).map((at) => s("g", { class: "grid" }, s("line", { x1: left, x2: W - right, y1: up(at), y2: up(at) }), s("text", { x: left - 8, y: up(at) + 4, "text-anchor": "end" }, label(at)))),
-    decades.map((power) => s("g", { class: "grid" }, s("line", { x1: across(power), x2: across(power), y1: top, y2: H - bottom }), s("text", { x: across(power), y: H - bottom + 18, "text-anchor": "middle" }, size(10 ** power)))),
+    decades.map((power) => s("g", { class: "grid" }, s("line", { x1: across(power), x2: across(power), y1: top, y2: H - bottom }), s("text", { x: across(power), y: H - bottom + 18, "text-anchor": "middle" }, size(10 ** power).replace(/\.0+ /, " ")))),
     s("line", { class: "axis", x1: left, x2: W - right, y1: H - bottom, y2: H - bottom }),
-    s("text", { class: "title", x: (left + W - right) / 2, y: H - 6, "text-anchor": "middle" }, "multiply-accumulates for one frame (log scale)"),
+    s("text", { class: "title", x: (left + W - right) / 2, y: H - 6, "text-anchor": "middle" }, NARROW ? "MACs for one frame (log scale)" : "multiply-accumulates for one frame (log scale)"),
     marks.map((mark) => s("circle", { class: "bubble", cx: mark.x, cy: mark.y, r: mark.r, style: { fill: colour(mark.row.method), stroke: colour(mark.row.method) } },
       s("title", {}, `${mark.row.label}: ${mark.row.measured.mpjpe.value.toFixed(1)} mm, ${size(mark.row.macs)} MACs a frame, ${size(mark.row.parameters)} parameters`))),
     placed.map((one) => [
@@ -150,7 +150,7 @@ function costSection(board) {
       s("text", { class: "name", x: one.x, y: one.y + 13 }, one.mark.text)]));
   const free = measured.filter((row) => !(row.macs > 0)).map((row) => `${row.label} (${row.measured.mpjpe.value.toFixed(1)} mm)`);
   return section("cost", "Accuracy against cost", "Lower is better, further left is cheaper. The area of a disc is the number of parameters.",
-    h("figure", { class: "panel" }, h("div", { class: "panel-head" }, h("h3", {}, "MPJPE (mm)")), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Accuracy against cost" }, picture),
+    h("figure", { class: "panel" }, h("div", { class: "panel-head" }, h("h3", {}, "MPJPE (mm)")), picture,
       free.length ? h("p", { class: "caption" }, `Not drawn, for no cost is known or there is none: ${free.join(", ")}.`) : null));
 }
 
@@ -211,8 +211,8 @@ function actionSection(board) {
   return section("actions", "Error by action", "Mean error of each method in each action (MPJPE, mm).",
     h("div", { class: "panel" }, h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Error by action" },
       h("table", { class: "heat" }, h("caption", { class: "unseen" }, "MPJPE in mm by method and action"),
-        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Method"), actions.map((action) => h("th", { scope: "col" }, h("span", {}, action))))),
-        h("tbody", {}, shown.map((row) => h("tr", {}, h("th", { scope: "row" }, dot(row.method), row.label), actions.map((action) => cell(row, action))))))), scale));
+        h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "pin" }, "Method"), actions.map((action) => h("th", { scope: "col" }, h("span", {}, action))))),
+        h("tbody", {}, shown.map((row) => h("tr", {}, h("th", { scope: "row", class: "pin" }, dot(row.method), row.label), actions.map((action) => cell(row, action))))))), scale));
 }
 
 // --- by joint

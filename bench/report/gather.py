@@ -54,9 +54,7 @@ def gather(benchmarks: Sequence[str] = (), *, beside: Path, data: str | Path | N
 Boards = Mapping[str, Sequence[Row]]
 
 
-def _measured(
-    benchmark: Benchmark, numbers: pd.DataFrame, data: str | Path | None
-) -> tuple[Benchmark, Boards, Runs]:
+def _measured(benchmark: Benchmark, numbers: pd.DataFrame, data: str | Path | None) -> tuple[Benchmark, Boards, Runs]:
     """The rows of a benchmark under each accounting, and the runs behind those of `shared`."""
     eligible = [one for one in records.load(benchmark.name) if not departures(one, benchmark)]
     boards = {"shared": rows(benchmark, eligible, numbers)}

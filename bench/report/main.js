@@ -64,7 +64,7 @@ function overview() {
       h("p", { class: "lead" }, "Methods that turn 2D joints of a person in video into 3D poses, on the same protocols, beside what their papers report. Measured and published numbers are never mixed."),
       h("p", { class: "caption" }, `${plural(records, "record")} of ${plural(DATA.benchmarks.length, "benchmark")}. Made ${day(DATA.made.at)}.`)),
     ...KINDS.map(([kind, test]) => [kind, DATA.benchmarks.filter(test)]).filter(([, group]) => group.length).map(([kind, group]) =>
-      h("section", {}, h("h2", {}, kind),
+      h("section", {}, h("h2", {}, kind), kind === "Nothing yet" ? null : h("p", { class: "lead" }, kind === "Measured" ? "MPJPE in mm, as measured here; lower is better. The mean pose is left out." : "MPJPE in mm, as their papers report it; lower is better."),
         kind === "Nothing yet" ? h("ul", { class: "plain" }, group.map((one) => h("li", {}, h("a", { href: `#${one.name}` }, one.name), ` ${one.title}. `, command(`make bench-${one.name}`)))) : h("ul", { class: "cards" }, group.map(card)))),
     madeBlock(),
   ];
@@ -118,11 +118,11 @@ function provenanceSection(one) {
   const packages = (record) => Object.entries(record.packages).map(([name, version]) => `${name} ${version}`).join(", ");
   const common = [["Data (SHA-256)", (record) => record.data], ["Packages", packages], ["Hardware", (record) => record.hardware], ["Test frames", (record) => record.frames.toLocaleString("en")], ["Test videos", (record) => record.sequences.toLocaleString("en")]];
   const shared = common.filter(([, pick]) => same(pick)), own = common.filter(([, pick]) => !same(pick));
-  return section("provenance", "Where the numbers come from", null,
+  return section("provenance", "Where the numbers come from", "What the runs have in common, then each run.",
     h("div", { class: "panel" }, h("dl", { class: "origin" }, shared.map(([name, pick]) => h("div", {}, h("dt", {}, name), h("dd", {}, pick(lines[0].record))))),
       h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Runs" }, h("table", { class: "runs" },
-        h("thead", {}, h("tr", {}, ["Run", "Seed", "Finished", "Code (git)", "Run key", "Configuration", "Epochs", "Trained for", ...own.map(([name]) => name), "Record"].map((name) => h("th", { scope: "col" }, name)))),
-        h("tbody", {}, lines.map(({ row, record }) => h("tr", {}, h("th", { scope: "row" }, dot(row.method), row.label), h("td", {}, record.seed), h("td", {}, day(record.finished_at)), h("td", {}, short(record.git)), h("td", {}, short(record.run_key, 8)), h("td", {}, short(record.config, 8)), h("td", {}, record.epochs ?? NONE), h("td", {}, duration(record.seconds)),
+        h("thead", {}, h("tr", {}, ["Run", "Seed", "Finished", "Code (git)", "Run key", "Configuration", "Epochs", "Trained for", ...own.map(([name]) => name), "Record"].map((name, place) => h("th", { scope: "col", class: place ? null : "pin" }, name)))),
+        h("tbody", {}, lines.map(({ row, record }) => h("tr", {}, h("th", { scope: "row", class: "pin" }, dot(row.method), row.label), h("td", {}, record.seed), h("td", {}, day(record.finished_at)), h("td", {}, short(record.git)), h("td", {}, short(record.run_key, 8)), h("td", {}, short(record.config, 8)), h("td", {}, record.epochs ?? NONE), h("td", {}, duration(record.seconds)),
           own.map(([, pick]) => h("td", {}, short(pick(record), 30))), h("td", {}, h("a", { href: record.href }, "JSON")))))))), madeBlock());
 }
 

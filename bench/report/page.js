@@ -57,7 +57,7 @@ function quantile(values, at) {
 
 // --- colours: a method has the same one everywhere; shape and dash tell them apart without colour too
 
-const DASHES = ["", "7 3", "2 3", "9 3 2 3", "5 2", "1 2"];
+const DASHES = ["", "8 4", "2.5 3.5", "10 4 2.5 4", "5 3", "14 4"];
 const METHODS = [...new Set(DATA.benchmarks.flatMap((one) => one.boards.flatMap((board) => board.rows.map((row) => row.method))))]
   .filter((name) => name !== "mean_pose");
 const HUES = 8;
@@ -124,6 +124,9 @@ function numbersOf(head, rows, summary = "The numbers as a table") {
       h("table", {}, h("thead", {}, h("tr", {}, head.map((cell) => h("th", { scope: "col" }, cell)))),
         h("tbody", {}, rows.map(([name, ...cells]) => h("tr", {}, h("th", { scope: "row" }, name), cells.map((cell) => h("td", {}, cell))))))));
 }
+
+// Pictures keep the size of their letters on a phone: they are drawn narrower there, not smaller.
+const NARROW = innerWidth < 600;
 
 const command = (text) => h("code", { class: "command" }, text);
 const how = (what, text) => h("p", { class: "empty" }, what, " ", command(text));

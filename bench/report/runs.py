@@ -167,9 +167,7 @@ class Runs:
         }
 
 
-def found_runs(
-    benchmark: Benchmark, by_row: Mapping[str, Sequence[Record]], data: str | Path | None = None
-) -> Runs:
+def found_runs(benchmark: Benchmark, by_row: Mapping[str, Sequence[Record]], data: str | Path | None = None) -> Runs:
     """The folders that the runs behind some records have left. by_row: the records of each row. data: as `Split.load`.
 
     Predictions are of use only beside the data they are for; where these are not, `problems` says so.

@@ -45,7 +45,8 @@ function viewerSection(benchmark, rows) {
 
   const stage = h("div", { class: "panel viewer", onkeydown: keys },
     h("div", { class: "tools" }, h("label", { class: "field" }, h("span", {}, "Video"), clipPick),
-      h("label", { class: "check" }, ghost, "truth behind predictions"), h("button", { type: "button", class: "quiet", onclick: () => turn(-0.5, 0.18) }, "Reset view"), h("button", { type: "button", class: "quiet", onclick: () => turn(0, 0) }, "Camera’s view")),
+      h("label", { class: "check" }, ghost, "truth behind predictions", h("span", { class: "swatch ghost" })), h("button", { type: "button", class: "quiet", onclick: () => turn(-0.5, 0.18) }, "Reset view"), h("button", { type: "button", class: "quiet", onclick: () => turn(0, 0) }, "Camera’s view"),
+      h("span", { class: "caption sides" }, h("span", { class: "swatch left" }), "left", h("span", { class: "swatch right" }), "right")),
     h("div", { class: "views" }, panels),
     h("div", { class: "track" }, curve, slider),
     h("div", { class: "tools transport" }, play, h("label", { class: "field" }, h("span", { class: "unseen" }, "Speed"), speed), counter, scale,
@@ -58,7 +59,7 @@ function viewerSection(benchmark, rows) {
     if (!clip.ready) {
       clip.ready = { input: unpacked(clip.input, viewer.screen), truth: unpacked(clip.truth, 1000), poses: {} };
       for (const [id, text] of Object.entries(clip.poses)) clip.ready.poses[id] = unpacked(text, 1000);
-      clip.ready.box = bounds(clip.ready.input);
+      clip.ready.half = quantile(Array.from({ length: clip.frames }, (_, at) => bounds(clip.ready.input.subarray(at * joints * 2, (at + 1) * joints * 2)).half), 0.98) || 1;
       clip.ready.reach = Math.max(0.5, ...reaches(clip.ready.truth));
     }
     state.clip = clip;
@@ -69,13 +70,9 @@ function viewerSection(benchmark, rows) {
 
   // The picture's part that the person is in.
   function bounds(points) {
-    let [x0, y0, x1, y1] = [Infinity, Infinity, -Infinity, -Infinity];
-    for (let place = 0; place < points.length; place += 2) {
-      if (Number.isNaN(points[place])) continue;
-      x0 = Math.min(x0, points[place]); x1 = Math.max(x1, points[place]);
-      y0 = Math.min(y0, points[place + 1]); y1 = Math.max(y1, points[place + 1]);
-    }
-    return { x: (x0 + x1) / 2, y: (y0 + y1) / 2, half: Math.max(x1 - x0, y1 - y0) / 2 || 1 };
+    const [xs, ys] = [0, 1].map((axis) => points.filter((_, place) => place % 2 === axis));
+    const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+    return { x: (x0 + x1) / 2, y: (y0 + y1) / 2, half: Math.max(x1 - x0, y1 - y0) / 2 };
   }
 
   // How far joints are from the root: of all frames, but for the odd one.
@@ -162,7 +159,7 @@ function viewerSection(benchmark, rows) {
     if (!clip || !stage.isConnected) return;
     const ink = { left: css("--left"), right: css("--right"), trunk: css("--trunk"), ghost: css("--ghost"), grid: css("--grid") };
     const part = (values, axes) => values.subarray(frame * joints * axes, (frame + 1) * joints * axes);
-    flat(canvases[0], part(clip.ready.input, 2), clip.ready.box, ink);
+    flat(canvases[0], part(clip.ready.input, 2), clip.ready.half, ink);
     const truth = part(clip.ready.truth, 3);
     solid(canvases[1], [[truth, null]], clip.ready.reach, ink);
     picks.forEach((pick, side) => {
@@ -195,9 +192,10 @@ function viewerSection(benchmark, rows) {
     pen.stroke();
   }
 
-  function flat(canvas, points, box, ink) {
+  // The camera follows the person, at one scale for the whole clip.
+  function flat(canvas, points, half, ink) {
     const { pen, width, height, thick } = ready(canvas);
-    const unit = 0.44 * Math.min(width, height) / box.half;
+    const box = bounds(points), unit = 0.42 * Math.min(width, height) / half;
     const at = (joint) => [width / 2 + (points[2 * joint] - box.x) * unit, height / 2 + (points[2 * joint + 1] - box.y) * unit];
     for (const [joint, parent] of skeleton.bones) stroke(pen, at(joint), at(parent), side(joint, ink), thick);
   }
@@ -232,5 +230,5 @@ function viewerSection(benchmark, rows) {
   load(Math.min(2, viewer.clips.length - 1), 0);
   const [one] = viewer.clips;
   return section("viewer", "Watch", `${plural(viewer.clips.length, "test video")} of those tested on, from the one that is easiest for the median method to the hardest, at ${viewer.fps.toFixed(0)} frames a second, at most ${Math.max(...viewer.clips.map((clip) => clip.frames))} frames around the hardest moment of each. Coordinates are rounded to a millimetre.${one.step > 1 ? ` Every ${one.step === 2 ? "second" : `${one.step}th`} frame is embedded.` : ""}`,
-    h("p", { class: "caption sides" }, h("span", { class: "swatch left" }), "left", h("span", { class: "swatch right" }), "right", h("span", { class: "swatch ghost" }), "truth behind predictions"), stage);
+    stage);
 }

@@ -35,6 +35,7 @@ COMMANDS = (
     "export template",
     "export 3dhp-mat",
     "tables",
+    "report",
     "methods",
     "data",
     "data describe",

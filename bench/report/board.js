@@ -122,8 +122,10 @@ function boardSection(benchmark, board) {
   }
 
   draw();
+  const cells = board.rows.flatMap((row) => Object.values(row.measured));
+  const spreads = [cells.some((cell) => cell.sd !== null) ? "; ± is the standard deviation over seeds" : "", cells.some((cell) => cell.ci) ? "; a range is the 95 % interval over test sequences" : ""].join("");
   const lead = shared
-    ? "Measured numbers count every test frame once, the predicted root at zero; ± is the standard deviation over seeds, a range the 95 % interval over test sequences. The best of a column is bold."
+    ? `Measured numbers count every test frame once, the predicted root at zero${spreads}. The best of a column is bold.`
     : "Each row is counted by the rules of its method’s own code. They differ, so rows compare only with their own published numbers.";
   return section(id, shared ? "Leaderboard" : "Accounting as published", lead,
     h("div", { class: "panel" }, h("div", { class: "tools" }, search, h("div", { class: "chips", role: "group", "aria-label": "Metrics" }, chips)), wrap, status,

@@ -70,8 +70,8 @@ function pckSection(benchmark, rows) {
   const series = named.map((one) => ({ name: one.row.label, method: one.row.method, auc: one.auc, points: one.pck.map((share, mm) => [mm, share]) }));
   const steps = [25, 50, 75, 100, 125, 150];
   const joints = benchmark.pck.joints.length;
-  return section("pck", "Share of joints within a distance",
-    `A joint counts as found if it lies within so many millimetres of the truth. ${joints} joints, all scored test frames pooled${joints === 14 ? " (the official ones)" : ", without the root, which is zero by definition"}. AUC is the mean over 0, 5, …, 150 mm.`,
+  return section("pck", "PCK curves",
+    `The share of joints that lie within so many millimetres of the truth. ${joints} joints, all scored test frames pooled${joints === 14 ? " (the official ones)" : ", without the root, which is zero by definition"}. AUC is the mean over 0, 5, …, 150 mm.`,
     lineChart({
       series, title: "PCK (%) by threshold", x: { low: 0, high: 150, title: "threshold (mm)", ticks: [0, 25, 50, 75, 100, 125, 150] }, y: { low: 0, high: 100 },
       value: (one) => `AUC ${one.auc.toFixed(1)}`,
@@ -146,7 +146,7 @@ function costSection(board) {
     marks.map((mark) => s("circle", { class: "bubble", cx: mark.x, cy: mark.y, r: mark.r, style: { fill: colour(mark.row.method), stroke: colour(mark.row.method) } },
       s("title", {}, `${mark.row.label}: ${mark.row.measured.mpjpe.value.toFixed(1)} mm, ${size(mark.row.macs)} MACs a frame, ${size(mark.row.parameters)} parameters`))),
     placed.map((one) => [
-      one.far ? s("line", { class: "leader", x1: one.mark.x, y1: one.mark.y, x2: one.x + (one.x > one.mark.x ? 0 : one.w), y2: one.y + 9 }) : null,
+      one.far ? s("line", { class: "leader", x1: one.mark.x, y1: one.mark.y, x2: Math.max(one.x, Math.min(one.mark.x, one.x + one.w)), y2: one.y + (one.y > one.mark.y ? 2 : 16) }) : null,
       s("text", { class: "name", x: one.x, y: one.y + 13 }, one.mark.text)]));
   const free = measured.filter((row) => !(row.macs > 0)).map((row) => `${row.label} (${row.measured.mpjpe.value.toFixed(1)} mm)`);
   return section("cost", "Accuracy against cost", "Lower is better, further left is cheaper. The area of a disc is the number of parameters.",

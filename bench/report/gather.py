@@ -37,7 +37,7 @@ def gather(benchmarks: Sequence[str] = (), *, beside: Path, data: str | Path | N
     names = list(dict.fromkeys(benchmarks)) or benchmark_names()
     numbers = records.published()
     shown = [_measured(load_benchmark(name), numbers, data) for name in names]
-    with_runs = sum(bool(runs.predicted) for *_, runs in shown)
+    with_runs = sum(runs.tested is not None for *_, runs in shown)
     budget = CLIP_BUDGET // max(1, with_runs)
     facts = provenance()
     return {
@@ -47,7 +47,8 @@ def gather(benchmarks: Sequence[str] = (), *, beside: Path, data: str | Path | N
             "packages": facts["packages"],
         },
         "metrics": {name: column._asdict() for name, column in COLUMNS.items()},
-        "benchmarks": [_benchmark(*one, numbers, beside, budget) for one in shown],
+        # Each is let go when it is done: the errors of a large test set take a lot of memory.
+        "benchmarks": [_benchmark(*shown.pop(0), numbers, beside, budget) for _ in names],
     }
 
 
@@ -91,8 +92,8 @@ def _benchmark(
             for source, quoted in own.groupby("source", sort=False)
         ],
         "courses": runs.courses(),
-        "pck": runs.pck(),
-        "viewer": runs.viewer(budget),
+        "pck": runs.tested.pck() if runs.tested else None,
+        "viewer": runs.tested.viewer(budget) if runs.tested else None,
         "problems": runs.problems,
     }
 

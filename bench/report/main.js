@@ -89,12 +89,14 @@ function benchmarkPage(one) {
   const anyMeasured = measuredRows(one).length > 0;
   const parts = [...one.boards.map((each) => boardSection(one, each))];
   if (anyMeasured) {
-    const fromRuns = "What is shown here comes from the checkpoints and predictions of runs, which are not here. This makes them:";
+    const missing = (id, title) => section(id, title, null, one.problems.length
+      ? h("p", { class: "empty" }, "What is shown here comes from the folders of runs; the note at the top of this page says what was wrong with them.")
+      : how("What is shown here comes from the checkpoints and predictions of runs, which are not here. This makes them:", run));
     parts.splice(1, 0,
-      one.viewer ? viewerSection(one, rows) : section("viewer", "Watch", null, how(fromRuns, run)),
+      one.viewer ? viewerSection(one, rows) : missing("viewer", "Watch"),
       costSection(board), actionSection(board), jointSection(one, board),
-      one.pck ? pckSection(one, rows) : section("pck", "Share of joints within a distance", null, how(fromRuns, run)),
-      one.courses.length ? trainingSection(one, rows) : section("training", "Training", null, how(fromRuns, run)));
+      one.pck ? pckSection(one, rows) : missing("pck", "PCK curves"),
+      one.courses.length ? trainingSection(one, rows) : missing("training", "Training"));
     parts.push(provenanceSection(one));
   }
   const found = parts.filter(Boolean);
@@ -118,7 +120,7 @@ function provenanceSection(one) {
   const packages = (record) => Object.entries(record.packages).map(([name, version]) => `${name} ${version}`).join(", ");
   const common = [["Data (SHA-256)", (record) => record.data], ["Packages", packages], ["Hardware", (record) => record.hardware], ["Test frames", (record) => record.frames.toLocaleString("en")], ["Test videos", (record) => record.sequences.toLocaleString("en")]];
   const shared = common.filter(([, pick]) => same(pick)), own = common.filter(([, pick]) => !same(pick));
-  return section("provenance", "Where the numbers come from", "What the runs have in common, then each run.",
+  return section("provenance", "Provenance", "What the runs have in common, then each run.",
     h("div", { class: "panel" }, h("dl", { class: "origin" }, shared.map(([name, pick]) => h("div", {}, h("dt", {}, name), h("dd", {}, pick(lines[0].record))))),
       h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Runs" }, h("table", { class: "runs" },
         h("thead", {}, h("tr", {}, ["Run", "Seed", "Finished", "Code (git)", "Run key", "Configuration", "Epochs", "Trained for", ...own.map(([name]) => name), "Record"].map((name, place) => h("th", { scope: "col", class: place ? null : "pin" }, name)))),

@@ -85,12 +85,15 @@ function startTheme() {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
   let chosen = recall("theme");
+  const paint = (theme) => {
+    root.dataset.theme = theme;
+    document.dispatchEvent(new Event("theme"));
+  };
   const apply = () => {
     const theme = chosen || (system.matches ? "dark" : "light");
-    root.dataset.theme = theme;
+    paint(theme);
     button.textContent = THEMES[theme];
     button.setAttribute("aria-label", `Change to ${THEMES[theme].toLowerCase()} colours`);
-    document.dispatchEvent(new Event("theme"));
   };
   button.addEventListener("click", () => {
     chosen = root.dataset.theme === "dark" ? "light" : "dark";
@@ -98,6 +101,8 @@ function startTheme() {
     apply();
   });
   system.addEventListener("change", apply);
+  addEventListener("beforeprint", () => paint("light")); // paper is white
+  addEventListener("afterprint", apply);
   apply();
 }
 

@@ -37,13 +37,12 @@ MISSING = -32768  # a coordinate of a frame that is not scored
 class Runs:
     """The runs behind the rows of a benchmark.
 
-    folders: of each record that left one, by row and seed. predicted: the file of predictions of one seed of each row.
-    testing: what they were tested on; None if it is not there. problems: what could not be used.
+    folders: of each record that left one, by row and seed. tested: None without predictions, or without the data that
+    they are for. problems: what could not be used.
     """
 
     folders: Mapping[tuple[str, int], Path]
-    predicted: Mapping[str, Path]
-    testing: PoseDataset | None
+    tested: Tested | None = None
     problems: list[str] = field(default_factory=list)
 
     def courses(self) -> list[dict[str, Any]]:
@@ -62,13 +61,25 @@ class Runs:
             found.append({"row": row, "seed": seed, "loss": loss, "validation": validation})
         return found
 
+
+@dataclass(frozen=True)
+class Tested:
+    """Predictions of one test set.
+
+    predicted: the file of one seed of each row. problems: gets what could not be used.
+    """
+
+    testing: PoseDataset
+    predicted: Mapping[str, Path]
+    problems: list[str]
+
     def pck(self) -> dict[str, Any] | None:
         """Percent of joints with an error below each threshold, pooled over all scored frames, and the area below.
 
         Of MPI-INF-3DHP the 14 joints that its own PCK counts; of others every scored joint but the root, which is zero
         by definition.
         """
-        if not self.errors or self.testing is None:
+        if not self.errors:
             return None
         counted = _pck_joints(self.testing)
         curves = {}
@@ -82,7 +93,7 @@ class Runs:
 
     def viewer(self, budget: int) -> dict[str, Any] | None:
         """A few test videos, or parts of them, with the predictions of every row. budget: bytes of base64 in all."""
-        if not self.errors or self.testing is None:
+        if not self.errors:
             return None
         testing, step = self.testing, max(1, round(self.testing.fps / CLIP_FPS))
         a_frame = (len(self.errors) + 1) * 3 * 2 * len(testing.skeleton) + 2 * 2 * len(testing.skeleton)
@@ -102,8 +113,6 @@ class Runs:
     def errors(self) -> dict[str, NDArray[np.float32]]:
         """(scored frames, scored joints) mm of each row whose predictions are there and of this test set."""
         found: dict[str, NDArray[np.float32]] = {}
-        if self.testing is None:
-            return found
         scored, counted = list(_scored(self.testing)), self.testing.counted
         target = self.testing.poses_3d[torch.from_numpy(counted)][:, scored]
         for row, file in self.predicted.items():
@@ -118,7 +127,6 @@ class Runs:
 
     def _by_frame(self, errors: NDArray[np.float32]) -> NDArray[np.float64]:
         """(frames of the test set,) mm, mean over joints; NaN for what is not scored."""
-        assert self.testing is not None
         by_frame = np.full(len(self.testing.poses_3d), np.nan)
         by_frame[self.testing.counted] = errors.mean(axis=1, dtype=np.float64)
         return by_frame
@@ -130,7 +138,6 @@ class Runs:
 
     def _videos(self) -> dict[str, int]:
         """Which video stands for each of CLIPS, by its mean error; a small test set has fewer."""
-        assert self.testing is not None
         bounds = zip(self.testing.starts, self.testing.starts + self.testing.lengths, strict=True)
         pieces = [self._typical[start:end] for start, end in bounds]
         means = np.array([piece[~np.isnan(piece)].mean() if (~np.isnan(piece)).any() else np.nan for piece in pieces])
@@ -140,7 +147,6 @@ class Runs:
 
     def _rows(self, video: int, step: int, longest: int) -> tuple[int, NDArray[np.int64]]:
         """The frames of a clip, as rows of the blocks: all of the video, or what lies around its hardest frame."""
-        assert self.testing is not None
         start, frames = int(self.testing.starts[video]), int(self.testing.lengths[video])
         span = longest * step
         hardest = int(np.nanargmax(self._typical[start : start + frames]))
@@ -148,7 +154,6 @@ class Runs:
         return video, start + np.arange(first, min(frames, first + span), step)
 
     def _clip(self, name: str, video: int, chosen: NDArray[np.int64]) -> dict[str, Any]:
-        assert self.testing is not None
         about = self.testing.sequences.iloc[video]
         rows = torch.from_numpy(chosen)
         typical = self._typical[int(about["start"]) : int(about["start"] + about["frames"])]
@@ -191,11 +196,13 @@ def found_runs(benchmark: Benchmark, by_row: Mapping[str, Sequence[Record]], dat
         if one.provenance.data_fingerprint == fingerprint:
             predicted.setdefault(row, folders[row, one.seed] / "predictions.npz")
     if not predicted:
-        return Runs(folders, {}, None)
+        return Runs(folders)
     try:
-        return Runs(folders, predicted, _testing(benchmark, fingerprint, data))
+        testing = _testing(benchmark, fingerprint, data)
     except BenchError as error:
-        return Runs(folders, {}, None, [f"predictions are there, but not the data they are for: {error}"])
+        return Runs(folders, problems=[f"predictions are there, but not the data they are for: {error}"])
+    problems: list[str] = []
+    return Runs(folders, Tested(testing, predicted, problems), problems)
 
 
 def _testing(benchmark: Benchmark, fingerprint: str, data: str | Path | None) -> PoseDataset:

@@ -38,11 +38,15 @@ def write_report(output: Path | None = None, benchmarks: Sequence[str] = (), *, 
 
 def _line(benchmark: dict[str, Any]) -> str:
     """What the report has of one benchmark."""
-    records = sum(len(row["records"]) for board in benchmark["boards"] for row in board["rows"])
-    clips = len(benchmark["viewer"]["clips"]) if benchmark["viewer"] else 0
-    courses = len(benchmark["courses"])
-    parts = [f"{records} record{'s' * (records != 1)}"]
-    parts += [f"{courses} course{'s' * (courses != 1)} of training"] if courses else []
-    parts += [f"predictions of {len(benchmark['pck']['curves'])} methods, {clips} clips"] if benchmark["pck"] else []
+    rows = [row for board in benchmark["boards"] for row in board["rows"]]
+    records, courses = sum(len(row["records"]) for row in rows), len(benchmark["courses"])
+    nothing = "published numbers only" if any(row["published"] for row in rows) else "nothing yet"
+    parts = [f"{records} record{'s' * (records != 1)}" if records else nothing]
+    if courses:
+        parts.append(f"{courses} course{'s' * (courses != 1)} of training")
+    if benchmark["pck"]:
+        parts.append(f"predictions of {len(benchmark['pck']['curves'])} methods")
+    if benchmark["viewer"]:
+        parts.append(f"{len(benchmark['viewer']['clips'])} clips")
     problems = [f"\n            {problem}" for problem in benchmark["problems"]]
     return f"  {benchmark['name']:<24}  {', '.join(parts)}" + "".join(problems)

@@ -37,7 +37,7 @@ def gather(benchmarks: Sequence[str] = (), *, beside: Path, data: str | Path | N
     names = list(dict.fromkeys(benchmarks)) or benchmark_names()
     numbers = records.published()
     shown = [_measured(load_benchmark(name), numbers, data) for name in names]
-    with_runs = sum(runs.tested is not None for *_, runs in shown)
+    with_runs = sum(runs.lifted is not None for *_, runs in shown)
     budget = CLIP_BUDGET // max(1, with_runs)
     facts = provenance()
     return {
@@ -92,8 +92,8 @@ def _benchmark(
             for source, quoted in own.groupby("source", sort=False)
         ],
         "courses": runs.courses(),
-        "pck": runs.tested.pck() if runs.tested else None,
-        "viewer": runs.tested.viewer(budget) if runs.tested else None,
+        "pck": runs.lifted.pck() if runs.lifted else None,
+        "viewer": runs.lifted.viewer(budget) if runs.lifted else None,
         "problems": runs.problems,
     }
 

@@ -37,12 +37,12 @@ MISSING = -32768  # a coordinate of a frame that is not scored
 class Runs:
     """The runs behind the rows of a benchmark.
 
-    folders: of each record that left one, by row and seed. tested: None without predictions, or without the data that
-    they are for. problems: what could not be used.
+    folders: of each record that left one, by row and seed. lifted: None without predictions, or without the data that
+    they are for. problems: what could not be used, in words that may leave this machine.
     """
 
     folders: Mapping[tuple[str, int], Path]
-    tested: Tested | None = None
+    lifted: Lifted | None = None
     problems: list[str] = field(default_factory=list)
 
     def courses(self) -> list[dict[str, Any]]:
@@ -54,7 +54,8 @@ class Runs:
             try:
                 history = checkpoint.load(folder / "last.pt", lazily=True)["history"]
             except (BenchError, KeyError) as error:
-                self.problems.append(f"no course of training of {folder.name}: {error}")
+                reason = "it has no history" if isinstance(error, KeyError) else "it cannot be read"
+                self.problems.append(f"the checkpoint of {folder.name} is not used: {reason}")
                 continue
             loss = [_short(epoch["loss"]["total"], 6) for epoch in history]
             validation = [_short(epoch["validation_mpjpe_mm"], 4) for epoch in history]
@@ -63,7 +64,7 @@ class Runs:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Lifted:
     """Predictions of one test set.
 
     predicted: the file of one seed of each row. problems: gets what could not be used.
@@ -119,7 +120,8 @@ class Tested:
             try:
                 poses = _rooted(Predictions.load(file).per_frame(self.testing), self.testing)
             except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
-                self.problems.append(f"{paths.shown(file)} is not used: {error}")
+                reason = type(error).__name__ if isinstance(error, OSError) else error  # its text would name folders
+                self.problems.append(f"the predictions of {file.parent.name} are not used: {reason}")
                 continue
             predicted = torch.from_numpy(poses[counted][:, scored])
             found[row] = (joint_errors(predicted, target) * MM).numpy()
@@ -199,10 +201,17 @@ def found_runs(benchmark: Benchmark, by_row: Mapping[str, Sequence[Record]], dat
         return Runs(folders)
     try:
         testing = _testing(benchmark, fingerprint, data)
-    except BenchError as error:
-        return Runs(folders, problems=[f"predictions are there, but not the data they are for: {error}"])
+    except BenchError:  # its text would name folders
+        name = benchmark.protocol.tested_on.dataset
+        return Runs(
+            folders,
+            problems=[
+                f"predictions are there, but not the {name} data they are for: name their folder with "
+                f"make report DATA=/some/folder; make data-{name} says what is in it"
+            ],
+        )
     problems: list[str] = []
-    return Runs(folders, Tested(testing, predicted, problems), problems)
+    return Runs(folders, Lifted(testing, predicted, problems), problems)
 
 
 def _testing(benchmark: Benchmark, fingerprint: str, data: str | Path | None) -> PoseDataset:

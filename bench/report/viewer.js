@@ -1,13 +1,13 @@
 // The viewer: the 2D input, the truth and two predictions side by side, frame by frame, turned by hand.
 
 // Little-endian 16-bit numbers as base64, to what they stand for; NaN where a frame is not scored.
-function unpacked(text, unit) {
+function unpacked(text, unit, missing) {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   const view = new DataView(bytes.buffer);
   const values = new Float32Array(bytes.length / 2);
   for (let place = 0; place < values.length; place++) {
     const whole = view.getInt16(2 * place, true);
-    values[place] = whole === -32768 ? NaN : whole / unit;
+    values[place] = whole === missing ? NaN : whole / unit;
   }
   return values;
 }
@@ -57,8 +57,8 @@ function viewerSection(benchmark, rows) {
     const clip = viewer.clips[place];
     clipPick.value = place;
     if (!clip.ready) {
-      clip.ready = { input: unpacked(clip.input, viewer.screen), truth: unpacked(clip.truth, 1000), poses: {} };
-      for (const [id, text] of Object.entries(clip.poses)) clip.ready.poses[id] = unpacked(text, 1000);
+      clip.ready = { input: unpacked(clip.input, viewer.screen, viewer.missing), truth: unpacked(clip.truth, 1000, viewer.missing), poses: {} };
+      for (const [id, text] of Object.entries(clip.poses)) clip.ready.poses[id] = unpacked(text, 1000, viewer.missing);
       clip.ready.half = quantile(Array.from({ length: clip.frames }, (_, at) => bounds(clip.ready.input.subarray(at * joints * 2, (at + 1) * joints * 2)).half), 0.98) || 1;
       clip.ready.reach = Math.max(0.5, ...reaches(clip.ready.truth));
     }

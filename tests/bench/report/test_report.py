@@ -5,19 +5,25 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from report_samples import BREAKOUT, MARKUP, dataset, record
 
 from bench import paths, records
 from bench.cli import main
+from bench.data.windows import scored_windows
 from bench.errors import BenchError
+from bench.evaluation import Predictions, score
+from bench.method import Window
 from bench.report import default_path, write_report
 from bench.report.gather import FRONT, gather
 from bench.report.render import render
+from bench.report.runs import Lifted
 from bench.skeleton import H36M_17, MPI_INF_3DHP_17
 
 
@@ -135,7 +141,31 @@ def test_predictions_without_their_data_are_named(with_runs):
     (next((paths.cache() / "data").glob("h36m-*")) / "poses_3d.npy").unlink()
     benchmark = gathered(with_runs)
     assert (benchmark["pck"], benchmark["viewer"], len(benchmark["courses"])) == (None, None, 1)
-    assert "predictions are there, but not the data" in benchmark["problems"][0]
+    assert "predictions are there, but not the h36m data" in benchmark["problems"][0]
+
+
+def test_of_mpi_inf_3dhp_the_area_is_the_official_auc_and_frames_that_are_not_valid_have_no_error(tmp_path):
+    valid = torch.arange(len(dataset().poses_3d)) % 3 > 0
+    testing = replace(dataset(), skeleton=MPI_INF_3DHP_17, valid=valid)
+    poses_3d = testing.poses_3d - testing.poses_3d[:, [MPI_INF_3DHP_17.root]]
+    testing = replace(testing, poses_3d=poses_3d)
+    window = Window(9, "centre", stride=1)
+    noise = np.random.default_rng(0).normal(0, 0.05, (int(valid.sum()), 1, 17, 3)).astype(np.float32)
+    predictions = Predictions(window, scored_windows(testing, window), poses_3d[valid].numpy()[:, None] + noise)
+    predictions.save(tmp_path / "predictions.npz")
+    lifted = Lifted(testing, {"noisy": tmp_path / "predictions.npz"}, [])
+    found, viewer = lifted.pck(), lifted.viewer(10**6)
+    assert found["curves"]["noisy"]["auc"] == pytest.approx(
+        score(predictions, testing).table["value"].iloc[-1], abs=0.01
+    )
+    assert len(found["joints"]) == 14
+    for clip in viewer["clips"]:
+        start = int(testing.sequences.set_index("sequence").loc[clip["sequence"], "start"])
+        shown = valid[start + clip["first"] + clip["step"] * np.arange(clip["frames"])].tolist()
+        assert [error is not None for error in clip["errors"]["noisy"]] == shown
+        poses = unpacked(clip["poses"]["noisy"], clip["frames"], 17, 3)
+        assert [bool((pose[1:14] != viewer["missing"]).all()) for pose in poses] == shown
+    assert lifted.problems == []
 
 
 # --- the page

@@ -35,6 +35,7 @@ COMMANDS = (
     "export template",
     "export 3dhp-mat",
     "tables",
+    "report",
     "methods",
     "data",
     "data describe",
@@ -144,6 +145,7 @@ def test_a_run_prints_its_plan_its_table_and_every_path(folder, twice):
         assert (folder / name).is_file()
     for name in ("mixste", "diff3dhpe"):
         assert re.search(rf"{name}-s0-\w{{8}}: epoch 2/2  loss \S+  lr 0.00099  validation \S+ mm  \S+ frames/s", log)
+    assert "\nreport      make report  (one HTML file" in table
     assert len(re.findall(r"record +first/records/tiny/\w+-s0-\w{8}\.json\n", table)) == 3
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 from bench.config import Protocol
 from bench.protocol_3dhp import ACTIVITIES, SCENES
+from bench.records import Record
 from bench.skeleton import H36M_17, MPI_INF_3DHP_17, MPI_INF_3DHP_GROUPS
 from bench.tables.model import COLUMNS, NONE, UNMEASURED, Cell, Column, Row, Table, Values, numbers
 
@@ -19,13 +21,14 @@ ORDERS = (H36M_17.joints, MPI_INF_3DHP_17.joints, tuple(MPI_INF_3DHP_GROUPS), AC
 
 
 def all_tables(protocol: Protocol, rows: Sequence[Row], ranked: bool = True) -> list[Table]:
-    """Every table of a page: the metrics first, then actions, groups and joints. ranked: whether rows compare."""
+    """Every table of a page: metrics, then actions, groups and joints, then cost. ranked: whether rows compare."""
     return [
         benchmark_table(protocol, rows, ranked),
         *_usages(rows, ranked),
         *_actions(rows, ranked),
         *_groups(rows, ranked),
         *_joints(rows, ranked),
+        *_costs(rows),
     ]
 
 
@@ -202,6 +205,72 @@ def _ordered(names: Collection[str]) -> list[str]:
         return known.index(name) if name in known else len(known), words
 
     return sorted(names, key=place)
+
+
+# Cost
+
+
+def _costs(rows: Sequence[Row]) -> list[Table]:
+    """Size, time and memory of what was timed, unranked: machines differ. A quantity that nobody has is left out."""
+    timed = [one for one in rows if any(record.cost or training_seconds(record) for record in one.records)]
+    mpjpe = [column for column in metric_columns(timed, ["mpjpe"], ranked=False) if column.kind == "measured"]
+    columns = [
+        Column("Method", [Cell(one.label) for one in timed]),
+        _frames(timed),
+        *mpjpe,
+        _size("Parameters", timed, "parameters"),
+        _size("MACs/frame", timed, "macs_per_frame"),
+        *_quantity("Test frames/s", timed, "test_frames_per_second", "frames/s", _speed),
+        *_quantity("Peak memory (MB)", timed, "peak_memory_mb", "MB", _memory),
+        *_quantity("Training (min)", timed, "training_seconds", "s", training_seconds, per=60),
+        Column("Device", [Cell(_devices(one.records)) for one in timed]),
+    ]
+    return [Table("cost", "Cost", timed, columns, about=_COST)] if timed else []
+
+
+_COST = (
+    "Parameters and multiply-accumulates (MACs) are counted, and are the same everywhere; the rest is of the device "
+    "that is named, whatever else it was doing, and means over seeds. Test frames/s: test frames by the time that "
+    "predicting them took, mirrored and overlapping windows and sampling steps included. Peak memory: of tensors while "
+    "predicting, on CUDA devices only. Training: the time of all epochs, stages before it included."
+)
+
+
+def training_seconds(record: Record) -> float | None:
+    """Of all epochs, and of those of the stages before; None where nothing was trained."""
+    courses = [record.training, *record.training.get("stages", {}).values()]
+    return sum(course.get("seconds", 0.0) for course in courses) or None
+
+
+def _speed(record: Record) -> float | None:
+    return record.cost.test_frames_per_second if record.cost else None
+
+
+def _memory(record: Record) -> float | None:
+    return record.cost.peak_memory_mb if record.cost else None
+
+
+def _quantity(
+    title: str, rows: Sequence[Row], name: str, unit: str, of: Callable[[Record], float | None], per: float = 1
+) -> list[Column]:
+    """A column of what some records have, in text divided by `per`; none if no record has it."""
+    values: list[Values] = [{one.seed: value for one in row.records if (value := of(one)) is not None} for row in rows]
+    means = [statistics.fmean(seeds.values()) / per if seeds else None for seeds in values]
+    texts = [NONE if mean is None else f"{mean:,.0f}" if mean >= 100 else f"{mean:.1f}" for mean in means]
+    cells = [Cell(text, values=seeds) for text, seeds in zip(texts, values, strict=True)]
+    return [Column(title, cells, name, unit, "measured")] if any(values) else []
+
+
+def _devices(records: Sequence[Record]) -> str:
+    """The device that predicted, with its threads; of records from before that was kept, the machine."""
+    return "; ".join(dict.fromkeys(_device(one) for one in records))
+
+
+def _device(record: Record) -> str:
+    if record.cost is None:
+        return record.provenance.hardware
+    threads = f"{record.cost.threads} thread" + ("s" if record.cost.threads > 1 else "")
+    return f"{record.cost.device}, {threads}"
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:

@@ -66,7 +66,7 @@ def fill(text: str, blocks: Mapping[str, str]) -> str:
 
 
 def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame) -> str:
-    """The page of a benchmark: every metric, cost, seeds, records; then every action; an accounting a section."""
+    """The page of a benchmark: metrics, size, seeds, records; then every action, and cost; an accounting a section."""
     protocol = benchmark.protocol
     frames = " or ".join(str(one) for one in sorted({benchmark.frames(method) for method in benchmark.methods}))
     over_frames = protocol.averaging == "frames"

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench import paths
 from bench.config import Benchmark
@@ -20,6 +20,9 @@ from bench.skeleton import H36M_17
 from bench.tables.content import short_count
 from bench.tables.gather import eligible, rows
 from bench.tables.model import Row, deviation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = ("svg", "png", "pdf")
 COLOURS = ("#2b7bba", "#e4572e", "#4c9f50", "#8a5fbf", "#c79a1b", "#17a2a8", "#c2478d", "#6b7280")
@@ -46,28 +49,36 @@ def cost_figure(path: Path, benchmark: Benchmark) -> None:
     Raises BenchError for another suffix, and for a benchmark with no number to draw.
     """
     if path.suffix.lstrip(".") not in FORMATS:
-        raise BenchError(f"a figure is written as {', '.join(FORMATS)}, not as {path.suffix or path.name!r}")
+        raise BenchError(f"a figure is written as {', '.join(FORMATS)}, not as {path.suffix or 'no suffix'}")
     found = points(benchmark, rows(benchmark, eligible(benchmark, paths.results()), published()))
     if not any(one.macs for one in found):
         raise BenchError(
             f"no method of {benchmark.name} has both an MPJPE and a cost yet; run: bench run {benchmark.name}"
         )
-    _draw(path, benchmark.title, found)
+    import matplotlib
+
+    form = path.suffix.lstrip(".")
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[form]
+    figure = draw(benchmark.title, found)
+    with matplotlib.rc_context({"svg.hashsalt": benchmark.name}), paths.whole_file(path) as unfinished:
+        figure.savefig(unfinished, format=form, metadata=undated)  # the same bytes every time
 
 
 def points(benchmark: Benchmark, table: Sequence[Row]) -> list[Point]:
     """Every MPJPE of a table that has a cost: of its record, else of the network that the benchmark states for it."""
     found = []
+    several = len({row.frames for row in table}) > 1
     for row in table:
+        label = f"{row.label}, {row.frames} frames" if several and row.frames else row.label
         seeds = row.seeds("mpjpe")
         if not (seeds or "mpjpe" in row.published) or (size := _size(benchmark, row)) is None:
             continue
         macs, parameters = size
         if "mpjpe" in row.published:
-            found.append(Point(row.label, "published", macs, row.published["mpjpe"], parameters))
+            found.append(Point(label, "published", macs, row.published["mpjpe"], parameters))
         if seeds:
             mean = statistics.fmean(seeds.values())
-            found.append(Point(row.label, "measured", macs, mean, parameters, _interval(row, mean)))
+            found.append(Point(label, "measured", macs, mean, parameters, _interval(row, mean)))
     return found
 
 
@@ -76,7 +87,7 @@ def _size(benchmark: Benchmark, row: Row) -> tuple[float, float] | None:
     for one in row.records:
         if one.macs_per_frame is not None and one.parameters is not None:
             return one.macs_per_frame, one.parameters
-    if row.method not in benchmark.methods or row.frames != benchmark.frames(row.method):
+    if row.scored_from or row.method not in benchmark.methods or row.frames != benchmark.frames(row.method):
         return None
     from bench.cost import macs_per_frame
     from bench.registry import build
@@ -97,19 +108,21 @@ def _interval(row: Row, mean: float) -> tuple[float, float] | None:
 # Drawing
 
 
-def _draw(path: Path, title: str, found: Sequence[Point]) -> None:
-    import matplotlib
+def draw(title: str, found: Sequence[Point]) -> Figure:
+    """The picture of some points, of which one at least multiplies something."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     drawn = [one for one in found if one.macs]
+    most = max(1.0, *(one.parameters for one in drawn))
+    areas = {one: max(20.0, 260.0 * one.parameters / most) for one in drawn}  # square points
     colours = dict(zip(dict.fromkeys(one.label for one in found), COLOURS * len(found), strict=False))
     figure = Figure(figsize=(7, 4.6), dpi=144, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for one in drawn:
-        _marker(axes, one, colours[one.label], max(point.parameters for point in drawn))
+        _marker(axes, one, colours[one.label], areas[one])
     low, high = (pick(one.macs for one in drawn) for pick in (min, max))
     axes.set(
         xscale="log", xlim=(low / 2.2, high * 3), xlabel="multiply-adds per frame", ylabel="MPJPE (mm), lower is better"
@@ -129,18 +142,14 @@ def _draw(path: Path, title: str, found: Sequence[Point]) -> None:
     axes.set_title(title, loc="left", fontsize=11, color=INK, pad=22)
     axes.annotate(_below_title(found), (0, 1), (0, 7), "axes fraction", "offset points", fontsize=8, color="#6b7280")
     figure.draw_without_rendering()  # settles the axes, which labels are placed in
-    _label(axes, drawn, colours)
-    form = path.suffix.lstrip(".")
-    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[form]
-    with matplotlib.rc_context({"svg.hashsalt": title}), paths.whole_file(path) as unfinished:
-        figure.savefig(unfinished, format=form, metadata=undated)
+    _label(axes, areas, colours)
+    return figure
 
 
-def _marker(axes: Any, one: Point, colour: str, most: float) -> None:
+def _marker(axes: Any, one: Point, colour: str, area: float) -> None:
     hollow = one.kind == "published"
     if one.interval:
         axes.plot([one.macs] * 2, one.interval, color=colour, linewidth=1.2, zorder=2)
-    area = max(20.0, 260.0 * one.parameters / most)
     face, edge = ("white", colour) if hollow else (colour, "white")
     axes.scatter(
         one.macs,
@@ -165,18 +174,18 @@ def _below_title(found: Sequence[Point]) -> str:
     return "; ".join(parts)
 
 
-def _label(axes: Any, drawn: Sequence[Point], colours: dict[str, str]) -> None:
+def _label(axes: Any, areas: Mapping[Point, float], colours: Mapping[str, str]) -> None:
     """A name beside each point: of the places around it, the first that covers no other name and no point."""
     from matplotlib.transforms import Bbox
 
     renderer = axes.figure.canvas.get_renderer()
     scale = axes.figure.dpi / 72
     taken = []
-    for one in drawn:
+    for one, area in areas.items():
         x, y = axes.transData.transform((one.macs, one.mpjpe))
-        half = scale * math.sqrt(max(20.0, 260.0 * one.parameters / max(point.parameters for point in drawn))) / 2
+        half = scale * math.sqrt(area) / 2
         taken.append(Bbox.from_extents(x - half, y - half, x + half, y + half))
-    for one, box in zip(drawn, list(taken), strict=True):
+    for one, box in zip(areas, list(taken), strict=True):
         reach = box.width / 2 / scale + 4  # points
         style = {"fontsize": 8.5, "color": colours[one.label], "textcoords": "offset points"}
         for x, y, across, along in _around(reach):

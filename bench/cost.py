@@ -1,14 +1,21 @@
-"""What a method costs: multiply-accumulates, counted without running it."""
+"""What a method costs: multiply-accumulates, counted without running it, and what a run of it took here."""
 
 from __future__ import annotations
 
 import copy
+import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import BenchError
 from bench.method import Batch, Method, checked_lift, checked_loss
+from bench.provenance import provenance
+from bench.records import Cost
+
+Answer = TypeVar("Answer")
 
 
 def macs_per_frame(method: Method, joints: int) -> int:
@@ -50,3 +57,27 @@ def _count_training(method: Method, joints: int, device: str) -> int:
     with FlopCounterMode(display=False) as counter:
         checked_loss(method, batch)["total"].backward()  # type: ignore[no-untyped-call]
     return int(counter.get_total_flops()) // (2 * len(batch))
+
+
+def timed(predict: Callable[[], Answer], frames: int, device: torch.device) -> tuple[Answer, Cost]:
+    """What a call answers, and what lifting so many test frames took by the clock.
+
+    Peak memory is what PyTorch held in tensors on a CUDA device, weights and inputs included, CUDA's own context not.
+    On a CPU there is no such count: the memory of a process is mostly libraries and data, so it is None.
+    """
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+    started = time.perf_counter()
+    answer = predict()
+    if on_gpu:
+        torch.cuda.synchronize(device)
+    seconds = time.perf_counter() - started
+    cost = Cost(
+        test_frames_per_second=frames / seconds,
+        peak_memory_mb=torch.cuda.max_memory_allocated(device) / 1e6 if on_gpu else None,
+        device=torch.cuda.get_device_name(device) if on_gpu else provenance()["hardware"]["cpu"],
+        threads=torch.get_num_threads(),
+    )
+    return answer, cost

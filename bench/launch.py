@@ -14,6 +14,7 @@ import torch
 from bench import checkpoint, outcome, paths, records, tables, tracking
 from bench.accounting import accounting_of
 from bench.config import Benchmark
+from bench.cost import timed
 from bench.data.split import Split
 from bench.device import choose_device, threads_for
 from bench.errors import BenchError
@@ -114,6 +115,7 @@ def _do(run: Run, split: Split, device: torch.device, invocation: tracking.Invoc
                 on_epoch=partial(_log_epoch, log, judged_on="test-set" if recipe.keep == "best-test" else "validation"),
                 everything=split.everything,
             )
+        cost = None
         if run.predicted:
             predictions = Predictions.load(run.predictions_file)
         else:
@@ -121,13 +123,14 @@ def _do(run: Run, split: Split, device: torch.device, invocation: tracking.Invoc
             content = {"method": method.state_dict(), **built, "skeleton": split.training.skeleton.name}
             checkpoint.save(content, run.folder / "weights.pt")
             label = f"{run.name} test"
-            predictions = predict(
-                method, split.testing, flip=protocol.flip_test, seed=run.seed, device=device, label=label
+            lift = partial(
+                predict, method, split.testing, flip=protocol.flip_test, seed=run.seed, device=device, label=label
             )
+            predictions, cost = timed(lift, len(split.testing.counted), device)
             predictions.save(run.predictions_file)
         accounting = accounting_of(protocol.accounting, run.registered, protocol.tested_on.dataset)
         scores = score(predictions, split.testing, protocol.averaging, accounting)
-        record = outcome.make_record(run, method, trained, earlier, scores, split, facts, log.run_id)
+        record = outcome.make_record(run, method, trained, earlier, scores, cost, split, facts, log.run_id)
         outcome.log_outcome(log, run, record, scores, predictions, split.testing)
         records.write(record)
         paths.write_text(run.record_file, records.text(record))  # last: this is what makes the run finished

@@ -31,13 +31,15 @@ def make_record(
     trained: Trained,
     earlier: Mapping[str, Trained],
     scores: Scores,
+    cost: records.Cost | None,
     split: Split,
     facts: dict[str, Any],
     mlflow_run_id: str | None,
 ) -> Record:
     """The record of a run.
 
-    earlier: the stages that were trained before. facts: as `bench.provenance.provenance`, taken before training.
+    earlier: the stages that were trained before. cost: of predicting, if that was done just now. facts: as
+    `bench.provenance.provenance`, taken before training.
     """
     training = {"kept": trained.kept, **_course(trained)}
     if (best := trained.best_epoch) is not None:
@@ -64,6 +66,7 @@ def make_record(
         **measured(scores),
         parameters=method.parameter_count,
         macs_per_frame=macs_per_frame(method, len(split.training.skeleton)),
+        cost=cost,
         training=training,
         provenance=origin(split.testing, facts, run.config_hash, mlflow_run_id),
     )
@@ -166,6 +169,10 @@ def log_outcome(
         "cost/parameters": float(record.parameters or 0),
         "cost/macs_per_frame": float(record.macs_per_frame or 0),
     }
+    if record.cost:
+        final["cost/test_frames_per_second"] = record.cost.test_frames_per_second
+        if record.cost.peak_memory_mb:
+            final["cost/peak_memory_mb"] = record.cost.peak_memory_mb
     step = int(record.training.get("epochs") or 0)
     log.metrics(step, final)
     log.flush()

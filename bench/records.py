@@ -44,6 +44,18 @@ class Data(Source):
         return cls(**protocol.tested_on.model_dump(), trained_on=protocol.train)
 
 
+class Cost(Strict):
+    """What predicting the test set took on one device: a fact about that machine that day, not about the method.
+
+    Of test frames each second, whatever of them costs: overlapping windows, mirrored ones, sampling steps, reading.
+    """
+
+    test_frames_per_second: float = Field(gt=0)
+    peak_memory_mb: float | None = Field(None, gt=0)  # 10^6 bytes of tensors on a CUDA device; None on others
+    device: str
+    threads: int = Field(ge=1)  # PyTorch's, on the CPU
+
+
 class Provenance(Strict):
     """Enough to find the run again, or to repeat it. No path, user or host name."""
 
@@ -82,6 +94,7 @@ class Record(Strict):
     sequences: int = Field(ge=1)
     parameters: int | None = Field(ge=0)
     macs_per_frame: int | float | None = Field(ge=0)
+    cost: Cost | None = None  # of predicting; None where the predictions were there already, or came from elsewhere
     training: dict[str, Any] = Field({})
     provenance: Provenance
 
@@ -183,7 +196,8 @@ def newest(records: Iterable[Record]) -> list[Record]:
 def differences(record: Record, existing: Record) -> dict[str, float]:
     """How far the metrics of a repeated run are from those on disk: new less old, infinite where only one has it.
 
-    All zero, within the six digits that a file keeps, where the run reproduces the record.
+    All zero, within the six digits that a file keeps, where the run reproduces the record. Cost and training time are
+    no part of it.
     """
     new, old = ({name: metric.value for name, metric in one.metrics.items()} for one in (record, existing))
     return {

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
 
 from bench.cli.command import Commands, add_data, command, method_files, names, positive
+from bench.errors import BenchError
+
+FORMATS = ("markdown", "latex", "csv", "html")
+BY = ("benchmark", "action", "joint", "subject", "sequence", "activity", "scene", "joint_group", "usage", "cost")
 
 
 def add(commands: Commands) -> None:
@@ -60,9 +65,19 @@ def add(commands: Commands) -> None:
     imported.add_argument("--force", action="store_true", help="replace a weights file that is there and differs")
 
     tables = command(
-        commands, "tables", "rewrite the tables of README and results/tables", "bench tables --check", _tables
+        commands,
+        "tables",
+        "rewrite the tables of README and results/tables, or give one as LaTeX, CSV, HTML, Markdown or a figure",
+        "bench tables --format latex cmu-gt-27 --by action -o actions.tex",
+        _tables,
     )
-    tables.add_argument("--check", action="store_true", help="change nothing; exit 2 if a table drifted")
+    tables.add_argument("benchmark", nargs="?", help="a name in configs/, for --format (default: all) and --figure")
+    what = tables.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="change nothing; exit 2 if a table drifted")
+    what.add_argument("--format", choices=FORMATS, help="give a table in this format instead")
+    what.add_argument("--figure", choices=("cost",), help="draw MPJPE against multiply-adds instead; needs -o")
+    tables.add_argument("--by", choices=BY, help="with --format: what its columns are (default benchmark: metrics)")
+    tables.add_argument("-o", "--output", metavar="FILE", help="where it goes (default: the terminal)")
 
     report = command(
         commands,
@@ -139,6 +154,10 @@ def _import(options: argparse.Namespace) -> int:
 def _tables(options: argparse.Namespace) -> int:
     from bench import tables
 
+    if options.format or options.figure:
+        return _one_table(options)
+    if options.benchmark or options.by or options.output:
+        raise BenchError("BENCHMARK, --by and -o go with --format or --figure; bench tables alone rewrites every table")
     changed = tables.write(check=options.check)
     for name in changed:
         print(f"{'drifted' if options.check else 'written'}  {name}")
@@ -156,6 +175,30 @@ def _report(options: argparse.Namespace) -> int:
     from bench.report import write_report
 
     print(write_report(Path(options.output) if options.output else None, names(options.benchmarks), data=options.data))
+    return 0
+
+
+def _one_table(options: argparse.Namespace) -> int:
+    from bench import paths
+
+    file = Path(options.output) if options.output else None
+    if options.figure:
+        if not (options.benchmark and file) or options.by:
+            raise BenchError("a figure needs a benchmark and a file: bench tables --figure cost NAME -o cost.svg")
+        from bench.config import load_benchmark
+        from bench.cost_figure import cost_figure
+
+        cost_figure(file, load_benchmark(options.benchmark))
+    else:
+        from bench.tables.export import export
+
+        links = Path(os.path.relpath(paths.records(), file.parent if file else Path.cwd())).as_posix()
+        text = export(options.format, options.benchmark, options.by or "benchmark", links)
+        if file is None:
+            print(text, end="")
+            return 0
+        paths.write_text(file, text)
+    print(f"written  {paths.shown(file)}")
     return 0
 
 

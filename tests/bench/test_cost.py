@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from bench import Method, Window, build
-from bench.cost import macs_per_frame, training_macs
+from bench.cost import macs_per_frame, timed, training_macs
 from bench.errors import BenchError
 
 JOINTS, DIM, DEPTH, FRAMES = 17, 512, 8, 81
@@ -152,3 +154,23 @@ def test_a_loss_that_looks_at_values_is_counted_too():
     assert training_macs(picky, 17) == training_macs(plain, 17)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(parameter.grad is None for parameter in picky.parameters())
+
+
+def test_a_call_is_timed_and_its_answer_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 12.5])
+    monkeypatch.setattr("bench.cost.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    answer, cost = timed(lambda: "poses", 1000, torch.device("cpu"))
+    assert answer == "poses"
+    assert cost.test_frames_per_second == 400.0
+    assert cost.peak_memory_mb is None, "a CPU's is not told apart from libraries and data"
+    assert (cost.threads, bool(cost.device)) == (torch.get_num_threads(), True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_peak_memory_is_of_the_call_alone() -> None:
+    device = torch.device("cuda")
+    torch.zeros(64_000_000, device=device)  # freed before
+    _, cost = timed(lambda: torch.zeros(1_000_000, device=device), 10, device)
+    assert cost.peak_memory_mb is not None
+    assert 4.0 <= cost.peak_memory_mb < 64
+    assert cost.device == torch.cuda.get_device_name(device)

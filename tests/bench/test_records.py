@@ -101,6 +101,12 @@ def test_writing_again_leaves_the_committed_file_alone(tmp_path: Path) -> None:
 def test_a_reproduced_record_has_no_differences(tmp_path: Path) -> None:
     existing = records.read(records.write(make(), tmp_path))
     assert records.differences(make(), existing) == {"mpjpe": 0.0}
+    cost = {"test_frames_per_second": 1234.5678, "device": "CPU", "threads": 1}
+    timed = make(cost=cost, training={"final_loss": 0.00012345678, "seconds": 9.0})
+    assert records.differences(timed, existing) == {"mpjpe": 0.0}, "time is no part of a comparison"
+    assert timed.path == existing.path
+    text = json.loads(records.text(timed))["cost"]
+    assert text == {"test_frames_per_second": 1234.57, "peak_memory_mb": None, "device": "CPU", "threads": 1}
 
 
 def test_a_run_key_of_the_same_beginning_is_not_the_same_run(tmp_path: Path) -> None:

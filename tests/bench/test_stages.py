@@ -101,6 +101,8 @@ def test_a_run_trains_its_stages_first_and_its_record_says_so(tmp_path, capsys):
     assert "stages" not in scratch.training
     assert {one.registered for one in found.values()} == {"pstmo"}
     assert staged.metrics["mpjpe"].value != scratch.metrics["mpjpe"].value
+    assert staged.cost is not None
+    assert staged.cost.test_frames_per_second > 0
     run(tmp_path, methods=("pstmo", "pstmo-scratch"))
     rows = [line for line in capsys.readouterr().out.splitlines() if "-s0-" in line and "record" not in line]
     assert all("finished" in line for line in rows[-3:]), "the same again repeats nothing"

@@ -7,9 +7,9 @@ it has in the headline; the headline is the weighted mean over blocks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 
 from bench.config import Averaging
 
+if TYPE_CHECKING:
+    from bench.records import Record
+
 Floats = NDArray[np.floating[Any]]
 
 LEVEL = 0.95
 DRAWS = 9999
+BLOCK = ["subject", "action", "sequence"]  # what names a block
 EXACT = 13  # up to this many blocks all sign flips are tried
 
 
@@ -62,8 +66,34 @@ def blocks(per_frame: pd.DataFrame, metric: str = "mpjpe", averaging: Averaging 
     per_frame: as `bench.evaluation.Scores.per_frame`; frames without the metric do not count. Weights sum to 1, and
     the weighted mean is the headline: the plain mean over actions, or the mean over all frames.
     """
-    by_block = per_frame.dropna(subset=metric).groupby(["subject", "action", "sequence"], sort=True)[metric]
-    found = by_block.agg(mean="mean", frames="size")
+    by_block = per_frame.dropna(subset=metric).groupby(BLOCK, sort=True)[metric]
+    return _weighted(pd.DataFrame({"mean": by_block.mean(), "frames": by_block.size()}), averaging)
+
+
+def recorded(records: Iterable[Record], metric: str = "mpjpe", averaging: Averaging | None = None) -> pd.DataFrame:
+    """The same from what records keep of each block; of several seeds of a method the mean over seeds.
+
+    averaging: default as the protocol of the records. Empty where a record has no blocks or none with this metric.
+    Raises ValueError if the records are not of the same frames.
+    """
+    seeds = []
+    for record in records:
+        counted = "steps" if metric == "mpjve" else "frames"
+        rows = [
+            (one.subject, one.action, one.sequence, one.means[metric], getattr(one, counted))
+            for one in record.blocks
+            if metric in one.means
+        ]
+        found = pd.DataFrame(rows, columns=[*BLOCK, "mean", "frames"]).set_index(BLOCK).sort_index()
+        seeds.append(_weighted(found, averaging or record.protocol.get("averaging", "actions")))
+    first = seeds[0]
+    for other in seeds[1:]:
+        _check_same(first, other)
+    return first.assign(mean=np.mean([one["mean"].to_numpy() for one in seeds], axis=0))
+
+
+def _weighted(found: pd.DataFrame, averaging: Averaging) -> pd.DataFrame:
+    """Means with the weights that they have in the headline. found: `mean` and `frames` of each block."""
     if averaging == "frames":
         found["weight"] = found["frames"] / found["frames"].sum()
     else:
@@ -106,14 +136,18 @@ def difference(
 
     Raises ValueError if their blocks or weights are not the same, or if there are fewer than two blocks.
     """
-    if not first.index.equals(second.index) or not np.allclose(first["weight"], second["weight"]):
-        raise ValueError("the two were not scored on the same frames")
+    _check_same(first, second)
     apart = (first["mean"] - second["mean"]).to_numpy()
     weights = first["weight"].to_numpy()
     found = interval(apart, weights, level=level, draws=draws, seed=seed)
     if found is None:
         raise ValueError("one sequence alone says nothing about others")
     return Difference(found, sign_flip_p_value(apart * weights, draws=draws, seed=seed), len(apart))
+
+
+def _check_same(first: pd.DataFrame, second: pd.DataFrame) -> None:
+    if not first.index.equals(second.index) or not np.allclose(first["weight"], second["weight"]):
+        raise ValueError("the two were not scored on the same frames")
 
 
 def sign_flip_p_value(differences: Any, *, draws: int = DRAWS, seed: int = 0) -> float:

@@ -77,8 +77,8 @@ class Comparison:
         better = "higher" if column.higher_is_better else "lower"
         subjects = ", ".join(self.benchmark.protocol.test_subjects)
         lines = [
-            f"{self.benchmark.name}: {column.title} in {column.unit}, {better} is better; {networks.blocks} test sequences "
-            f"of {subjects} with all their views, {self.first.records[0].frames:,} frames",
+            f"{self.benchmark.name}: {column.title} in {column.unit}, {better} is better; {networks.blocks} test "
+            f"sequences of {subjects} with all their views, {self.first.records[0].frames:,} frames",
             self._sides(),
             f"A - B over sequences: {self._difference(networks.interval)}, p = {networks.p_value:.2g}",
         ]
@@ -105,8 +105,8 @@ class Comparison:
             )
         reason = "the spread over seeds" if networks.significant else "chance over sequences"
         return (
-            f"Verdict, on the methods: no difference is shown ({p_value} over sequences); {reason} explains it. That is "
-            f"no proof that they are equal: anything within {self._interval(self.found.methods)} "
+            f"Verdict, on the methods: no difference is shown ({p_value} over sequences); {reason} explains it. That "
+            f"is no proof that they are equal: anything within {self._interval(self.found.methods)} "
             f"{COLUMNS[self.metric].unit} would look like this."
         )
 

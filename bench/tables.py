@@ -26,6 +26,7 @@ from bench.errors import BenchError, unknown
 from bench.protocol_3dhp import ACTIVITIES, SCENES
 from bench.records import Record, load, newest, published
 from bench.skeleton import H36M_17, MPI_INF_3DHP_17, MPI_INF_3DHP_GROUPS
+from bench.stats import averaged, compare_records, interval, recorded
 
 NONE, UNMEASURED = "—", "not measured yet"
 
@@ -72,6 +73,18 @@ class Row:
     def seeds(self, metric: str) -> list[float]:
         """The metric of every seed that has it."""
         return [one.metrics[metric].value for one in self.records if metric in one.metrics]
+
+    def interval(self, metric: str) -> tuple[float, float] | None:
+        """The 95 % interval over test sequences, of several seeds that of their mean; None where records have none."""
+        found = [one.metrics[metric].ci for one in self.records if metric in one.metrics]
+        if len(found) < 2 or None in found:
+            return found[0] if len(found) == 1 else None
+        seeds = [recorded(one, metric) for one in self.records]
+        if not all(map(len, seeds)):
+            return None
+        over_seeds = averaged(seeds)
+        shown = interval(over_seeds["mean"], over_seeds["weight"])
+        return (shown.low, shown.high) if shown else None
 
 
 # Everything at once
@@ -202,7 +215,8 @@ def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame)
         f"Data set {protocol.tested_on.dataset}, 2D keypoints {protocol.tested_on.keypoints}, {frames} frames, "
         f"tested on {', '.join(protocol.test_subjects)}. Measured numbers count every {scored} once, the predicted "
         "root at zero; ± is the standard deviation over seeds. The best of a column is bold, if there is a choice."
-        + (_OVER_FRAMES if over_frames else ""),
+        + (_OVER_FRAMES if over_frames else "")
+        + (_INTERVALS if any(metric.ci for one in records for metric in one.metrics.values()) else ""),
         *_section(protocol, rows(benchmark, records, numbers)),
     ]
     if others := [one for one in rows(benchmark, records, numbers, accounting="as-published") if one.records]:
@@ -219,6 +233,12 @@ _AS_PUBLISHED = (
 _OVER_FRAMES = (
     " They are means over these frames; the MPJPE over actions is the plain mean over the test sequences, which some "
     "papers report."
+)
+
+_INTERVALS = (
+    " [a, b] is the 95 % interval over test sequences. Notes name the rows whose MPJPE does not differ from the best "
+    "beyond chance. With one seed, a difference, like a tie, is one of these networks, not of the methods ([what "
+    "numbers allow to be said](../../docs/statistics.md))."
 )
 
 
@@ -325,12 +345,33 @@ def rows(
             one.notes.append(
                 "Measured with the weights that scored best on the test set, as the method's own code does"
             )
+    if accounting == "shared":
+        _note_ties([one for one in table.values() if one.records])
     order += sorted({one.method for one in table.values()} - set(order))
 
     def place(one: Row) -> tuple[Any, ...]:
         return one.scored_from is not None, order.index(one.method), one.frames or 0, not one.trained, one.label
 
     return sorted(table.values(), key=place)
+
+
+def _note_ties(measured: Sequence[Row]) -> None:
+    """A note on each row whose MPJPE does not differ from the best one beyond chance, as `bench compare` tests it."""
+    best = min(measured, key=lambda row: statistics.fmean(row.seeds("mpjpe") or [math.inf]), default=None)
+    for row in measured:
+        known = [bool(one.blocks) for one in (*best.records, *row.records)] if best else []
+        if best is None or row is best or not any(known):
+            continue
+        if not all(known):
+            row.notes.append(f"MPJPE not compared with that of {best.label}: a record does not hold its sequences")
+            continue
+        try:
+            found = compare_records(row.records, best.records)
+        except ValueError:  # a single sequence, or other test data: nothing to say
+            continue
+        if not found.significant:
+            about = "" if found.methods else "; said of these networks, not of the methods"
+            row.notes.append(f"MPJPE does not differ from that of {best.label} beyond chance{about}")
 
 
 def _preset(row: Row) -> Preset:
@@ -376,7 +417,9 @@ def _methods(table: Sequence[Row]) -> dict[str, list[str]]:
     }
 
 
-def _metrics(table: Sequence[Row], names: Iterable[str], bold: bool = True) -> dict[str, list[str]]:
+def _metrics(
+    table: Sequence[Row], names: Iterable[str], bold: bool = True, intervals: bool = False
+) -> dict[str, list[str]]:
     """The measured column of each metric and, where papers report it, the published one before it."""
     columns = {}
     any_published = any(one.published for one in table)
@@ -386,7 +429,12 @@ def _metrics(table: Sequence[Row], names: Iterable[str], bold: bool = True) -> d
             reported = [[one.published[name]] if name in one.published else [] for one in table]
             columns[f"{column.title} published ({column.unit})"] = _numbers(reported, column, bold)
         title = f"{column.title} measured ({column.unit})" if any_published else f"{column.title} ({column.unit})"
-        columns[title] = _numbers([one.seeds(name) for one in table], column, bold)
+        cells = _numbers([one.seeds(name) for one in table], column, bold)
+        shown = [one.interval(name) if intervals else None for one in table]
+        columns[title] = [
+            cell + (f" [{ends[0]:.{column.digits}f}, {ends[1]:.{column.digits}f}]" if ends else "")
+            for cell, ends in zip(cells, shown, strict=True)
+        ]
     return columns
 
 
@@ -432,7 +480,7 @@ def _section(protocol: Protocol, table: Sequence[Row], bold: bool = True) -> lis
     names = [name for name in COLUMNS if name != headline and (name not in ON_REQUEST or _has(table, name))]
     columns = {
         **_methods(table),
-        **_metrics(table, names, bold),
+        **_metrics(table, names, bold, intervals=True),
         "Parameters": [_size(one, "parameters") for one in table],
         "MACs/frame": [_size(one, "macs_per_frame") for one in table],
         "Seeds": [_seeds(one) for one in table],

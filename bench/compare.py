@@ -52,11 +52,12 @@ class Side:
     @property
     def networks(self) -> str:
         """What was scored, in words."""
+        method = self.records[0].method
         if self.fixed:
-            return self.name
+            return method
         if not self.trained_here:
-            return f"{self.name} (weights that were not trained here)"
-        return f"{self.name} (seed{'s' if len(self.records) > 1 else ''} {self.seeds})"
+            return f"{method} (not trained here)"
+        return f"{method} (seed{'s' if len(self.records) > 1 else ''} {self.seeds})"
 
 
 @dataclass(frozen=True)

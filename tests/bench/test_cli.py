@@ -241,7 +241,8 @@ def test_a_run_as_published_takes_the_training_of_the_shared_one_and_counts_anew
 def strip(path: Path, **changes: float) -> None:
     """Make of a record what versions before blocks and intervals wrote; changes: of headline metrics."""
     content = json.loads(path.read_text())
-    del content["blocks"], content["groups"]
+    for part in ("blocks", "groups"):
+        content.pop(part, None)
     for name, metric in content["metrics"].items():
         content["metrics"][name] = {"value": changes.get(name, metric["value"]), "unit": metric["unit"]}
     path.write_text(json.dumps(content))

@@ -156,9 +156,7 @@ def test_what_was_not_trained_here_is_one_network(capsys):
         records.write(record("mixste", seed, 40, weights=weights))
     records.write(record("mine", level=70, training={"scored_from": "predictions", "file": "mine.npz"}))
     text = say("mixste:weights", "mixste", capsys=capsys)
-    assert (
-        "Verdict, on these networks: mixste:weights (weights that were not trained here) is better than mixste" in text
-    )
+    assert "Verdict, on these networks: mixste (not trained here) is better than mixste" in text
     text = say("mixste", "mine", capsys=capsys)
     assert "of mine there is a single network" in text
     assert "bench run" not in text, "nothing that the suite could train"

@@ -59,6 +59,8 @@ def run_benchmark(
     if dry_run:
         return []
     print()
+    for run in runs:
+        _complete(run, split)
     waiting = [run for run in runs if not run.finished]
     if waiting:
         facts = provenance()  # before training, lest it names an edit made meanwhile
@@ -134,6 +136,30 @@ def _do(run: Run, split: Split, device: torch.device, invocation: tracking.Invoc
         outcome.log_outcome(log, run, record, scores, predictions, split.testing)
         records.write(record)
         paths.write_text(run.record_file, records.text(record))  # last: this is what makes the run finished
+
+
+def _complete(run: Run, split: Split) -> None:
+    """Give the record of a finished run what an older version did not write, from the predictions that it left."""
+    record = records.read(run.record_file) if run.finished else None
+    if record is None or not record.lacks_blocks:
+        return
+    if not run.predicted:
+        say(
+            f"{run.name}: its record has no blocks and its predictions are gone; remove {paths.shown(run.folder)} and "
+            "run again to have them"
+        )
+        return
+    with _only_here(run):
+        say(f"{run.name}: score again, its record has no blocks")
+        scores = score(Predictions.load(run.predictions_file), split.testing, run.benchmark.protocol.averaging)
+        again = record.model_copy(update=outcome.measured(scores))
+        if whole := records.completed(record, again):
+            if (paths.records() / record.path).is_file():  # else it was withdrawn
+                records.write(whole)
+            paths.write_text(run.record_file, records.text(whole))
+            return
+    apart = max(abs(value) for value in records.differences(again, record).values())
+    say(f"{run.name}: left as it is, for its numbers are not those of its predictions; up to {apart:.3g} apart")
 
 
 def _train_before(

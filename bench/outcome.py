@@ -6,18 +6,18 @@ import datetime
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from typing import Protocol as Interface
 
 import numpy as np
 import pandas as pd
 
-from bench import draw, paths, records, tracking
-from bench.config import Benchmark, Protocol
+from bench import draw, paths, records, stats, tracking
+from bench.config import Averaging, Benchmark, Protocol
 from bench.cost import macs_per_frame
 from bench.data.pose_dataset import PoseDataset
 from bench.data.split import Split
-from bench.evaluation import Predictions, Scores
+from bench.evaluation import MPI_INF_3DHP_METRICS, Predictions, Scores
 from bench.groups import official_tables
 from bench.method import Method
 from bench.plan import Run, StageRun
@@ -63,7 +63,7 @@ def make_record(
         protocol=run.benchmark.protocol.model_dump(mode="json"),
         **_settings(run),
         receptive_field=method.window.frames,
-        **measured(scores),
+        **measured(scores, run.benchmark.protocol.accounting),
         parameters=method.parameter_count,
         macs_per_frame=macs_per_frame(method, len(split.training.skeleton)),
         cost=cost,
@@ -72,22 +72,62 @@ def make_record(
     )
 
 
-def measured(scores: Scores) -> dict[str, Any]:
-    """The numbers of a record."""
+def measured(scores: Scores, accounting: str = "shared") -> dict[str, Any]:
+    """The numbers of a record.
+
+    Rules that are as published count frames twice, for two actions or by batch: there are no blocks then that would
+    make up the headline, and so no interval. The `shared` score of the same predictions has both.
+    """
+    blocks = _blocks(scores) if accounting == "shared" else ()
+    intervals = _intervals(scores) if blocks else {}
     per_action: dict[str, dict[str, float]] = {}
     for metric, values in scores.per_action.items():
         for action, value in values.items():
             per_action.setdefault(action, {})[metric] = value
     return {
         "metrics": {
-            name: records.Metric(value=value, unit=scores.unit(name)) for name, value in scores.summary.items()
+            name: records.Metric(value=value, unit=scores.unit(name), ci=intervals.get(name))
+            for name, value in scores.summary.items()
         },
         "per_action": per_action,
         "per_joint": {joint: {"mpjpe": value} for joint, value in scores.per_joint.items()},
         "groups": scores.groups,
+        "blocks": blocks,
         "frames": len(scores.errors),
         "sequences": len(scores.sequences),
     }
+
+
+BY_BLOCK = ("mpjpe", "p_mpjpe", "n_mpjpe", "mpjve", *MPI_INF_3DHP_METRICS)
+
+
+def _blocks(scores: Scores) -> tuple[records.Block, ...]:
+    """What each test sequence of each subject scored."""
+    taken = [metric for metric in BY_BLOCK if metric in scores.units]
+    by_block = scores.per_frame.groupby(stats.BLOCK, sort=True)[taken]
+    counts, means = by_block.count(), by_block.mean()
+    return tuple(
+        records.Block(
+            **dict(zip(stats.BLOCK, map(str, name), strict=True)),
+            frames=int(counts["mpjpe"].iloc[number]),
+            steps=int(counts["mpjve"].iloc[number]),
+            means={str(metric): float(value) for metric, value in means.iloc[number].dropna().items()},
+        )
+        for number, name in enumerate(means.index)
+    )
+
+
+def _intervals(scores: Scores) -> dict[str, tuple[float, float]]:
+    """The 95 % interval of every mean over actions or frames that `Scores.summary` has, if there are two blocks."""
+    found = {}
+    for metric in BY_BLOCK:
+        for averaging in get_args(Averaging):
+            name = metric if averaging == scores.averaging else f"{metric}_{averaging}"
+            if name in scores.summary:
+                blocks = stats.blocks(scores.per_frame, metric, averaging)
+                if interval := stats.interval(blocks["mean"], blocks["weight"]):
+                    found[name] = (interval.low, interval.high)
+    return found
 
 
 def origin(

@@ -68,6 +68,17 @@ class Provenance(Strict):
     finished_at: AwareDatetime
 
 
+class Block(Strict):
+    """One test sequence of one subject with all its views: what chance draws, where `bench.stats` asks about it."""
+
+    subject: str
+    action: str
+    sequence: str
+    frames: int = Field(ge=1)  # scored ones, of all views
+    steps: int = Field(ge=0)  # of these with a velocity: what mpjve is a mean over
+    means: dict[str, float]  # metric -> mean over the frames, in the unit that `metrics` gives
+
+
 class Record(Strict):
     """The outcome of one finished run: one method, one seed, one benchmark."""
 
@@ -90,6 +101,7 @@ class Record(Strict):
     per_joint: dict[str, dict[str, float]] = Field({})  # joint -> metric -> value
     # kind (subject, sequence, activity, scene, joint_group) -> name -> metric -> value; `frames`: how many it has
     groups: dict[str, dict[str, dict[str, int | float]]] = Field({})
+    blocks: tuple[Block, ...] = ()  # none under as-published, nor in records from before there was this field
     frames: int = Field(ge=1)  # test frames counted
     sequences: int = Field(ge=1)
     parameters: int | None = Field(ge=0)
@@ -105,6 +117,7 @@ class Record(Strict):
             "per_joint": self.per_joint,
         }
         parts |= {f"groups.{kind}": names for kind, names in self.groups.items()}
+        parts |= {"blocks": {f"{one.subject}.{one.sequence}": one.means for one in self.blocks}}
         for part, names in parts.items():
             for row, values in names.items():
                 known = {*self.metrics, "frames"} if part.startswith("groups.") else set(self.metrics)
@@ -119,6 +132,11 @@ class Record(Strict):
         return Path(self.benchmark) / f"{self.method}-s{self.seed}-{self.run_key[:8]}.json"
 
     @property
+    def lacks_blocks(self) -> bool:
+        """Whether it was written before records said how each test sequence scored."""
+        return self.accounting == "shared" and not self.blocks
+
+    @property
     def scored_from(self) -> str | None:
         """What came from elsewhere to be scored, like "predictions"; None for a run of the suite's."""
         return self.training.get("scored_from")
@@ -131,15 +149,39 @@ def write(record: Record, folder: Path | None = None) -> Path:
     """Write a record under `results/records/` (or `folder`) and return its path.
 
     A record that exists already stays as it is, for it may be committed: its path comes back, and `differences` tells
-    whether the new run reproduces it. Raises BenchError for NaN, for infinity and for text that looks like a path of
-    this machine.
+    whether the new run reproduces it. Only what an older version did not write is added, as by `completed`. Raises
+    BenchError for NaN, for infinity and for text that looks like a path of this machine.
     """
     path = (folder or paths.records()) / record.path
     if not path.exists():
         paths.write_text(path, text(record))
-    elif (existing := read(path)).run_key != record.run_key:
+        return path
+    existing = read(path)
+    if existing.run_key != record.run_key:
         raise BenchError(f"{paths.shown(path)} belongs to run {existing.run_key}, not {record.run_key}; move it away")
+    if existing.lacks_blocks and (whole := completed(existing, record)):
+        paths.write_text(path, text(whole))
     return path
+
+
+def completed(old: Record, new: Record) -> Record | None:
+    """An old record with the intervals, groups and blocks that a new one of the same run has.
+
+    None unless each number that the old one holds is the same in the new one, to the last digit that a file keeps.
+    """
+    parts = ("metrics", "per_action", "per_joint", "groups", "frames", "sequences")
+    held, found = (_numbers(_portable(one.model_dump(include=set(parts)), shown=str(one.path))) for one in (old, new))
+    if held.items() <= found.items():
+        return old.model_copy(update={part: getattr(new, part) for part in (*parts, "blocks")})
+    return None
+
+
+def _numbers(content: Any, key: tuple[str, ...] = ()) -> dict[tuple[str, ...], float]:
+    """Every number in nested dictionaries by its keys, intervals left out."""
+    if isinstance(content, dict):
+        inner = [_numbers(value, (*key, name)) for name, value in content.items()]
+        return {name: value for one in inner for name, value in one.items()}
+    return {key: content} if isinstance(content, (int, float)) else {}
 
 
 def text(record: Record) -> str:

@@ -161,8 +161,8 @@ def _score(
     track: bool,
 ) -> Record:
     """Score it unless that has been done, and print the outcome."""
-    if submission.record_file.is_file():
-        _print_outcome(submission, done := records.read(submission.record_file), record, track)
+    if submission.record_file.is_file() and not (done := records.read(submission.record_file)).lacks_blocks:
+        _print_outcome(submission, done, record, track)
         return done
     benchmark, facts = submission.benchmark, provenance()
     predictions = predictions_of()

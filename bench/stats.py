@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,15 @@ from numpy.typing import NDArray
 
 from bench.config import Averaging
 
+if TYPE_CHECKING:
+    from bench.records import Record
+
 Floats = NDArray[np.floating[Any]]
 
 LEVEL = 0.95
 DRAWS = 9999
+BLOCK = ["subject", "action", "sequence"]  # what names a block
+NOTHING_TRAINED = "none to train"  # what records say of a method that no seed changes
 EXACT = 13  # up to this many blocks all sign flips are tried
 
 
@@ -62,8 +67,31 @@ def blocks(per_frame: pd.DataFrame, metric: str = "mpjpe", averaging: Averaging 
     per_frame: as `bench.evaluation.Scores.per_frame`; frames without the metric do not count. Weights sum to 1, and
     the weighted mean is the headline: the plain mean over actions, or the mean over all frames.
     """
-    by_block = per_frame.dropna(subset=metric).groupby(["subject", "action", "sequence"], sort=True)[metric]
-    found = by_block.agg(mean="mean", frames="size")
+    by_block = per_frame.dropna(subset=metric).groupby(BLOCK, sort=True)[metric]
+    return _weighted(pd.DataFrame({"mean": by_block.mean(), "frames": by_block.size()}), averaging)
+
+
+def recorded(record: Record, metric: str = "mpjpe") -> pd.DataFrame:
+    """The same from what a record keeps; without rows where it has no blocks, or none with this metric."""
+    counted = "steps" if metric == "mpjve" else "frames"
+    rows = [
+        (one.subject, one.action, one.sequence, one.means[metric], getattr(one, counted))
+        for one in record.blocks
+        if metric in one.means
+    ]
+    found = pd.DataFrame(rows, columns=[*BLOCK, "mean", "frames"]).set_index(BLOCK).sort_index()
+    return _weighted(found, record.protocol.get("averaging", "actions"))
+
+
+def averaged(seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The mean over seeds, block by block. Raises ValueError if they were not scored on the same frames."""
+    for other in seeds[1:]:
+        _check_same(seeds[0], other)
+    return seeds[0].assign(mean=np.mean([one["mean"].to_numpy() for one in seeds], axis=0))
+
+
+def _weighted(found: pd.DataFrame, averaging: Averaging) -> pd.DataFrame:
+    """Means with the weights that they have in the headline. found: `mean` and `frames` of each block."""
     if averaging == "frames":
         found["weight"] = found["frames"] / found["frames"].sum()
     else:
@@ -106,14 +134,114 @@ def difference(
 
     Raises ValueError if their blocks or weights are not the same, or if there are fewer than two blocks.
     """
-    if not first.index.equals(second.index) or not np.allclose(first["weight"], second["weight"]):
-        raise ValueError("the two were not scored on the same frames")
+    _check_same(first, second)
     apart = (first["mean"] - second["mean"]).to_numpy()
     weights = first["weight"].to_numpy()
     found = interval(apart, weights, level=level, draws=draws, seed=seed)
     if found is None:
         raise ValueError("one sequence alone says nothing about others")
     return Difference(found, sign_flip_p_value(apart * weights, draws=draws, seed=seed), len(apart))
+
+
+def _check_same(first: pd.DataFrame, second: pd.DataFrame) -> None:
+    if not first.index.equals(second.index) or not np.allclose(first["weight"], second["weight"]):
+        raise ValueError("the two were not scored on the same frames")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What may be said of two methods, of each of which one network or more was trained.
+
+    networks: of these very networks, on average over the seeds of each: chance is in the test sequences alone. methods:
+    the interval of what lies between the methods, chance being in the sequences and in the seeds; None where one of
+    them was trained with a single seed, so that nobody knows what another seed would do.
+    """
+
+    networks: Difference
+    methods: Interval | None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference, of the methods where seeds were repeated, else of the networks, is beyond chance."""
+        return self.networks.significant and (self.methods is None or self.methods.low > 0 or self.methods.high < 0)
+
+
+def compare(
+    first: Sequence[pd.DataFrame],
+    second: Sequence[pd.DataFrame],
+    *,
+    fixed: tuple[bool, bool] = (False, False),
+    level: float = LEVEL,
+    draws: int = DRAWS,
+) -> Comparison:
+    """Compare two methods by the blocks of each seed. fixed: whether a method is the same whatever the seed.
+
+    A seed moves all sequences alike, which no test over sequences sees, so that equal methods would be told apart by
+    it. Therefore the variances are added: over blocks of what is left when seeds are averaged, and over seeds of the
+    headline, divided by how many there are. Degrees of freedom: Welch and Satterthwaite (Welch, Biometrika 1947). What
+    a seed does to single sequences is in both, so the interval is rather too wide than too narrow. Raises ValueError as
+    `difference`.
+    """
+    ours, theirs = averaged(first), averaged(second)
+    networks = difference(ours, theirs, level=level, draws=draws)
+    seeds = [_seed_variance(one, whole) for one, whole in zip((first, second), fixed, strict=True)]
+    apart = (ours["mean"] - theirs["mean"]).to_numpy()
+    parts = [_block_variance(*_checked(apart, ours["weight"])), *(one for one in seeds if one)]
+    return Comparison(networks, _welch(networks.value, parts, level) if all(seeds) else None)
+
+
+def compare_records(first: Sequence[Record], second: Sequence[Record], metric: str = "mpjpe") -> Comparison:
+    """Compare two methods by their records, one a seed. What was not trained here is one network, whatever its seeds.
+
+    Raises ValueError as `difference`.
+    """
+    sides, fixed = [], []
+    for records in (first, second):
+        seeds = [recorded(one, metric) for one in records]
+        trained_here = records[0].weights is None and not records[0].scored_from
+        sides.append(seeds if trained_here else [averaged(seeds)])
+        fixed.append(records[0].training.get("kept") == NOTHING_TRAINED)
+    return compare(sides[0], sides[1], fixed=(fixed[0], fixed[1]))
+
+
+def student(means: Any, weights: Any = None, *, level: float = LEVEL) -> Interval | None:
+    """Student's interval of a weighted mean over blocks, for so few that a bootstrap is too narrow; None for one."""
+    means, weights = _checked(means, weights)
+    if len(means) < 2:
+        return None
+    return _welch(float(means @ weights), [_block_variance(means, weights)], level)
+
+
+Variance = tuple[float, float]  # of a mean, and its degrees of freedom
+
+
+def _block_variance(means: Floats, weights: Floats) -> Variance:
+    """Of a weighted mean over blocks, by linearisation. Unequal weights count as fewer blocks (Kish, 1965)."""
+    count = 1 / float(weights @ weights)
+    variance = float(np.sum((weights * (means - means @ weights)) ** 2)) * count / (count - 1)
+    return variance, count - 1
+
+
+def _seed_variance(seeds: Sequence[pd.DataFrame], fixed: bool) -> Variance | None:
+    """Of the mean over seeds of the headline; None where a single one does not tell."""
+    if fixed:
+        return 0.0, 1.0
+    if len(seeds) < 2:
+        return None
+    headlines = [one["mean"].to_numpy() @ one["weight"].to_numpy() for one in seeds]
+    return float(np.var(headlines, ddof=1)) / len(seeds), len(seeds) - 1.0
+
+
+def _welch(value: float, parts: Sequence[Variance], level: float) -> Interval:
+    """The interval around a value whose variance is the sum of parts."""
+    from scipy import stats
+
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return Interval(value, value, value, level)
+    degrees = variance**2 / sum(part**2 / degrees for part, degrees in parts)
+    half = float(stats.t.ppf((1 + level) / 2, degrees)) * variance**0.5
+    return Interval(value, value - half, value + half, level)
 
 
 def sign_flip_p_value(differences: Any, *, draws: int = DRAWS, seed: int = 0) -> float:

@@ -22,7 +22,8 @@ from bench.provenance import provenance
 from bench.records import Record
 from bench.report.runs import Runs, found_runs
 from bench.skeleton import Skeleton
-from bench.tables import COLUMNS, Row, departures, rows
+from bench.tables import COLUMNS, departures, rows
+from bench.tables.model import Row
 
 CLIP_BUDGET = 3_300_000  # bytes of base64 for the clips of all benchmarks: keeps the page below 5 MB
 
@@ -124,11 +125,10 @@ def _row(row: Row, beside: Path) -> dict[str, Any]:
 
 
 def _number(row: Row, metric: str) -> dict[str, Any]:
-    """Mean and standard deviation over seeds; the interval over sequences where a single seed has one."""
-    seeds = row.seeds(metric)
+    """Mean and standard deviation over seeds; the interval over sequences where records have one."""
+    seeds = list(row.seeds(metric).values())
     spread = statistics.stdev(seeds) if len(seeds) > 1 else None
-    interval = row.records[0].metrics[metric].ci if len(row.records) == 1 else None
-    return {"value": statistics.fmean(seeds), "sd": spread, "ci": interval}
+    return {"value": statistics.fmean(seeds), "sd": spread, "ci": row.interval(metric)}
 
 
 def _means(seeds: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, float]:

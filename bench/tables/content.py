@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from bench.config import Protocol
 from bench.protocol_3dhp import ACTIVITIES, SCENES
 from bench.records import Record
 from bench.skeleton import H36M_17, MPI_INF_3DHP_17, MPI_INF_3DHP_GROUPS
-from bench.tables.model import COLUMNS, NONE, UNMEASURED, Cell, Column, Row, Table, Values, numbers
+from bench.tables.model import COLUMNS, NONE, UNMEASURED, Cell, Column, Row, Shown, Table, Values, numbers
 
 ON_REQUEST = ("pck", "auc")  # columns of the benchmarks that publish or measure them
 BY_GROUP = ("mpjpe", "p_mpjpe", "pck", "auc")  # what is shown of subjects, activities and the like
@@ -38,7 +39,7 @@ def benchmark_table(protocol: Protocol, rows: Sequence[Row], ranked: bool = True
     names = [name for name in COLUMNS if name != headline and (name not in ON_REQUEST or _has(rows, name))]
     columns = [
         *_methods(rows),
-        *metric_columns(rows, names, ranked),
+        *metric_columns(rows, names, ranked, intervals=True),
         _size("Parameters", rows, "parameters"),
         _size("MACs/frame", rows, "macs_per_frame"),
         seeds_column(rows),
@@ -68,7 +69,9 @@ def _frames(rows: Sequence[Row]) -> Column:
     return Column("Frames", [Cell(str(one.frames or NONE)) for one in rows])
 
 
-def metric_columns(rows: Sequence[Row], names: Iterable[str], ranked: bool = True) -> list[Column]:
+def metric_columns(
+    rows: Sequence[Row], names: Iterable[str], ranked: bool = True, intervals: bool = False
+) -> list[Column]:
     """The measured column of each metric and, where papers report it, the published one before it."""
     columns = []
     any_published = any(one.published for one in rows)
@@ -82,8 +85,15 @@ def metric_columns(rows: Sequence[Row], names: Iterable[str], ranked: bool = Tru
             columns.append(Column(title, cells, name, shown.unit, "published", pair=pair))
         title = f"{shown.title} measured ({shown.unit})" if any_published else pair
         cells = numbers([one.seeds(name) for one in rows], shown, ranked)
+        if intervals:
+            ends = [one.interval(name) for one in rows]
+            cells = [replace(cell, interval=_interval(end, shown)) for cell, end in zip(cells, ends, strict=True)]
         columns.append(Column(title, cells, name, shown.unit, "measured", pair=pair))
     return columns
+
+
+def _interval(ends: tuple[float, float] | None, shown: Shown) -> str:
+    return f"[{ends[0]:.{shown.digits}f}, {ends[1]:.{shown.digits}f}]" if ends else ""
 
 
 def _size(title: str, rows: Sequence[Row], key: Literal["parameters", "macs_per_frame"]) -> Column:

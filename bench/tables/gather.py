@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from bench.accounting import Preset, for_method
 from bench.config import SOURCES, Benchmark, Source, load_benchmark
 from bench.errors import BenchError
 from bench.records import Record, load, newest
+from bench.stats import compare_records
 from bench.tables.model import COLUMNS, NONE, Row
 
 
@@ -59,12 +62,33 @@ def rows(
             one.notes.append(
                 "Measured with the weights that scored best on the test set, as the method's own code does"
             )
+    if accounting == "shared":
+        _note_ties([one for one in table.values() if one.records])
     order += sorted({one.method for one in table.values()} - set(order))
 
     def place(one: Row) -> tuple[Any, ...]:
         return one.scored_from is not None, order.index(one.method), one.frames or 0, not one.trained, one.label
 
     return sorted(table.values(), key=place)
+
+
+def _note_ties(measured: Sequence[Row]) -> None:
+    """A note on each row whose MPJPE does not differ from the best one beyond chance, as `bench compare` tests it."""
+    best = min(measured, key=lambda row: statistics.fmean(row.seeds("mpjpe").values() or [math.inf]), default=None)
+    for row in measured:
+        known = [bool(one.blocks) for one in (*best.records, *row.records)] if best else []
+        if best is None or row is best or not any(known):
+            continue
+        if not all(known):
+            row.notes.append(f"MPJPE not compared with that of {best.label}: a record does not hold its sequences")
+            continue
+        try:
+            found = compare_records(row.records, best.records)
+        except ValueError:  # a single sequence, or other test data: nothing to say
+            continue
+        if not found.significant:
+            about = "" if found.methods else "; said of these networks, not of the methods"
+            row.notes.append(f"MPJPE does not differ from that of {best.label} beyond chance{about}")
 
 
 def preset(row: Row) -> Preset:

@@ -17,6 +17,7 @@ STYLE = """\
 .bench-table .published { font-style: italic; }
 .bench-table .best { font-weight: bold; }
 .bench-table .second { text-decoration: underline; }
+.bench-table .interval { font-weight: normal; font-size: smaller; }
 </style>"""
 
 
@@ -67,7 +68,8 @@ def _cell(cell: Cell, records: str) -> str:
     if cell.records:
         links = ((f"{records}/{one.path.as_posix()}", f"s{one.seed}") for one in cell.records)
         return " ".join(f'<a href="{escape(address)}">{text}</a>' for address, text in links)
-    return escape(cell.text) + (f"<sup>{','.join(map(str, cell.marks))}</sup>" if cell.marks else "")
+    text = escape(cell.text) + (f' <span class="interval">{escape(cell.interval)}</span>' if cell.interval else "")
+    return text + (f"<sup>{','.join(map(str, cell.marks))}</sup>" if cell.marks else "")
 
 
 def _notes(table: Table) -> list[str]:

@@ -25,6 +25,7 @@ def _cell(cell: Cell, records: str) -> str:
     if cell.records:
         return " ".join(f"[s{one.seed}]({records}/{one.path.as_posix()})" for one in cell.records)
     text = f"**{cell.text}**" if cell.rank == 1 else cell.text
+    text += f" {cell.interval}" if cell.interval else ""
     return text + (f" <sup>{','.join(map(str, cell.marks))}</sup>" if cell.marks else "")
 
 

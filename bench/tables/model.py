@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from bench.records import Record
+from bench.stats import averaged, interval, recorded
 
 NONE, UNMEASURED = "—", "not measured yet"
 
@@ -57,6 +58,18 @@ class Row:
         """The metric of every seed that has it."""
         return {one.seed: one.metrics[metric].value for one in self.records if metric in one.metrics}
 
+    def interval(self, metric: str) -> tuple[float, float] | None:
+        """The 95 % interval over test sequences, of several seeds that of their mean; None where records have none."""
+        found = [one.metrics[metric].ci for one in self.records if metric in one.metrics]
+        if len(found) < 2 or None in found:
+            return found[0] if len(found) == 1 else None
+        seeds = [recorded(one, metric) for one in self.records]
+        if not all(map(len, seeds)):
+            return None
+        over_seeds = averaged(seeds)
+        shown = interval(over_seeds["mean"], over_seeds["weight"])
+        return (shown.low, shown.high) if shown else None
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -67,6 +80,7 @@ class Cell:
     values: Values = field(default_factory=dict)  # the numbers behind the text, all digits
     marks: tuple[int, ...] = ()  # numbers of the table's notes, from 1
     records: tuple[Record, ...] = ()  # that the text links to, a seed each
+    interval: str = ""  # of the number, where there is room to show it
 
 
 @dataclass(frozen=True)

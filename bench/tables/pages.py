@@ -78,7 +78,8 @@ def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame)
         f"Data set {protocol.tested_on.dataset}, 2D keypoints {protocol.tested_on.keypoints}, {frames} frames, "
         f"tested on {', '.join(protocol.test_subjects)}. Measured numbers count every {scored} once, the predicted "
         "root at zero; ± is the standard deviation over seeds. The best of a column is bold, if there is a choice."
-        + (_OVER_FRAMES if over_frames else ""),
+        + (_OVER_FRAMES if over_frames else "")
+        + (_INTERVALS if any(metric.ci for one in records for metric in one.metrics.values()) else ""),
         *_section(protocol, rows(benchmark, records, numbers)),
     ]
     if others := [one for one in rows(benchmark, records, numbers, accounting="as-published") if one.records]:
@@ -95,6 +96,13 @@ _AS_PUBLISHED = (
 _OVER_FRAMES = (
     " They are means over these frames; the MPJPE over actions is the plain mean over the test sequences, which some "
     "papers report."
+)
+
+
+_INTERVALS = (
+    " [a, b] is the 95 % interval over test sequences. Notes name the rows whose MPJPE does not differ from the best "
+    "beyond chance. With one seed, a difference, like a tie, is one of these networks, not of the methods ([what "
+    "numbers allow to be said](../../docs/statistics.md))."
 )
 
 

@@ -27,6 +27,7 @@ from bench.evaluation import Predictions
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = (
     "run",
+    "compare",
     "score",
     "lift",
     "audit",
@@ -230,11 +231,50 @@ def test_a_run_as_published_takes_the_training_of_the_shared_one_and_counts_anew
         assert record["run_key"] != shared[method]["run_key"]
         assert record["training"] == shared[method]["training"]
         assert record["metrics"]["mpjpe"]["value"] != shared[method]["metrics"]["mpjpe"]["value"]
+        assert len(shared[method]["blocks"]) == 2, "four cameras each"
+        assert record["blocks"] == [], "frames that count twice or for another action make no blocks"
     # Windows of 9: two for the 15 frames of a video, three for the 20; four cameras each.
     assert {method: record["frames"] for method, record in counted.items()} == {"mixste": 4 * 9 * 5, "diff3dhpe": 140}
     with pytest.raises(SystemExit, match="2"):
         main(run("--set", "protocol.accounting=as-published"))
     assert "bench: mean_pose: no published accounting is known for it on h36m" in capsys.readouterr().err
+
+
+def strip(path: Path, **changes: float) -> None:
+    """Make of a record what versions before blocks and intervals wrote; changes: of headline metrics."""
+    content = json.loads(path.read_text())
+    for part in ("blocks", "groups"):
+        content.pop(part, None)
+    for name, metric in content["metrics"].items():
+        content["metrics"][name] = {"value": changes.get(name, metric["value"]), "unit": metric["unit"]}
+    path.write_text(json.dumps(content))
+
+
+def test_a_finished_run_without_blocks_is_scored_again_from_its_predictions(again, monkeypatch, capsys):
+    monkeypatch.setattr("bench.train._run_epoch", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("bench.launch.predict", lambda *_, **__: pytest.fail("lifted again"))
+    committed = {path.name.partition("-")[0]: path for path in (again / "records" / "tiny").glob("*.json")}
+    own = {name: again / "cache" / "runs" / "tiny" / path.stem / "record.json" for name, path in committed.items()}
+    before = {path: path.read_text() for path in [*committed.values(), *own.values()]}
+    for path in before:
+        strip(path)
+    strip(committed["mixste"], mpjpe=123.4)  # as another machine had it
+    strip(own["diff3dhpe"], mpjpe=123.4)  # not what the predictions say
+    committed["mean_pose"].unlink()  # withdrawn
+    with pytest.raises(SystemExit, match="0"):
+        main(run("--no-track"))
+    log = capsys.readouterr().err
+    assert log.count("score again, its record has no blocks") == 3
+    assert re.search(r"diff3dhpe-s0-\w+: left as it is, for its numbers are not those of its predictions; up to ", log)
+    assert own["mean_pose"].read_text() == before[own["mean_pose"]], "the same run key, provenance and numbers"
+    assert own["mixste"].read_text() == before[own["mixste"]]
+    assert not committed["mean_pose"].exists()
+    for path in (committed["mixste"], own["diff3dhpe"], committed["diff3dhpe"]):
+        assert "blocks" not in json.loads(path.read_text()), path
+    (own["diff3dhpe"].parent / "predictions.npz").unlink()
+    with pytest.raises(SystemExit, match="0"):
+        main(run("--no-track"))
+    assert "its record has no blocks and its predictions are gone; remove" in capsys.readouterr().err
 
 
 def test_an_audit_shows_presets_and_rules_of_a_finished_run(again, tmp_path, capsys):

@@ -98,6 +98,29 @@ def test_writing_again_leaves_the_committed_file_alone(tmp_path: Path) -> None:
     assert apart == {"mpjpe": pytest.approx(61.0 - 60.1235), "p_mpjpe": math.inf}
 
 
+BLOCK = {"subject": "S9", "action": "Walking", "sequence": "Walking 1", "frames": 9, "steps": 8}
+
+
+def test_a_record_from_before_blocks_gains_them_from_a_run_that_says_the_same(tmp_path: Path) -> None:
+    blocks = [{**BLOCK, "means": {"mpjpe": 60.123456789}}]
+    old = make(metrics={"mpjpe": {"value": 60.123456789, "unit": "mm"}})
+    path = records.write(old, tmp_path)
+    before = path.read_text()
+    assert records.read(path).lacks_blocks
+    records.write(make(blocks=blocks, metrics={"mpjpe": {"value": 60.1236, "unit": "mm"}}), tmp_path)
+    records.write(make(blocks=blocks, per_joint={"RFoot": {"mpjpe": 90.2501}}), tmp_path)
+    assert path.read_text() == before, "other numbers, even in the last digit that a file keeps"
+    later = {**make().provenance.model_dump(), "finished_at": datetime(2026, 2, 2, tzinfo=UTC)}
+    metrics = {**make().model_dump()["metrics"], "p_mpjpe": {"value": 50.0, "unit": "mm"}}
+    records.write(make(blocks=blocks, metrics=metrics, provenance=later), tmp_path)
+    found = records.read(path)
+    assert not found.lacks_blocks
+    assert found.blocks[0].means == {"mpjpe": 60.1235}
+    assert (found.metrics["mpjpe"].ci, found.metrics["p_mpjpe"].value) == ((58.0, 62.0), 50.0)
+    assert found.provenance == old.provenance, "the run is the one it was"
+    assert not make(accounting="as-published").lacks_blocks
+
+
 def test_a_reproduced_record_has_no_differences(tmp_path: Path) -> None:
     existing = records.read(records.write(make(), tmp_path))
     assert records.differences(make(), existing) == {"mpjpe": 0.0}
@@ -189,6 +212,8 @@ def test_what_json_cannot_hold_is_named(tmp_path: Path) -> None:
         (lambda c: c["provenance"].update(finished_at="2026-01-01T00:00:00"), r"provenance\.finished_at: .*timezone"),
         (lambda c: c["provenance"].update(hardware="/data/x/y"), r"provenance\.hardware is '/data/x/y'"),
         (lambda c: c["per_action"]["Walking"].update(pck=1.0), r"per_action\.Walking has pck"),
+        (lambda c: c.update(blocks=[{**BLOCK, "means": {"pck": 1.0}}]), r"blocks\.S9\.Walking 1 has pck"),
+        (lambda c: c.update(blocks=[{**BLOCK, "frames": 0, "means": {}}]), r"blocks\.0\.frames: "),
         (lambda c: c["per_action"]["Walking"].update(frames=3), r"per_action\.Walking has frames"),
         (lambda c: c.update(groups={"subject": {"S9": {"frames": 3, "pck": 1.0}}}), r"groups\.subject\.S9 has pck"),
     ],

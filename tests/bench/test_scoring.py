@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 from samples import h36m_positions, mpi_inf_3dhp, save_3dhp, save_h36m
 
-from bench import load_benchmark, load_dataset, mlflow_store, paths, predictions_file, records, tables
+from bench import load_benchmark, load_dataset, mlflow_store, paths, predictions_file, records, stats, tables
 from bench.cli import main
 from bench.evaluation import Predictions
 from bench.launch import run_benchmark
@@ -85,6 +85,12 @@ def test_predictions_score_as_the_run_that_made_them(name, capsys):
         assert record.metrics[key].unit == metric.unit
     assert record.per_action == {key: pytest.approx(values, rel=1e-6) for key, values in native.per_action.items()}
     assert record.per_joint == {key: pytest.approx(values, rel=1e-6) for key, values in native.per_joint.items()}
+    assert {one.sequence for one in record.blocks} == {one.sequence for one in native.blocks} != set()
+    for metric in record.blocks[0].means:
+        blocks, headline = stats.recorded(record, metric), record.metrics[metric]
+        assert (blocks["mean"] * blocks["weight"]).sum() == pytest.approx(headline.value, rel=1e-5), metric
+        assert headline.ci[0] < headline.value < headline.ci[1]
+    assert sum(one.frames for one in record.blocks) == record.frames
     same = ("benchmark", "seed", "accounting", "data", "protocol", "frames", "sequences")
     assert [getattr(record, part) for part in same] == [getattr(native, part) for part in same]
     assert (record.registered, record.receptive_field, record.parameters, record.macs_per_frame) == (None,) * 4

@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import stats
-from bench.stats import Difference, Interval, blocks, difference, interval, sign_flip_p_value, spread
+from bench.stats import (
+    Difference,
+    Interval,
+    averaged,
+    blocks,
+    compare,
+    difference,
+    interval,
+    sign_flip_p_value,
+    spread,
+    student,
+)
 
 
 def frames(*rows: tuple[str, str, str, list[float]]) -> pd.DataFrame:
@@ -145,3 +156,72 @@ def test_p_values_do_not_ask_who_comes_first(differences):
 def test_spread_over_seeds():
     assert spread([40.0, 42.0, 44.0]) == (42.0, 2.0)
     assert spread([40.0]) == (40.0, None)
+
+
+# Seeds
+
+
+def seeds(*means: list[float], weights: tuple[float, ...] = ()) -> list[pd.DataFrame]:
+    """The blocks of each seed."""
+    weights = weights or (1 / len(means[0]),) * len(means[0])
+    return [pd.DataFrame({"mean": one, "weight": weights}) for one in means]
+
+
+def test_students_interval_by_hand():
+    found = student([1.0, 2.0, 6.0])
+    half = scipy.stats.t.ppf(0.975, 2) * np.std([1, 2, 6], ddof=1) / np.sqrt(3)
+    assert [found.value, found.low, found.high] == pytest.approx([3, 3 - half, 3 + half])
+    theirs = scipy.stats.ttest_1samp([1.0, 2.0, 6.0], 0).confidence_interval(0.95)
+    assert [found.low, found.high] == pytest.approx(list(theirs))
+    assert student([1.0]) is None
+
+
+def test_without_variance_over_sequences_the_interval_is_welchs():
+    ours, theirs = [50.0, 51.0, 53.0], [60.0, 66.0]
+    found = compare(seeds(*([one] * 8 for one in ours)), seeds(*([one] * 8 for one in theirs)))
+    welch = scipy.stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    assert [found.methods.low, found.methods.high] == pytest.approx(list(welch))
+    assert found.networks.significant, "these five networks do differ"
+    assert not found.significant, "and yet two seeds of the second are too few to tell methods apart"
+
+
+def test_the_variances_of_sequences_and_seeds_add():
+    """Differences 1..8 over sequences, and headlines that lie 4 apart over two seeds of one method alone."""
+    first = seeds([float(n) + 8 for n in range(8)], [float(n) + 12 for n in range(8)])
+    found = compare(first, seeds([0.0] * 8), fixed=(False, True)).methods
+    over_blocks, over_seeds = np.var(range(8), ddof=1) / 8, np.var([11.5, 15.5], ddof=1) / 2
+    degrees = (over_blocks + over_seeds) ** 2 / (over_blocks**2 / 7 + over_seeds**2 / 1)
+    half = scipy.stats.t.ppf(0.975, degrees) * np.sqrt(over_blocks + over_seeds)
+    assert [found.value, found.low, found.high] == pytest.approx([13.5, 13.5 - half, 13.5 + half])
+
+
+def test_a_single_seed_says_nothing_of_the_method_unless_a_seed_changes_nothing():
+    one, three = seeds([float(n) for n in range(10)]), seeds(*([n + 5.0 + s for n in range(10)] for s in range(3)))
+    assert compare(one, three).methods is None
+    assert compare(one, three, fixed=(True, False)).methods is not None
+    assert compare(one, three).networks.value == pytest.approx(-6)
+    with pytest.raises(ValueError, match="same frames"):
+        averaged([*one, *seeds([1.0, 2.0])])
+
+
+@pytest.mark.parametrize(("count", "repeats", "spread_of_seeds"), [(14, 2, 2), (14, 5, 0), (59, 3, 0.8)])
+def test_equal_methods_are_called_different_as_often_as_the_level_says_and_unequal_ones_are_found(
+    count, repeats, spread_of_seeds
+):
+    """Sequences of unequal difficulty; each method has its own strengths, each seed its own level and weaknesses."""
+    rng = np.random.default_rng(count)
+    weights = rng.uniform(0.5, 2, count)
+    weights = tuple(weights / weights.sum())
+
+    def method(difficulty, gap):
+        strengths = difficulty + gap + rng.normal(0, 3, count)
+        networks = [strengths + rng.normal(0, spread_of_seeds) + rng.normal(0, 1, count) for _ in range(repeats)]
+        return seeds(*networks, weights=weights)
+
+    found = {0: [], 8: []}
+    for gap, called in found.items():
+        for _ in range(300 if gap == 0 else 40):
+            difficulty = rng.gamma(9, 5, count)
+            called.append(compare(method(difficulty, gap), method(difficulty, 0), draws=199).significant)
+    assert np.mean(found[0]) <= 0.08, "5 % and what 300 draws add"
+    assert np.mean(found[8]) >= 0.6

@@ -1,0 +1,37 @@
+"""`bench compare`: what two results on a benchmark allow to be said of each other."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench.cli.command import Commands, command
+
+
+def add(commands: Commands) -> None:
+    """Declare the command of this room."""
+    compare = command(
+        commands,
+        "compare",
+        "say whether two methods differ beyond chance, from their records",
+        "bench compare cmu-det-27 mixste poseformer --metric p_mpjpe",
+        _compare,
+    )
+    compare.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
+    named = "a method or what was scored, all its seeds; NAME:0 for one seed, NAME:weights for published weights"
+    compare.add_argument("first", metavar="A", help=named)
+    compare.add_argument("second", metavar="B", help="likewise; what is shown is A - B")
+    compare.add_argument(
+        "--metric", default="mpjpe", metavar="NAME", help="mpjpe (default), p_mpjpe, n_mpjpe, mpjve, pck or auc"
+    )
+    compare.add_argument(
+        "--set", action="append", metavar="KEY=VALUE", help="as the runs were configured; may be repeated"
+    )
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from bench.compare import compare
+    from bench.config import load_benchmark
+
+    benchmark = load_benchmark(options.benchmark, options.set or ())
+    print(compare(benchmark, options.first, options.second, options.metric).text)
+    return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,12 @@ from bench.cli.command import Commands, add_data, command, group, names, positiv
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
+    from bench.draw.animation import Span
     from bench.draw.scene import Frame, Gallery
+    from bench.draw.trace import Trace
+    from bench.draw.video import Footage
 
-FIGURES = (".png", ".pdf", ".svg")
+FIGURES, ANIMATIONS = (".png", ".pdf", ".svg"), (".mp4", ".gif")
 WHERE = {
     "subject": "of the test set, like S9",
     "action": "like Walking",
@@ -28,11 +32,30 @@ def add(commands: Commands) -> None:
         room,
         "figure",
         "draw one frame: input, truth, predictions, the steps of a sampler, and the errors of the video",
-        'bench draw figure demo --method diff3dhpe,mixste --action Walking --frame worst -o worst.pdf',
+        "bench draw figure demo --method diff3dhpe,mixste --action Walking --frame worst -o worst.pdf",
         _figure,
     )
     _add_common(figure)
     figure.add_argument("-o", "--output", metavar="FILE", help="ends in .png, .pdf or .svg (default: figure.png)")
+    moving = command(
+        room,
+        "animate",
+        "animate a video's input, truth and predictions side by side, or one frame as it is denoised",
+        "bench draw animate demo --method diff3dhpe,mixste --frames 0:300 -o walk.mp4",
+        _animate,
+    )
+    _add_common(moving)
+    moving.add_argument("-o", "--output", metavar="FILE", help="ends in .mp4 or .gif (default: animation.mp4)")
+    moving.add_argument(
+        "--kind",
+        choices=("video", "denoise"),
+        default="video",
+        help="the video, or one frame on its way from noise (default video)",
+    )
+    moving.add_argument("--frames", type=_span, metavar="A:B[:STEP]", help="of the video, as in Python (default: all)")
+    moving.add_argument("--fps", type=_above_zero, help="frames a second (default: as fast as life; denoise: 2)")
+    moving.add_argument("--size", type=_side, default=400, metavar="PIXELS", help="height of a panel (default 400)")
+    add_footage(moving, "--video")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -66,25 +89,74 @@ def _figure(options: argparse.Namespace) -> int:
     output = _output(options.output or "figure.png", FIGURES)
     gallery = _gallery(options)
     from bench.draw.figure import draw_figure
-    from bench.draw.trace import samples, trace
     from bench.paths import shown
 
     row, frame = gallery.find(options.frame)
     scene = gallery.scene(row)
-    methods = {label: method for label, answer in gallery.answers.items() if samples(method := answer.load())}
-    if options.steps and not methods:
-        raise BenchError(f"--steps is of a sampler; {options.method} lifts in one pass")
-    traces = {
-        label: trace(method, gallery.video(row), frame, seed=options.seed, steps=options.steps)
-        for label, method in methods.items()
-    }
-    draw_figure(output, scene, frame, traces)
+    draw_figure(output, scene, frame, _traces(gallery, row, frame, options))
     print(f"video    {scene.title}{_others(gallery)}")
     print(f"frame    {frame:,} of {len(scene):,}{'' if isinstance(options.frame, int) else f', the {options.frame}'}")
     for label, errors in scene.errors.items():
         print(f"error    {label} {errors[frame]:.1f} mm")
     print(f"written  {shown(output)}")
     return 0
+
+
+def _animate(options: argparse.Namespace) -> int:
+    output = _output(options.output or "animation.mp4", ANIMATIONS)
+    footage = footage_of(options, options.video)
+    if options.kind == "denoise" and (footage or options.frames):
+        raise BenchError("--video and --frames are of a moving video; --kind denoise shows one frame, --frame")
+    gallery = _gallery(options)
+    from bench.draw.animation import animate, animate_denoising
+    from bench.paths import shown
+
+    if options.kind == "denoise":
+        row, frame = gallery.find(options.frame)
+        scene = gallery.scene(row)
+        traces = _traces(gallery, row, frame, options)
+        if not traces:
+            raise BenchError(f"{options.method} lifts in one pass: there is no diffusion to show")
+        drawn = animate_denoising(output, scene, frame, traces, fps=options.fps, panel=options.size)
+    else:
+        scene = gallery.scene(gallery.rows[0])
+        drawn = animate(output, scene, span=options.frames, footage=footage, fps=options.fps, panel=options.size)
+    print(f"video    {scene.title}{_others(gallery)}")
+    print(f"frames   {drawn:,}")
+    print(f"written  {shown(output)}")
+    return 0
+
+
+def add_footage(parser: argparse.ArgumentParser, option: str) -> None:
+    """The video file behind the input."""
+    group = parser.add_argument_group("the video behind the input")
+    group.add_argument(option, metavar="FILE", help="any that ffmpeg reads")
+    group.add_argument("--skip", type=_count, default=0, metavar="N", help="its frames before the first of the data")
+    group.add_argument("--crop", type=_crop, metavar="X,Y,W,H", help="show this part of it, in its pixels")
+
+
+def footage_of(options: argparse.Namespace, file: str | None) -> Footage | None:
+    """What `add_footage` has read. Raises BenchError for a part of no video."""
+    if file is None:
+        if options.skip or options.crop:
+            raise BenchError("--skip and --crop are of a video; name its file")
+        return None
+    from bench.draw.video import Footage
+
+    return Footage(Path(file), options.skip, options.crop)
+
+
+def _traces(gallery: Gallery, row: int, frame: int, options: argparse.Namespace) -> dict[str, Trace]:
+    """Of the methods that have a sampler."""
+    from bench.draw.trace import samples, trace
+
+    methods = {label: method for label, answer in gallery.answers.items() if samples(method := answer.load())}
+    if options.steps and not methods:
+        raise BenchError(f"--steps is of a sampler; {options.method} lifts in one pass")
+    return {
+        label: trace(method, gallery.video(row), frame, seed=options.seed, steps=options.steps)
+        for label, method in methods.items()
+    }
 
 
 def _gallery(options: argparse.Namespace) -> Gallery:
@@ -127,4 +199,39 @@ def _frame(text: str) -> Frame | Any:
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is not a frame: they are counted from 0")
+    return number
+
+
+def _span(text: str) -> Span:
+    parts = re.fullmatch(r"(\d*):(\d*)(?::([1-9]\d*))?", text)
+    if not parts:
+        raise argparse.ArgumentTypeError(f"{text!r} is not A:B or A:B:STEP, like 100:300 or ::2")
+    from bench.draw.animation import Span
+
+    return Span(int(parts[1] or 0), int(parts[2]) if parts[2] else None, int(parts[3] or 1))
+
+
+def _crop(text: str) -> tuple[int, int, int, int]:
+    parts = re.fullmatch(r"(\d+),(\d+),([1-9]\d*),([1-9]\d*)", text)
+    if not parts:
+        raise argparse.ArgumentTypeError(f"{text!r} is not X,Y,WIDTH,HEIGHT in pixels, like 0,100,640,480")
+    left, top, width, height = (int(part) for part in parts.groups())
+    return left, top, width, height
+
+
+def _count(text: str) -> int:
+    return 0 if text == "0" else positive(text)
+
+
+def _side(text: str) -> int:
+    side = positive(text)
+    if not 100 <= side <= 2000:
+        raise argparse.ArgumentTypeError(f"{text} is not in 100..2000 pixels")
+    return side
+
+
+def _above_zero(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return number

@@ -1,4 +1,4 @@
-"""The figure of one frame: input, truth, what each method answers, how its sampler got there, and the video's errors."""
+"""The figure of one frame: input, truth, what each method answers and how its sampler got there, the video's errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.draw.look import CURVES, GRID, LINES, TRUNK, Array, upright
+from bench.draw.look import CURVES, EDGES, GRID, LINES, SIDES, TRUNK, Array, upright
 from bench.draw.pictures import draw_2d, draw_3d, half_side, save
 from bench.draw.scene import Scene
 from bench.draw.trace import Trace
@@ -76,9 +76,7 @@ def _answers(figure: Any, rows: Any, scene: Scene, frame: int) -> None:
         draw_3d(over, pose, scene.skeleton, "over ground truth (grey)", half, behind=truth)
 
 
-def _course(
-    figure: Any, rows: Any, top: int, columns: int, scene: Scene, frame: int, label: str, trace: Trace
-) -> None:
+def _course(figure: Any, rows: Any, top: int, columns: int, scene: Scene, frame: int, label: str, trace: Trace) -> None:
     """Two rows: the noisy poses, and under each the clean pose that the network believes in."""
     for column, state in enumerate(chosen_states(trace.steps, columns)):
         left = trace.steps - state
@@ -118,7 +116,7 @@ def _curves(axes: Any, scene: Scene, frame: int) -> None:
         axes.plot(frame, errors[frame], "o", color=shade, markersize=4)
     axes.axvline(frame, color=TRUNK, linewidth=0.8, linestyle=":")
     axes.set_xlim(0, max(len(scene) - 1, 1))
-    axes.set_ylim(0, 1.3 * max(float(np.nanmax(errors)) for errors in scene.errors.values()) + 1e-9)
+    axes.set_ylim(0, 1.05 * max(float(np.nanmax(errors)) for errors in scene.errors.values()) + 1e-9)
     axes.set_xlabel("frame", fontsize=NOTE, color=TRUNK, labelpad=2)
     axes.set_ylabel("MPJPE (mm)", fontsize=NOTE, color=TRUNK)
     axes.tick_params(labelsize=NOTE, colors=TRUNK)
@@ -126,5 +124,7 @@ def _curves(axes: Any, scene: Scene, frame: int) -> None:
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(LINES)
-    axes.legend(fontsize=NOTE, frameon=False, loc="upper right", ncols=len(scene.errors), labelcolor=TRUNK)
+        spine.set_color(EDGES)
+    shown = {"fontsize": NOTE, "frameon": False, "ncols": len(scene.errors), "labelcolor": TRUNK}
+    axes.legend(**shown, loc="lower right", bbox_to_anchor=(1, 0.97), borderaxespad=0)
+    axes.text(1, -0.3, SIDES, fontsize=NOTE, color=TRUNK, ha="right", va="bottom", transform=axes.transAxes)

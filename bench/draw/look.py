@@ -12,7 +12,8 @@ from bench.skeleton import Skeleton
 Array = NDArray[Any]
 
 LEFT, RIGHT, TRUNK = "#2b7bba", "#e4572e", "#333b47"
-GHOST, LINES, FLOOR = "#aeb6c1", "#d5dae1", "#f7f9fa"
+GHOST, EDGES, LINES, FLOOR = "#aeb6c1", "#d5dae1", "#e3e7ec", "#f7f9fa"
+SIDES = "left side blue, right side orange"
 CURVES = ("#7a4fa3", "#1b998b", "#c9910a", "#c2185b", "#5d737e")  # of methods: none of them left's or right's
 SIDE = 1.7  # metres: the cube around the root
 GRID = 0.5  # metres between its lines

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bench.draw.look import AZIMUTH, ELEVATION, GHOST, GRID, LINES, SIDE, TRUNK, Array, colour, upright
+from bench.draw.look import AZIMUTH, EDGES, ELEVATION, FLOOR, GHOST, GRID, LINES, SIDE, TRUNK, Array, colour, upright
 from bench.paths import whole_file
 from bench.skeleton import H36M_17, Skeleton
 
@@ -140,7 +140,7 @@ def draw_2d(axes: Axes, keypoints: Array, skeleton: Skeleton, title: str, loc: L
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
-        spine.set_color(LINES)
+        spine.set_color(EDGES)
     axes.set_title(title, fontsize=9, color=TRUNK, pad=3, loc=loc)
 
 
@@ -158,6 +158,8 @@ def half_side(pose: Array) -> float:
 
 def draw_3d(axes: Any, pose: Array, skeleton: Skeleton, title: str, half: float, behind: Array | None = None) -> None:
     """A pose in one panel of matplotlib's 3D. pose, behind: (joints, 3), `upright`; the latter is drawn in grey."""
+    from matplotlib.colors import to_rgba
+
     if behind is not None:
         for joint, parent in skeleton.bones:
             axes.plot(*behind[[joint, parent]].T, color=GHOST, linewidth=2, solid_capstyle="round")
@@ -169,11 +171,11 @@ def draw_3d(axes: Any, pose: Array, skeleton: Skeleton, title: str, half: float,
     axes.view_init(elev=ELEVATION, azim=AZIMUTH)
     reach = GRID * int(half / GRID)
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
-        axis.set_pane_color((0.97, 0.975, 0.98, 1.0))
-        axis.line.set_color(LINES)
+        axis.set_pane_color(to_rgba(FLOOR))
+        axis.line.set_color(EDGES)
         axis.set_ticks(np.arange(-reach, reach + GRID / 2, GRID))
         axis.set_ticklabels([])
-        axis._axinfo["grid"].update(color="#e3e7ec", linewidth=0.6)
+        axis._axinfo["grid"].update(color=LINES, linewidth=0.6)
         axis._axinfo["tick"].update(inward_factor=0, outward_factor=0)
     axes.set_title(title, fontsize=9, color=TRUNK, pad=3, y=1.06)
 

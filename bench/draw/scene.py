@@ -183,7 +183,9 @@ def load_gallery(
         return Gallery(testing, [row], {name: answer}, seed)
     split = Split.load(benchmark.protocol, data)
     rows = choice.rows(split.testing)
-    runs = {run.method: run for run in plan(benchmark, split, methods, [seed], published_weights(benchmark, chosen, {}))}
+    runs = {
+        run.method: run for run in plan(benchmark, split, methods, [seed], published_weights(benchmark, chosen, {}))
+    }
     answers = {name: _predicted(runs[name], split.testing) for name in methods}  # in the order they were named
     return Gallery(split.testing, rows, answers, seed)
 

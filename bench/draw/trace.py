@@ -63,7 +63,7 @@ def trace(method: Method, video: PoseDataset, frame: int, *, seed: int = 0, step
         checked_lift(method, gather(video, chosen, window).keypoints_2d.to(device), [source])
     states, clean = (torch.stack(tensors)[:, 0, place].cpu().numpy() for tensors in courses[0])
     scale = method.get_buffer("pose_scale").item() if hasattr(method, "pose_scale") else 1.0
-    return Trace(states * scale, clean * scale)
+    return Trace(states * np.float32(scale), clean * np.float32(scale))
 
 
 Course = tuple[list[Tensor], list[Tensor]]  # states and clean poses

@@ -18,7 +18,7 @@ from bench.config import Protocol
 from bench.data.pose_dataset import COLUMNS, PoseDataset, offsets
 from bench.data.windows import gather, mirror, scored_windows, test_windows
 from bench.errors import BenchError
-from bench.evaluation import METRICS, Predictions, generator_of, evaluate, predict, score
+from bench.evaluation import METRICS, Predictions, evaluate, generator_of, predict, score
 from bench.groups import official_tables
 from bench.protocol_3dhp import ACTIVITIES
 from bench.skeleton import H36M_17, MPI_INF_3DHP_17

@@ -103,10 +103,12 @@ def _figure(options: argparse.Namespace) -> int:
 
 
 def _animate(options: argparse.Namespace) -> int:
-    output = _output(options.output or "animation.mp4", ANIMATIONS)
+    output = animation_file(options.output or "animation.mp4")
     footage = footage_of(options, options.video)
     if options.kind == "denoise" and (footage or options.frames):
         raise BenchError("--video and --frames are of a moving video; --kind denoise shows one frame, --frame")
+    if footage and footage.path.resolve() == output.resolve():
+        raise BenchError(f"{options.video} is what is to be read; write to another file")
     gallery = _gallery(options)
     from bench.draw.animation import animate, animate_denoising
     from bench.paths import shown
@@ -136,14 +138,16 @@ def add_footage(parser: argparse.ArgumentParser, option: str) -> None:
 
 
 def footage_of(options: argparse.Namespace, file: str | None) -> Footage | None:
-    """What `add_footage` has read. Raises BenchError for a part of no video."""
+    """What `add_footage` has read. Raises BenchError for a part of no video, and as `Footage.size`."""
     if file is None:
         if options.skip or options.crop:
             raise BenchError("--skip and --crop are of a video; name its file")
         return None
     from bench.draw.video import Footage
 
-    return Footage(Path(file), options.skip, options.crop)
+    footage = Footage(Path(file), options.skip, options.crop)
+    footage.size()  # raises now rather than after a method has lifted
+    return footage
 
 
 def _traces(gallery: Gallery, row: int, frame: int, options: argparse.Namespace) -> dict[str, Trace]:
@@ -184,6 +188,11 @@ def _others(gallery: Gallery) -> str:
     """How many videos would have fitted too."""
     others = len(gallery.rows) - 1
     return f" (of {others + 1:,} that fit)" if others else ""
+
+
+def animation_file(name: str) -> Path:
+    """Where an animation is to be written. Raises BenchError for a name of no format."""
+    return _output(name, ANIMATIONS)
 
 
 def _output(name: str, suffixes: tuple[str, ...]) -> Path:

@@ -79,10 +79,10 @@ def animate(
             if pictures is not None:
                 canvas.picture(panels[0], _next(pictures, footage, scene, frame))
             points = keypoints_2d[frame] + corner
-            canvas.skeleton(points, scene.skeleton_2d, edge=WHITE if pictures else None)
+            canvas.skeleton(points, scene.skeleton_2d, _width(panel), edge=WHITE if pictures else None)
             canvas.title(panels[0], f"input, frame {frame:,}")
             for one, label, points in zip(panels[1:], poses, projected, strict=True):
-                canvas.skeleton(points[frame], scene.skeleton)
+                canvas.skeleton(points[frame], scene.skeleton, _width(panel))
                 canvas.title(one, _titled(scene, label, frame))
             write(canvas.finished())
             progress.update(1)
@@ -107,7 +107,8 @@ def animate_denoising(
     still = _still(size, f"{scene.title}, frame {frame:,}: reverse diffusion in {steps} steps, not mirror-averaged")
     still.ground(panels[0])
     still.title(panels[0], "input")
-    still.skeleton(keypoints_2d[frame] + np.array([panels[0].left, panels[0].top]), scene.skeleton_2d)
+    points = keypoints_2d[frame] + np.array([panels[0].left, panels[0].top])
+    still.skeleton(points, scene.skeleton_2d, _width(panel))
     _pose(still, panels[1], truth, scene.skeleton, "ground truth")
     shown_states = [*range(steps + 1), *[steps] * (HELD - 1)]
     with (
@@ -139,6 +140,11 @@ def _still(size: tuple[int, int], title: str) -> Canvas:
     return canvas
 
 
+def _width(panel: int) -> int:
+    """Of a bone, in a panel of that height."""
+    return max(2, round(panel / 85))
+
+
 def _poses(scene: Scene) -> dict[str, Array]:
     """What is drawn in 3D, by label."""
     known = {} if scene.truth is None else {"ground truth": scene.truth}
@@ -161,7 +167,7 @@ def _pose(canvas: Canvas, panel: Panel, pose: Array, skeleton: Skeleton, title: 
     """A pose in a cube that holds it."""
     space = Space(panel, max(SIDE / 2, float(np.abs(pose).max())))
     canvas.room(space)
-    canvas.skeleton(space.project(pose), skeleton)
+    canvas.skeleton(space.project(pose), skeleton, _width(panel.height))
     canvas.title(panel, title)
 
 

@@ -122,7 +122,7 @@ class Canvas:
         room._draw.rectangle(_box(inside.panel), outline=EDGES, width=FINE)
         self._image.paste(room._image, (FINE * panel.left, FINE * panel.top))
 
-    def skeleton(self, points: Array, skeleton: Skeleton, width: int = 4, edge: str | None = None) -> None:
+    def skeleton(self, points: Array, skeleton: Skeleton, width: int, edge: str | None = None) -> None:
         """points: (joints, 2) on the canvas, or (joints, 3) with depths: near bones cover far ones. edge: around them,
         to stand out from a video. Joints that are NaN are left out."""
         bones = [(joint, parent) for joint, parent in skeleton.bones if np.isfinite(points[[joint, parent]]).all()]

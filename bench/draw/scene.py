@@ -145,6 +145,8 @@ class Gallery:
             return row, frame
         rows = np.concatenate([np.r_[_part(self.testing, row)] for row in self.rows])
         rows = rows[np.isfinite(errors[rows])]
+        if not len(rows):
+            raise BenchError("no frame of the chosen video is scored: there is nothing to draw")
         order = rows[errors[rows].argsort(kind="stable")]
         chosen = int(order[-1] if frame == "worst" else order[len(order) // 2])
         row = int(np.searchsorted(self.testing.starts, chosen, side="right")) - 1

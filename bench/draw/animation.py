@@ -142,7 +142,7 @@ def _still(size: tuple[int, int], title: str) -> Canvas:
 
 def _width(panel: int) -> int:
     """Of a bone, in a panel of that height."""
-    return max(2, round(panel / 85))
+    return max(3, round(panel / 85))
 
 
 def _poses(scene: Scene) -> dict[str, Array]:

@@ -127,4 +127,4 @@ def _curves(axes: Any, scene: Scene, frame: int) -> None:
         spine.set_color(EDGES)
     shown = {"fontsize": NOTE, "frameon": False, "ncols": len(scene.errors), "labelcolor": TRUNK}
     axes.legend(**shown, loc="lower right", bbox_to_anchor=(1, 0.97), borderaxespad=0)
-    axes.text(1, -0.3, SIDES, fontsize=NOTE, color=TRUNK, ha="right", va="bottom", transform=axes.transAxes)
+    axes.text(1, -0.26, SIDES, fontsize=NOTE, color=TRUNK, ha="right", va="bottom", transform=axes.transAxes)

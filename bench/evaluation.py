@@ -112,7 +112,7 @@ def predict(
     """
     window = method.window
     table = scored_windows(dataset, window)
-    keys = _window_keys(dataset, table) if method.stochastic else []
+    keys = window_keys(dataset, table) if method.stochastic else []
     joints = len(dataset.skeleton)
     poses = np.empty((len(table), window.frames if window.targets == "all" else 1, joints, 3), np.float32)
     per_pass = max(1, FRAMES_PER_PASS // window.frames)
@@ -127,7 +127,7 @@ def predict(
             generators = None
             if method.stochastic:
                 batch = keys[first : first + per_pass]
-                generators = [_generator(f"{seed}/{key}/{version}") for version in versions for key in batch]
+                generators = [generator_of(f"{seed}/{key}/{version}") for version in versions for key in batch]
             lifted = checked_lift(method, keypoints_2d.to(device), generators).float().cpu()
             if flip:
                 plain, mirrored = lifted.chunk(2)
@@ -141,13 +141,14 @@ def predict(
     return Predictions(window, table, poses)
 
 
-def _window_keys(dataset: PoseDataset, table: Table) -> list[str]:
+def window_keys(dataset: PoseDataset, table: Table) -> list[str]:
     """A name for every window that does not depend on which other windows are tested."""
     videos = dataset.sequences[["subject", "sequence", "camera"]].agg("/".join, axis=1).tolist()
     return [f"{videos[sequence]}/{start}" for sequence, start in table[:, [SEQUENCE, START]].tolist()]
 
 
-def _generator(key: str) -> torch.Generator:
+def generator_of(key: str) -> torch.Generator:
+    """The noise of one window, by seed, window and version: `0/S9/Walking/54138969/27/plain`."""
     digest = hashlib.sha256(key.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from bench.cli.command import Commands, command
+from bench.cli.draw import add_footage, animation_file, footage_of
 from bench.errors import BenchError
 
 
@@ -34,6 +35,7 @@ def add(commands: Commands) -> None:
     lift.add_argument("--method", metavar="NAME", help="what the checkpoint is of; a published one does not tell")
     lift.add_argument("-o", "--output", required=True, metavar="FILE", help="the .npz file to write")
     lift.add_argument("--csv", metavar="FILE", help="write the poses as a table too")
+    lift.add_argument("--animation", metavar="FILE", help="animate keypoints and poses too: .mp4 or .gif")
 
     video = lift.add_argument_group("the video")
     video.add_argument("--size", type=_size, metavar="WxH", help="in pixels, like 1920x1080; default: the file's")
@@ -60,6 +62,8 @@ def add(commands: Commands) -> None:
     how.add_argument("--seed", type=int, default=0, help="of methods that sample (default 0)")
     how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default auto)")
 
+    add_footage(lift, "--footage")
+
 
 def _lift(options: argparse.Namespace) -> int:
     from bench.config import key_and_value
@@ -67,11 +71,15 @@ def _lift(options: argparse.Namespace) -> int:
 
     keypoints, checkpoint, output = Path(options.keypoints), Path(options.checkpoint), Path(options.output)
     csv = Path(options.csv) if options.csv else None
+    animation = animation_file(options.animation) if options.animation else None
+    footage = footage_of(options, options.footage)
+    if footage and not animation:
+        raise BenchError(f"{shown(footage.path)} would be the background of an animation; name it with --animation")
     given = dict(key_and_value(change, example="sampling_steps=9") for change in options.set or ())
     if output.suffix != ".npz":
         raise BenchError(f"{shown(output)} would hold arrays: give it a name that ends in .npz")
-    read = {keypoints.resolve(), checkpoint.resolve()}
-    for written in (output, csv):
+    read = {keypoints.resolve(), checkpoint.resolve(), *([footage.path.resolve()] if footage else [])}
+    for written in (output, csv, animation):
         if written is not None and written.resolve() in read:
             raise BenchError(f"{shown(written)} is what is to be read; write to another file")
     if csv is not None and csv.resolve() == output.resolve():
@@ -94,7 +102,12 @@ def _lift(options: argparse.Namespace) -> int:
     lifted = lift.lift(lifter, clip, flip=options.flip, seed=options.seed, device=options.device)
     lifted.save(output, csv)
     print(f"lifted by   {lifter.method.name}, {lifter.method.window.frames} frames, of {shown(checkpoint)}")
-    for written in (output, csv):
+    if animation is not None:
+        from bench.draw.animation import animate
+        from bench.draw.scene import Scene
+
+        animate(animation, Scene.of_lifted(lifted, keypoints.name), footage=footage)
+    for written in (output, csv, animation):
         if written is not None:
             print(f"written     {shown(written)}")
     return 0

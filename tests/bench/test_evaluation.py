@@ -18,7 +18,7 @@ from bench.config import Protocol
 from bench.data.pose_dataset import COLUMNS, PoseDataset, offsets
 from bench.data.windows import gather, mirror, scored_windows, test_windows
 from bench.errors import BenchError
-from bench.evaluation import METRICS, Predictions, _generator, evaluate, predict, score
+from bench.evaluation import METRICS, Predictions, evaluate, generator_of, predict, score
 from bench.groups import official_tables
 from bench.protocol_3dhp import ACTIVITIES
 from bench.skeleton import H36M_17, MPI_INF_3DHP_17
@@ -109,7 +109,7 @@ def test_noise_follows_the_seed_and_differs_between_windows(dataset, method):
     np.testing.assert_array_equal(first, again)
     assert np.array_equal(first, other) != method.stochastic
     draws = [
-        torch.randn(3, generator=_generator(key)).tolist() for key in ("0/a/0/plain", "0/a/0/mirrored", "0/a/9/plain")
+        torch.randn(3, generator=generator_of(key)).tolist() for key in ("0/a/0/plain", "0/a/0/mirrored", "0/a/9/plain")
     ]
     assert len({tuple(draw) for draw in draws}) == 3
 
@@ -122,7 +122,7 @@ def test_flipping_is_the_mean_with_the_mirrored_prediction_of_the_mirror_image(d
         length = int(dataset.lengths[sequence])
         frames = np.clip(np.arange(start, start + window.frames), 0, length - 1) + dataset.starts[sequence]
         seen = dataset.keypoints_2d[torch.from_numpy(frames)][None]
-        noise = [[_generator(f"0/{videos[sequence]}/{start}/{version}")] for version in ("plain", "mirrored")]
+        noise = [[generator_of(f"0/{videos[sequence]}/{start}/{version}")] for version in ("plain", "mirrored")]
         with torch.inference_mode():
             plain = method.lift(seen, generator=noise[0])
             turned = method.lift(mirror(seen, H36M_17.mirror), generator=noise[1])
@@ -131,7 +131,7 @@ def test_flipping_is_the_mean_with_the_mirrored_prediction_of_the_mirror_image(d
     assert not np.allclose(predict(method, dataset, flip=False).poses_3d, torch.stack(expected), atol=1e-3)
 
 
-def test_predicting_draws_from_no_global_generator(dataset, method):
+def test_predicting_draws_from_no_globalgenerator_of(dataset, method):
     state, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
     predict(method, dataset)
     assert torch.equal(state, torch.get_rng_state())

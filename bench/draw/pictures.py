@@ -1,4 +1,4 @@
-"""Pictures of skeletons. matplotlib is imported by the functions: `import bench.draw` costs nothing."""
+"""Still pictures of skeletons. matplotlib is imported by the functions: `import bench.draw` costs nothing."""
 
 from __future__ import annotations
 
@@ -8,18 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bench.draw.look import AZIMUTH, EDGES, ELEVATION, FLOOR, GHOST, GRID, LINES, SIDE, TRUNK, Array, colour, upright
 from bench.paths import whole_file
 from bench.skeleton import H36M_17, Skeleton
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Array = NDArray[Any]
-
-LEFT, RIGHT, TRUNK = "#2b7bba", "#e4572e", "#333b47"
-SIDE = 1.7  # metres: the cube around the root
 
 
 def skeleton_picture(
@@ -41,7 +37,7 @@ def skeleton_picture(
     if keypoints_2d is not None:
         _draw_2d(figure, (1, panels, 1), np.asarray(keypoints_2d, float), skeleton)
     _draw_3d(figure, 1, panels, panels - len(poses), poses, skeleton)
-    _save(figure, path)
+    save(figure, path)
 
 
 def contact_sheet(
@@ -56,7 +52,7 @@ def contact_sheet(
     rows = -(-len(poses) // columns)
     figure = _figure(columns, rows, title)
     _draw_3d(figure, rows, columns, 0, poses, skeleton)
-    _save(figure, path)
+    save(figure, path)
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ def input_sheet(
         keypoints = np.asarray(sample.keypoints_2d, float)
         _draw_2d(figure, (rows, columns, 2 * cell + 1), keypoints, skeleton, sample.label, loc="left")
         _draw_3d(figure, rows, columns, 2 * cell + 1, {"": sample.pose}, skeleton)
-    _save(figure, path)
+    save(figure, path)
 
 
 # --- details
@@ -115,10 +111,6 @@ def _figure(columns: int, rows: int, title: str) -> Figure:
     return figure
 
 
-def _colour(joint: int, skeleton: Skeleton) -> str:
-    return LEFT if joint in skeleton.left else RIGHT if joint in skeleton.right else TRUNK
-
-
 def _draw_2d(
     figure: Figure,
     position: tuple[int, int, int],
@@ -127,14 +119,18 @@ def _draw_2d(
     title: str = "2D input",
     loc: Literal["left", "center"] = "center",
 ) -> None:
-    axes = figure.add_subplot(*position)
+    draw_2d(figure.add_subplot(*position), keypoints, skeleton, title, loc)
+
+
+def draw_2d(axes: Axes, keypoints: Array, skeleton: Skeleton, title: str, loc: Literal["left", "center"]) -> None:
+    """The 2D input in one panel. keypoints: (joints, 2), y down, any scale."""
     for joint, parent in skeleton.bones:
-        axes.plot(*keypoints[[joint, parent]].T, color=_colour(joint, skeleton), linewidth=2, solid_capstyle="round")
+        axes.plot(*keypoints[[joint, parent]].T, color=colour(joint, skeleton), linewidth=2, solid_capstyle="round")
     axes.scatter(
         keypoints[:, 0],
         keypoints[:, 1],
         s=7,
-        color=[_colour(joint, skeleton) for joint in range(len(skeleton))],
+        color=[colour(joint, skeleton) for joint in range(len(skeleton))],
         zorder=3,
     )
     centre, half = (keypoints.min(axis=0) + keypoints.max(axis=0)) / 2, 0.6 * np.ptp(keypoints, axis=0).max() + 1e-9
@@ -144,38 +140,48 @@ def _draw_2d(
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
-        spine.set_color("#d5dae1")
+        spine.set_color(EDGES)
     axes.set_title(title, fontsize=9, color=TRUNK, pad=3, loc=loc)
 
 
 def _draw_3d(figure: Figure, rows: int, columns: int, skip: int, poses: dict[str, Array], skeleton: Skeleton) -> None:
-    upright = {name: _upright(np.asarray(pose, float), skeleton) for name, pose in poses.items()}
-    half = max(SIDE / 2, *(np.nanmax(np.abs(pose), initial=0.0) for pose in upright.values()))
-    for cell, (name, pose) in enumerate(upright.items(), start=skip + 1):
-        axes: Any = figure.add_subplot(rows, columns, cell, projection="3d")
+    turned = {name: upright(np.asarray(pose, float), skeleton) for name, pose in poses.items()}
+    half = max(map(half_side, turned.values()))
+    for cell, (name, pose) in enumerate(turned.items(), start=skip + 1):
+        draw_3d(figure.add_subplot(rows, columns, cell, projection="3d"), pose, skeleton, name, half)
+
+
+def half_side(pose: Array) -> float:
+    """Half the side, in metres, of the cube around the origin that holds a pose."""
+    return max(SIDE / 2, float(np.nanmax(np.abs(pose), initial=0.0)))
+
+
+def draw_3d(axes: Any, pose: Array, skeleton: Skeleton, title: str, half: float, behind: Array | None = None) -> None:
+    """A pose in one panel of matplotlib's 3D. pose, behind: (joints, 3), `upright`; the latter is drawn in grey."""
+    from matplotlib.colors import to_rgba
+
+    if behind is not None:
         for joint, parent in skeleton.bones:
-            axes.plot(*pose[[joint, parent]].T, color=_colour(joint, skeleton), linewidth=2, solid_capstyle="round")
-        axes.scatter(*pose.T, s=5, color=[_colour(joint, skeleton) for joint in range(len(skeleton))], depthshade=False)
-        axes.set(xlim=(-half, half), ylim=(-half, half), zlim=(-half, half))
-        axes.set_box_aspect((1, 1, 1), zoom=1.3)
-        axes.view_init(elev=15, azim=-70)
-        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
-            axis.set_pane_color((0.97, 0.975, 0.98, 1.0))
-            axis.line.set_color("#d5dae1")
-            axis.set_ticks(np.arange(-1.5, 1.51, 0.5)[np.abs(np.arange(-1.5, 1.51, 0.5)) <= half])
-            axis.set_ticklabels([])
-            axis._axinfo["grid"].update(color="#e3e7ec", linewidth=0.6)
-            axis._axinfo["tick"].update(inward_factor=0, outward_factor=0)
-        axes.set_title(name, fontsize=9, color=TRUNK, pad=3, y=1.06)
+            axes.plot(*behind[[joint, parent]].T, color=GHOST, linewidth=2, solid_capstyle="round")
+    for joint, parent in skeleton.bones:
+        axes.plot(*pose[[joint, parent]].T, color=colour(joint, skeleton), linewidth=2, solid_capstyle="round")
+    axes.scatter(*pose.T, s=5, color=[colour(joint, skeleton) for joint in range(len(skeleton))], depthshade=False)
+    axes.set(xlim=(-half, half), ylim=(-half, half), zlim=(-half, half))
+    axes.set_box_aspect((1, 1, 1), zoom=1.3)
+    axes.view_init(elev=ELEVATION, azim=AZIMUTH)
+    reach = GRID * int(half / GRID)
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_pane_color(to_rgba(FLOOR))
+        axis.line.set_color(EDGES)
+        axis.set_ticks(np.arange(-reach, reach + GRID / 2, GRID))
+        axis.set_ticklabels([])
+        axis._axinfo["grid"].update(color=LINES, linewidth=0.6)
+        axis._axinfo["tick"].update(inward_factor=0, outward_factor=0)
+    axes.set_title(title, fontsize=9, color=TRUNK, pad=3, y=1.06)
 
 
-def _upright(pose: Array, skeleton: Skeleton) -> Array:
-    """Camera axes (x right, y down, z forward) about the root, to x right, y away, z up."""
-    x, y, z = (pose - pose[skeleton.root]).T
-    return np.stack([x, z, -y], axis=1)
-
-
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure whole or not at all; the suffix chooses the format, PNG if there is none."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from bench.draw import LEFT, RIGHT, TRUNK, _upright, contact_sheet, skeleton_picture
+from bench.draw import LEFT, RIGHT, TRUNK, contact_sheet, skeleton_picture, upright
 from bench.skeleton import H36M_17
 
 
@@ -65,10 +65,10 @@ def test_the_input_is_drawn_with_y_down(tmp_path, pose):
 
 
 def test_poses_are_drawn_about_their_roots_with_z_up(pose):
-    upright = _upright(pose + 7.0, H36M_17)
-    np.testing.assert_allclose(upright, _upright(pose, H36M_17), atol=1e-12)
-    np.testing.assert_allclose(upright[H36M_17.joints.index("head")], (0, 0, 0.72), atol=1e-12)
-    np.testing.assert_allclose(_upright(np.eye(17, 3), H36M_17)[2] - _upright(np.eye(17, 3), H36M_17)[3], (0, 1, 0))
+    turned = upright(pose + 7.0, H36M_17)
+    np.testing.assert_allclose(turned, upright(pose, H36M_17), atol=1e-12)
+    np.testing.assert_allclose(turned[H36M_17.joints.index("head")], (0, 0, 0.72), atol=1e-12)
+    np.testing.assert_allclose(upright(np.eye(3)), [(1, 0, 0), (0, 0, -1), (0, 1, 0)])
 
 
 def test_a_contact_sheet_has_as_many_rows_as_it_needs(tmp_path, pose):

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from bench.cli import audit, benchmarks, data, export, lift, score
+from bench.cli import audit, benchmarks, data, export, lift, score, sweep
 from bench.cli.command import Call
 from bench.errors import BenchError
 
-ROOMS = (benchmarks, score, audit, lift, data, export)  # in the order of `bench --help`
+ROOMS = (benchmarks, sweep, score, audit, lift, data, export)  # in the order of `bench --help`
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -29,6 +29,7 @@ from bench.errors import BenchError, unknown
 from bench.evaluation import Predictions, Scores, predict, score
 from bench.hypotheses import lift_hypotheses
 from bench.launch import run_benchmark
+from bench.method import Method
 from bench.plan import Run, chosen_methods, plan, published_weights
 from bench.progress import say
 from bench.provenance import provenance
@@ -66,6 +67,11 @@ class Trial:
     def done(self) -> bool:
         return self.file.is_file()
 
+    def build(self, joints: int) -> Method:
+        """The method as it is tested, with the weights still to come."""
+        changes = {"sampling_steps": self.value} if self.knob == "sampling_steps" else {}
+        return self.run.build(joints, **changes)
+
     @property
     def points(self) -> list[Point]:
         """What came of it: one point, or one for each way to make many hypotheses one."""
@@ -95,9 +101,10 @@ def run_sweep(
     where = choose_device(device)
     split = Split.load(benchmark.protocol, data)
     trials = _trials(benchmark, sweep, split, chosen, seeds)
-    if sweep.knob == "frames":
+    if sweep.knob in ("frames", "sampling_steps"):
         for trial in trials:
-            trial.run.build(len(split.training.skeleton))  # one that cannot be built is known before others are trained
+            trial.build(len(split.training.skeleton))  # what cannot be built is known before others have taken hours
+    if sweep.knob == "frames":
         for value in sweep.values:
             if any(not trial.run.finished for trial in trials if trial.value == value):
                 run_benchmark(
@@ -273,8 +280,7 @@ def _predicted(trial: Trial, split: Split, device: torch.device) -> dict[str, Pr
     run, testing = trial.run, split.testing
     if trial.knob == "frames":
         return {"": Predictions.load(run.predictions_file)}
-    changes = {"sampling_steps": trial.value} if trial.knob == "sampling_steps" else {}
-    method = run.build(len(split.training.skeleton), **changes)
+    method = trial.build(len(split.training.skeleton))
     method.load_state_dict(checkpoint.load(_weights(run))["method"])
     options: dict[str, Any] = {
         "flip": run.benchmark.protocol.flip_test,

@@ -229,7 +229,7 @@ def draw(outcome: Outcome, path: Path) -> None:
         if outcome.knob in COUNTS:
             axes.set_xscale("log")
             axes.minorticks_off()
-        axes.set_xticks(values(outcome), [f"{value:g}" for value in values(outcome)])
+            axes.set_xticks(values(outcome), [f"{value:g}" for value in values(outcome)])
         axes.set_xlabel(KNOBS[outcome.knob])
         axes.set_ylabel("MPJPE (mm)")
         axes.set_title(outcome.title, fontsize=10)

@@ -27,6 +27,7 @@ from bench.evaluation import Predictions
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = (
     "run",
+    "sweep",
     "score",
     "lift",
     "audit",

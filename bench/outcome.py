@@ -195,7 +195,8 @@ def log_outcome(
 
 def logged_name(name: str, metric: records.Metric) -> str:
     """What MLflow calls a number: with its unit, as far as MLflow accepts that in a name."""
-    return f"{name}_{ {'mm': 'mm', 'mm/frame': 'mm', '%': 'percent'}[metric.unit] }"
+    units = {"mm": "mm", "mm/frame": "mm", "%": "percent"}  # MLflow accepts no more
+    return f"{name}_{units[metric.unit]}"
 
 
 def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, testing: PoseDataset) -> None:

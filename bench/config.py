@@ -189,13 +189,48 @@ class MethodEntry(Stage):
         return self
 
 
+class Sweep(Strict):
+    """One setting at several values: exactly one of the knobs below. No part of a run's identity."""
+
+    methods: tuple[str, ...] = ()  # keys of the benchmark's; default: all that have the knob
+    noise_half_widths: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = None  # of the 2D, std
+    joint_drop: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None  # probability that a keypoint is missing
+    sampling_steps: tuple[Count, ...] | None = None  # passes of the sampler
+    hypotheses: tuple[Count, ...] | None = None  # samples a window
+    frames: tuple[Count, ...] | None = None  # receptive field: trains once a value
+
+    @property
+    def knob(self) -> str:
+        """The setting that is changed."""
+        return next(knob for knob in KNOBS if getattr(self, knob) is not None)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """What it is set to, one after the other."""
+        values: tuple[float, ...] = getattr(self, self.knob)
+        return values
+
+    @model_validator(mode="after")
+    def _one_knob_is_turned(self) -> Sweep:
+        stated = [knob for knob in KNOBS if getattr(self, knob) is not None]
+        if len(stated) != 1:
+            raise ValueError(f"state exactly one of {', '.join(KNOBS)}; found {', '.join(stated) or 'none of them'}")
+        if list(self.values) != sorted(set(self.values)) or not self.values:
+            raise ValueError(f"{self.knob} must hold values that ascend, each once, found {list(self.values)}")
+        return self
+
+
+KNOBS = tuple(key for key in Sweep.model_fields if key != "methods")
+
+
 class Benchmark(Strict):
-    """One file of `configs/`: a protocol and the methods compared on it."""
+    """One file of `configs/`: a protocol, the methods compared on it, and sweeps over one setting each."""
 
     name: str = Field(pattern=NAME)
     title: str
     protocol: Protocol
     methods: dict[Annotated[str, Field(pattern=NAME)], MethodEntry] = Field(min_length=1)
+    sweeps: dict[Annotated[str, Field(pattern=NAME)], Sweep] = {}
 
     def registered(self, method: str) -> str:
         """The name in the registry of one of the benchmark's methods."""
@@ -210,6 +245,15 @@ class Benchmark(Strict):
         for method, entry in self.methods.items():
             if entry.recipe.keep == "best-validation" and not self.protocol.validation_subjects:
                 raise ValueError(f"methods.{method} keeps best-validation, but protocol.validation_subjects is empty")
+        return self
+
+    @model_validator(mode="after")
+    def _sweeps_are_over_its_methods(self) -> Benchmark:
+        for name, sweep in self.sweeps.items():
+            for method in sweep.methods:
+                if method not in self.methods:
+                    known = ", ".join(self.methods)
+                    raise ValueError(f"sweeps.{name}.methods: {method!r} is not a method of this benchmark: {known}")
         return self
 
 
@@ -240,6 +284,9 @@ def load_benchmark(name: str | Path, changes: Iterable[str] = ()) -> Benchmark:
     entries = tree.get("methods")
     if isinstance(entries, dict):
         tree["methods"] = {method: _extended(entry, path, method) for method, entry in entries.items()}
+    sweeps = tree.get("sweeps")
+    for sweep, stated in sweeps.items() if isinstance(sweeps, dict) else ():
+        _refuse_unknown(stated if isinstance(stated, dict) else {}, Sweep, path, f"sweeps.{sweep}.")
     for change in changes:
         _apply(tree, change)
     for entry in tree["methods"].values() if isinstance(tree.get("methods"), dict) else ():

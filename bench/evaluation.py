@@ -103,12 +103,14 @@ def predict(
     device: torch.device | str = "cpu",
     label: str = "predict",
     seen: Skeleton | None = None,
+    hypothesis: int = 0,
 ) -> Predictions:
     """Lift every video of a data set.
 
     flip: average each window with the mirrored prediction for its mirror image, both in one pass. seed: of the noise
-    of methods that sample. seen: the joints of the 2D, where they are not those of the poses. Raises BenchError if a
-    prediction is not a number or has another shape than the window's.
+    of methods that sample. seen: the joints of the 2D, where they are not those of the poses. hypothesis: which of the
+    samples that such a method may draw. Raises BenchError if a prediction is not a number or has another shape than the
+    window's.
     """
     window = method.window
     table = scored_windows(dataset, window)
@@ -116,6 +118,7 @@ def predict(
     joints = len(dataset.skeleton)
     poses = np.empty((len(table), window.frames if window.targets == "all" else 1, joints, 3), np.float32)
     per_pass = max(1, FRAMES_PER_PASS // window.frames)
+    draw = f"{seed}.{hypothesis}" if hypothesis else f"{seed}"
     method = method.to(device).eval()
     with torch.inference_mode(), Progress(label, len(table) * window.frames) as progress:
         for first in range(0, len(table), per_pass):
@@ -127,7 +130,7 @@ def predict(
             generators = None
             if method.stochastic:
                 batch = keys[first : first + per_pass]
-                generators = [generator_of(f"{seed}/{key}/{version}") for version in versions for key in batch]
+                generators = [generator_of(f"{draw}/{key}/{version}") for version in versions for key in batch]
             lifted = checked_lift(method, keypoints_2d.to(device), generators).float().cpu()
             if flip:
                 plain, mirrored = lifted.chunk(2)

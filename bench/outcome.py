@@ -199,8 +199,7 @@ def log_outcome(
     log: tracking.Run, run: Scored, record: Record, scores: Scores, predictions: Predictions, testing: PoseDataset
 ) -> None:
     """Final numbers and the artifacts a person looks for first."""
-    units = {"mm": "mm", "mm/frame": "mm", "%": "percent"}  # MLflow accepts no more
-    final = {f"test/{name}_{units[metric.unit]}": metric.value for name, metric in record.metrics.items()}
+    final = {f"test/{logged_name(name, metric)}": metric.value for name, metric in record.metrics.items()}
     for action, values in record.per_action.items():
         final[tracking.metric_name("test/mpjpe_mm", action)] = values["mpjpe"]
     for joint, values in record.per_joint.items():
@@ -239,6 +238,12 @@ def log_outcome(
     log.file(picture, "figures")
     if (weights := run.folder / "weights.pt").is_file():
         log.file(weights, "checkpoints")
+
+
+def logged_name(name: str, metric: records.Metric) -> str:
+    """What MLflow calls a number: with its unit, as far as MLflow accepts that in a name."""
+    units = {"mm": "mm", "mm/frame": "mm", "%": "percent"}  # MLflow accepts no more
+    return f"{name}_{units[metric.unit]}"
 
 
 def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, testing: PoseDataset) -> None:

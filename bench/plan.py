@@ -157,9 +157,9 @@ class Run:
         epochs = resumable_epochs(self.folder)
         return f"go on after epoch {epochs}" if epochs else "train"
 
-    def build(self, joints: int) -> Method:
-        """The method, initialised from the seed alone."""
-        model = self.settings.model
+    def build(self, joints: int, **changes: Any) -> Method:
+        """The method, initialised from the seed alone. changes: hyper-parameters in place of those of the run."""
+        model = {**self.settings.model, **changes}
         if self.weights:
             return self.weights.build(**model)
         return _seeded(self.seed, lambda: build(self.registered, frames=self.frames, joints=joints, **model))

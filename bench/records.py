@@ -186,8 +186,13 @@ def _numbers(content: Any, key: tuple[str, ...] = ()) -> dict[tuple[str, ...], f
 
 def text(record: Record) -> str:
     """A record as it stands in its file. Raises BenchError for what `write` refuses."""
-    content = _portable(record.model_dump(by_alias=True), shown=str(record.path))
-    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    return portable_text(record, shown=str(record.path))
+
+
+def portable_text(content: Strict, shown: str) -> str:
+    """What may be committed, as JSON that is alike on every machine. Raises BenchError for what `write` refuses."""
+    plain = _portable(content.model_dump(by_alias=True), shown)
+    return json.dumps(plain, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def read(path: Path) -> Record:

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 import bench
 from bench import registry
 from bench.cli import _parser
-from bench.config import MethodEntry, Protocol, Recipe, Stage, benchmark_names, load_benchmark
+from bench.config import MethodEntry, Protocol, Recipe, Stage, Sweep, benchmark_names, load_benchmark
 from bench.data import LOADERS
 from bench.data.detector import Detector
 
@@ -118,7 +118,7 @@ def test_configuration_keys_exist(page):
 def test_commands_of_bench_exist(page):
     importable = [*bench.methods(), "pstmo-pretrain"]
     known_names = {"run": benchmark_names(), "data describe": LOADERS, "data verify": LOADERS, "import": importable}
-    known_names |= dict.fromkeys(("score", "export template"), benchmark_names())
+    known_names |= dict.fromkeys(("score", "export template", "sweep"), benchmark_names())
     for words in commands(page):
         if words[0] != "bench" or len(words) == 1:
             continue
@@ -178,7 +178,9 @@ def value_of(cell: str) -> Any:
     return None if parsed == "none" else parsed
 
 
-@pytest.mark.parametrize(("heading", "model"), [("Protocol", Protocol), ("Methods", MethodEntry), ("Recipe", Recipe)])
+@pytest.mark.parametrize(
+    ("heading", "model"), [("Protocol", Protocol), ("Methods", MethodEntry), ("Recipe", Recipe), ("Sweeps", Sweep)]
+)
 def test_every_key_of_a_benchmark_is_documented_with_its_default(heading, model):
     documented = {row[0].strip("`"): row[1] for row in cells(section("configuration.md", heading))[1:]}
     assert documented.keys() == model.model_fields.keys()

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from bench.cli import audit, benchmarks, compare, data, draw, export, lift, score
+from bench.cli import audit, benchmarks, compare, data, draw, export, lift, score, sweep
 from bench.cli.command import Call
 from bench.errors import BenchError
 
-ROOMS = (benchmarks, compare, score, audit, draw, lift, data, export)  # in the order of `bench --help`
+ROOMS = (benchmarks, compare, sweep, score, audit, draw, lift, data, export)  # in the order of `bench --help`
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

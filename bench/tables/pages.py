@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench import paths
+from bench import paths, sweep_outcome
 from bench.config import Benchmark, Protocol, load_benchmark
 from bench.errors import BenchError, unknown
 from bench.records import Record, published
@@ -20,7 +20,7 @@ from bench.tables.model import Row
 
 
 def write(check: bool = False, root: Path | None = None, results: Path | None = None) -> list[str]:
-    """Render the table of every benchmark and the blocks of README.md; return the files that change.
+    """Render the page of every benchmark and of its sweeps, and the blocks of README.md; return the files that change.
 
     check: change nothing, only say what has drifted. root: the project. results: where records and tables lie, default
     `paths.results()`, or the results folder of a given root; README.md always shows the records of the project itself.
@@ -37,6 +37,7 @@ def write(check: bool = False, root: Path | None = None, results: Path | None = 
         results / "tables" / f"{name}.md": full(benchmark, records[name], numbers)
         for name, benchmark in benchmarks.items()
     }
+    files |= sweep_outcome.pages(results)
     readme, own = root / "README.md", root / "results"
     if readme.exists():
         if own != results:

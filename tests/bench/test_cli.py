@@ -28,6 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = (
     "run",
     "compare",
+    "sweep",
     "score",
     "lift",
     "audit",

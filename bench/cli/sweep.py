@@ -1,0 +1,67 @@
+"""`bench sweep`: the methods of a benchmark at several values of one setting."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from bench.cli.command import Commands, add_data, command, names, positive
+
+if TYPE_CHECKING:
+    from bench.config import Benchmark
+
+
+def add(commands: Commands) -> None:
+    """Declare the command of this room."""
+    sweep = command(
+        commands,
+        "sweep",
+        "test the methods of a benchmark at several values of one setting",
+        "bench sweep cmu-det-27 noise --methods mixste,diff3dhpe",
+        _sweep,
+    )
+    sweep.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
+    sweep.add_argument("name", nargs="?", help="one of its sweeps; left out, they are listed")
+    sweep.add_argument("--methods", metavar="A,B", help="only these of the sweep's methods")
+    sweep.add_argument("--seeds", type=positive, default=1, metavar="N", help="seeds 0 to N-1 (default 1)")
+    sweep.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default auto)")
+    add_data(sweep)
+    sweep.add_argument("--no-track", dest="track", action="store_false", help="log nothing to MLflow")
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from bench.config import load_benchmark
+
+    benchmark = load_benchmark(options.benchmark)
+    if options.name is None:
+        print(_listed(benchmark))
+        return 0
+    from bench import sweep_outcome
+    from bench.paths import shown
+    from bench.sweep import run_sweep  # brings torch: only once the configuration is known to be good
+
+    outcome = run_sweep(
+        benchmark,
+        options.name,
+        data=options.data,
+        methods=names(options.methods),
+        seeds=range(options.seeds),
+        device=options.device,
+        track=options.track,
+    )
+    path = sweep_outcome.folder() / outcome.path
+    print(sweep_outcome.terminal(outcome))
+    print(f"\nall numbers {shown(path)}\nfigure      {shown(path.with_suffix('.svg'))}")
+    return 0
+
+
+def _listed(benchmark: Benchmark) -> str:
+    """The sweeps of a benchmark, a line each."""
+    lines = [
+        f"  {name}: {sweep.knob} {', '.join(f'{value:g}' for value in sweep.values)}; "
+        f"methods: {', '.join(sweep.methods) or 'all that have it'}"
+        for name, sweep in benchmark.sweeps.items()
+    ]
+    return "\n".join(
+        [f"{benchmark.name}: {benchmark.title}", *(lines or ["  no sweeps; docs/sweeps.md says how to add one"])]
+    )

@@ -588,14 +588,14 @@ def test_data_are_shown(folder, monkeypatch, capsys, tmp_path):
 
 def test_data_are_verified(folder, refused, monkeypatch, capsys):
     monkeypatch.chdir(folder)
+    assert "Did you mean 'h36m'?" in refused("data", "verify", "h37m")
+    assert "data_3d_h36m.npz not found" in refused("data", "verify", "h36m", "--data", "elsewhere")
     with pytest.raises(SystemExit, match="0"):
         main(["data", "verify", "h36m", "--data", "data"])
     text = capsys.readouterr().out
     assert text.startswith("h36m, gt keypoints, in data\n")
     assert re.search(r"^warning +subjects +missing: S6, S7, S11$", text, re.MULTILINE)
     assert re.search(r"^ok +reprojection +median <0.001 px", text, re.MULTILINE)
-    assert "Did you mean 'h36m'?" in refused("data", "verify", "h37m")
-    assert "data_3d_h36m.npz not found" in refused("data", "verify", "h36m", "--data", "elsewhere")
 
 
 def test_data_are_looked_for_where_the_environment_says(folder, monkeypatch, capsys, tmp_path):

@@ -587,9 +587,9 @@ def test_data_are_shown(folder, monkeypatch, capsys, tmp_path):
 
 
 def test_data_are_verified(folder, refused, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
     assert "Did you mean 'h36m'?" in refused("data", "verify", "h37m")
     assert "data_3d_h36m.npz not found" in refused("data", "verify", "h36m", "--data", "elsewhere")
+    monkeypatch.chdir(folder)
     with pytest.raises(SystemExit, match="0"):
         main(["data", "verify", "h36m", "--data", "data"])
     text = capsys.readouterr().out

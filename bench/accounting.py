@@ -78,7 +78,10 @@ class Preset:
     accounting: Accounting
 
     def __str__(self) -> str:
-        return f"{self.paper}: {'; '.join(self.accounting.departures) or 'the rules of shared'}"
+        rules = list(self.accounting.departures)
+        if self.name.endswith("_3dhp") and self.accounting.sequence_weights == "alike":  # shared: over valid frames
+            rules.append("plain mean of the six sequences")
+        return f"{self.paper}: {'; '.join(rules) or 'the rules of shared'}"
 
 
 SHARED = Accounting()
@@ -119,10 +122,14 @@ PRESETS = {
 }  # fmt: skip
 
 
+def is_3dhp(dataset: str) -> bool:
+    """Whether a data set is MPI-INF-3DHP, with either of its labels."""
+    return dataset.startswith("3dhp")
+
+
 def presets(dataset: str) -> list[Preset]:
     """The presets that make sense on a data set: those of MPI-INF-3DHP there, those of Human3.6M on any other."""
-    of_3dhp = dataset.startswith("3dhp")
-    return [one for one in PRESETS.values() if one.name == "shared" or one.name.endswith("_3dhp") == of_3dhp]
+    return [one for one in PRESETS.values() if one.name == "shared" or one.name.endswith("_3dhp") == is_3dhp(dataset)]
 
 
 def for_method(registered: str, dataset: str) -> Preset:
@@ -130,7 +137,7 @@ def for_method(registered: str, dataset: str) -> Preset:
 
     Raises BenchError where its authors published none.
     """
-    name = f"{registered}_3dhp" if dataset.startswith("3dhp") else registered
+    name = f"{registered}_3dhp" if is_3dhp(dataset) else registered
     if name == "shared" or name not in PRESETS:
         known = ", ".join(one.name.removesuffix("_3dhp") for one in presets(dataset) if one.name != "shared")
         raise BenchError(

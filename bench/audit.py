@@ -19,16 +19,16 @@ import torch
 from tabulate import tabulate
 
 from bench import checkpoint
-from bench.accounting import SHARED, Preset, presets
+from bench.accounting import SHARED, Preset, is_3dhp, presets
 from bench.config import Averaging, Benchmark
+from bench.data.known import H36M_DRIFTING
 from bench.data.pose_dataset import PoseDataset, offsets
-from bench.data.split import Split
 from bench.data.windows import scored_windows
 from bench.device import choose_device
-from bench.errors import BenchError
+from bench.errors import BenchError, missing_file
 from bench.evaluation import Predictions, Scores, predict, score
 from bench.paths import shown
-from bench.plan import Run, chosen_methods, plan, published_weights
+from bench.plan import Run, one_run
 from bench.tables import COLUMNS, NONE
 
 
@@ -43,12 +43,13 @@ class Rule:
     metrics: tuple[str, ...] = ("mpjpe",)
 
 
+ALL_JOINTS = ("mpjpe", "p_mpjpe", "n_mpjpe", "mpjve")  # metrics that take the root for one of the joints
 REROOTED = Rule("A6", "predicted root subtracted from every joint", "other code", {"root": "reroot"})
 ACROSS_VIDEOS = Rule("A9", "MPJVE across the videos of a batch", "Diff3DHPE", {"velocity": "batch"}, ("mpjve",))
 OF_HUMAN36M = (
-    Rule("A1, A2", "last window counts whole, overlap twice", "MixSTE", {"tail": "twice"}),
+    Rule("A1, A2", "last window counts whole, overlap twice", "MixSTE", {"tail": "twice"}, ("mpjpe", "p_mpjpe")),
     Rule("A1", "padding of short videos counts", "MixSTE, Diff3DHPE", {"padding": "counted"}),
-    Rule("A6", "root as predicted", "all but P-STMO", {"root": "raw"}, ("mpjpe", "p_mpjpe", "n_mpjpe")),
+    Rule("A6", "root as predicted", "all but P-STMO", {"root": "raw"}, ALL_JOINTS),
     REROOTED,
     Rule("A7", "action by prefix", "Diff3DHPE", {"action": "prefix"}),
     Rule("A8", "P-MPJPE averaged where a batch mixes actions", "P-STMO", {"p_mpjpe": "batch"}, ("p_mpjpe",)),
@@ -58,7 +59,7 @@ OF_HUMAN36M = (
 )
 README, ALIKE = {"average": "actions", "sequence_weights": "readme"}, {"average": "actions"}
 OF_3DHP = (
-    Rule("A6", "root as predicted", "Diff3DHPE", {"root": "raw"}, ("mpjpe", "p_mpjpe", "n_mpjpe")),
+    Rule("A6", "root as predicted", "Diff3DHPE", {"root": "raw"}, ALL_JOINTS),
     REROOTED,
     ACROSS_VIDEOS,
     Rule("A21", "sequences weighted by 2,929 frames", "P-STMO, official README", README, ("mpjpe", "pck", "auc")),
@@ -69,7 +70,6 @@ OVER_FRAMES = Rule("-", "mean over frames, not over actions", "only to choose an
 
 # What is no field of an accounting: other frames to score, or another input.
 WITHOUT_DRIFTING = Rule("A18", "three sequences of S9 with drifting labels left out", "MotionBERT", {})
-DRIFTING = (("S9", "Greeting"), ("S9", "SittingDown 1"), ("S9", "Waiting 1"))
 PLAIN = Rule("A14", "no average with the mirrored input", "none: on in all five", {}, ("mpjpe", "p_mpjpe", "mpjve"))
 MIRRORED = Rule("A14", "average with the mirrored input", "all five", {}, ("mpjpe", "p_mpjpe", "mpjve"))
 VALID_ALONE = Rule("A24", "windows over valid frames alone", "mmpose (for MixSTE)", {}, ("mpjpe", "pck", "auc"))
@@ -130,22 +130,22 @@ def audit(
     *,
     seed: int = 0,
     data: str | Path | None = None,
+    weights: Mapping[str, Path] | None = None,
+    imported: bool = True,
     predictions: Path | None = None,
     lift: bool = False,
     device: str = "auto",
 ) -> Audit:
     """Score the predictions of a run under every accounting.
 
-    method: its key in the benchmark. predictions: a file of them, instead of the run's. lift: also measure the rules
-    that need the network, with the weights of the run. Raises BenchError where there are no predictions, or none of
-    this test set.
+    method: its key in the benchmark. data, weights, imported: as `bench.plan.one_run`. predictions: a file of them,
+    instead of the run's. lift: also measure the rules that need the network, with the weights of the run. Raises
+    BenchError where there are no predictions, or none of this test set.
     """
     if lift and predictions:
         raise BenchError("lifting again takes the weights of a run; with a file of predictions there are none")
     where = choose_device(device)
-    weights = published_weights(benchmark, chosen_methods(benchmark, [method]), {})
-    split = Split.load(benchmark.protocol, data)
-    (run,) = plan(benchmark, split, [method], [seed], weights)
+    run, split = one_run(benchmark, method, seed, data=data, weights=weights, imported=imported)
     testing = split.testing
     found = _predictions(run, testing, predictions)
     averaging = benchmark.protocol.averaging
@@ -171,17 +171,15 @@ def audit(
 
 def _predictions(run: Run, testing: PoseDataset, file: Path | None) -> Predictions:
     """The predictions of a run, or of a file. Raises BenchError if there are none, or not of these videos."""
-    if file is None and not run.predicted:
-        seeds = f" --seeds {run.seed + 1}" if run.seed else ""
-        raise BenchError(
-            f"{run.name} has left no predictions to audit; this makes them: "
-            f"bench run {run.benchmark.name} --methods {run.method}{seeds}"
-        )
-    path = file or run.predictions_file
+    path = file or run.kept_predictions()
+    if not path.is_file():
+        raise missing_file(shown(path))
     try:
         found = Predictions.load(path)
     except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
-        raise BenchError(f"{shown(path)} is no file of predictions as `bench run` leaves them: {error}") from None
+        raise BenchError(
+            f"{shown(path)} is no file of predictions as `bench run` leaves them, window by window: {error}"
+        ) from None
     expected = scored_windows(testing, found.window)
     shape = (len(expected), found.window.frames if found.window.targets == "all" else 1, len(testing.skeleton), 3)
     if not np.array_equal(found.table, expected) or found.poses_3d.shape != shape:
@@ -198,11 +196,11 @@ def _is_own(preset: Preset, run: Run) -> bool:
 
 def _by_rule(predictions: Predictions, testing: PoseDataset, averaging: Averaging) -> Iterator[tuple[Rule, Scores]]:
     """`shared` with one rule changed at a time."""
-    rules = OF_3DHP if testing.name == "3dhp" else OF_HUMAN36M
+    rules = OF_3DHP if is_3dhp(testing.name) else OF_HUMAN36M
     for rule in rules + ((OVER_FRAMES,) if averaging == "actions" else ()):
         yield rule, score(predictions, testing, averaging, replace(SHARED, **rule.changes))
     videos = testing.sequences[["subject", "sequence"]].apply(tuple, axis=1)
-    drifting = videos.isin(DRIFTING) & (testing.name == "h36m")
+    drifting = videos.isin(H36M_DRIFTING) & (testing.name == "h36m")
     if drifting.any():
         kept = torch.from_numpy(np.repeat(~drifting.to_numpy(), testing.lengths))
         yield WITHOUT_DRIFTING, score(predictions, replace(testing, valid=kept), averaging)
@@ -229,13 +227,15 @@ def _valid_alone(dataset: PoseDataset) -> PoseDataset:
     rows = torch.from_numpy(dataset.counted)
     videos = np.repeat(np.arange(len(dataset.sequences)), dataset.lengths)[dataset.counted]
     frames = np.bincount(videos, minlength=len(dataset.sequences))
+    sequences = dataset.sequences.assign(frames=frames, start=offsets(frames))
     return replace(
         dataset,
-        sequences=dataset.sequences.assign(frames=frames, start=offsets(frames)),
+        sequences=sequences[frames > 0].reset_index(drop=True),
         keypoints_2d=dataset.keypoints_2d[rows],
         poses_3d=dataset.poses_3d[rows],
         roots=dataset.roots[rows],
         valid=None,
+        activities=None if dataset.activities is None else dataset.activities[rows],
     )
 
 
@@ -245,8 +245,11 @@ def _lines(rule: Rule, shared: Scores, changed: Scores) -> list[dict[str, Any]]:
 
 
 def _compared(shared: Scores, changed: Scores, names: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The headline of both, and how far the second lies above the first; NaN for what is not taken."""
-    for metric in names:
+    """The headline of both, and how far the second lies above the first; NaN for what an accounting does not take.
+
+    Metrics that these joints do not allow are left out.
+    """
+    for metric in (name for name in names if name in shared.units):
         before, after = (scores.summary.get(metric, math.nan) for scores in (shared, changed))
         numbers = {"shared": before, "value": after, "difference": after - before}
         yield {"metric": metric, "unit": shared.units[metric], **numbers}
@@ -254,15 +257,17 @@ def _compared(shared: Scores, changed: Scores, names: Iterable[str]) -> Iterator
 
 def _notes(testing: PoseDataset, predictions: Predictions, lifted: bool) -> list[str]:
     notes = []
-    if testing.name not in ("h36m", "3dhp"):
+    of_3dhp = is_3dhp(testing.name)
+    if testing.name != "h36m" and not of_3dhp:
         notes.append(f"No paper publishes numbers on {testing.name}: these are the accountings of Human3.6M on it.")
     actions = sorted(set(testing.sequences["action"]))
-    if testing.name != "3dhp" and not any(a != b and b.startswith(a) for a in actions for b in actions):
+    if not of_3dhp and not any(a != b and b.startswith(a) for a in actions for b in actions):
         notes.append("A7 changes nothing here: no action's name begins with another's.")
-    if predictions.window.targets != "all":
+    if not of_3dhp and predictions.window.targets != "all":
         notes.append("A1 and MPJVE across windows change nothing here: a window answers for one frame.")
     if not lifted:
-        notes.append("A14 and, on MPI-INF-3DHP, A24 need the network: --lift lifts the test set again.")
+        lacking = "A14 and A24 need" if of_3dhp else "A14 needs"
+        notes.append(f"{lacking} the network: --lift lifts the test set again.")
     return [*notes, UNSEEN]
 
 

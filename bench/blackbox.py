@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.errors import BenchError, MissingDataError
+from bench.errors import BenchError, missing_file
 from bench.method import Generators, Method, Window
 from bench.paths import shown
 
@@ -157,7 +157,7 @@ def load(
     if it does not take and give what it should, and if its window is not known.
     """
     if not path.is_file():
-        raise MissingDataError(f"{shown(path)} not found")
+        raise missing_file(shown(path))
     model = OnnxModel(path, joints) if kind == "onnx" else TorchScriptModel(path, torch.device(device))
     if frames is None and model.frames is None:
         raise BenchError(f"{shown(path)} does not say how many frames it reads at once; say it: --frames N")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class BenchError(ValueError):
@@ -15,6 +16,19 @@ class MissingDataError(BenchError, FileNotFoundError):
 
     def __str__(self) -> str:  # FileNotFoundError would otherwise print an errno
         return str(self.args[0])
+
+
+class UnwritableError(BenchError, OSError):
+    """A file cannot be written where it was asked for."""
+
+    def __str__(self) -> str:  # as above
+        return str(self.args[0])
+
+
+def missing_file(shown: str, what: str = "") -> MissingDataError:
+    """The error for a file that is not there, or is a folder. shown: its path as a person reads it; what: it holds."""
+    found = "is a folder, not a file" if Path(shown).is_dir() else "not found"
+    return MissingDataError(f"{shown} {found}" + (f": {what}" if what else ""))
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> BenchError:

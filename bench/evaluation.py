@@ -43,7 +43,7 @@ from bench.errors import BenchError
 from bench.groups import Groups, groups
 from bench.method import Method, Window, checked_lift
 from bench.progress import Progress
-from bench.protocol_3dhp import OLDER_VALID_FRAMES, w2929
+from bench.protocol_3dhp import README_WEIGHTS, w2929
 from bench.skeleton import MPI_INF_3DHP_17, Skeleton
 
 # Frames in one pass through the network, mirrored ones not counted. It bounds memory; it does not move a score.
@@ -318,7 +318,7 @@ def score(
         auc=metrics.auc(errors, reduce="none", joints=pooled).numpy() if official else None,
         activities=None if dataset.activities is None else dataset.activities.numpy()[counted.rows],
         actions=None if accounting.action == "equal" else counted.actions,
-        weights=OLDER_VALID_FRAMES if accounting.sequence_weights == "readme" else None,
+        weights=README_WEIGHTS if accounting.sequence_weights == "readme" else None,
     )
 
 

@@ -13,12 +13,12 @@ from bench import paths, predictions_file
 from bench.config import Benchmark
 from bench.data import loader
 from bench.data.pose_dataset import PoseDataset
-from bench.data.split import Split, load_testing
+from bench.data.split import load_testing
 from bench.errors import BenchError
 from bench.evaluation import MM, Predictions, score
 from bench.groups import official_tables
 from bench.paths import shown
-from bench.plan import chosen_methods, plan, published_weights
+from bench.plan import one_run
 from bench.protocol_3dhp import SCENES
 from bench.skeleton import MPI_INF_3DHP_17
 
@@ -92,19 +92,12 @@ def finished_3dhp(
 ) -> tuple[Predictions, PoseDataset]:
     """The predictions of a finished run on MPI-INF-3DHP, and the test set that they are for.
 
-    weights, imported: as `bench.launch.run_benchmark`. Raises BenchError for a benchmark of other data, and for a run
-    that is not finished.
+    data, weights, imported: as `bench.plan.one_run`. Raises BenchError for a benchmark of other data, and for a run
+    that has left no predictions.
     """
     protocol = benchmark.protocol
     if loader(protocol.tested_on.dataset).SKELETON != MPI_INF_3DHP_17 or protocol.crosses:
         measured = protocol.tested_on.dataset + (" in other joints" if protocol.crosses else "")
         raise BenchError(f"{benchmark.name} is measured on {measured}; this is for MPI-INF-3DHP (3dhp-gt)")
-    published = published_weights(benchmark, chosen_methods(benchmark, [method]), weights or {}, imported)
-    split = Split.load(protocol, data)
-    (run,) = plan(benchmark, split, [method], [seed], published)
-    if not run.finished:
-        raise BenchError(
-            f"{run.name} is not finished in {paths.shown(run.folder.parent)}; do it with the same data and settings: "
-            f"bench run {benchmark.name} --methods {method} --seeds {seed + 1}"
-        )
-    return Predictions.load(run.folder / "predictions.npz"), split.testing
+    run, split = one_run(benchmark, method, seed, data=data, weights=weights, imported=imported)
+    return Predictions.load(run.kept_predictions()), split.testing

@@ -66,29 +66,26 @@ class Lifted:
     poses_3d: NDArray[np.float32]
 
     def save(self, path: Path, csv: Path | None = None) -> None:
-        """Write the .npz file and the table, both whole or none. Raises BenchError if one cannot be written."""
+        """Write the .npz file and the table, both whole or none. Raises UnwritableError if one cannot be."""
         track, view = self.clip.track, self.clip.view
-        try:
-            with contextlib.ExitStack() as stack:
-                with stack.enter_context(whole_file(path)).open("wb") as stream:
-                    np.savez_compressed(
-                        stream,
-                        poses_3d=self.poses_3d,
-                        joints=np.array(H36M_17.joints),
-                        keypoints_2d=track.keypoints_2d.astype(np.float32),
-                        interpolated=track.interpolated,
-                        joints_2d=np.array(track.skeleton.joints),
-                        frames=track.frames,
-                        fps=np.array(self.clip.fps),
-                        width=np.array(view.width),
-                        height=np.array(view.height),
-                        method=np.array(self.lifter.method.name),
-                        checkpoint_sha256=np.array(self.lifter.sha256),
-                    )
-                if csv is not None:
-                    self.table.to_csv(stack.enter_context(whole_file(csv)), index=False, float_format="%.6f")
-        except OSError as error:
-            raise BenchError(f"{shown(Path(error.filename or path))} cannot be written: {error.strerror}") from None
+        with contextlib.ExitStack() as stack:
+            with stack.enter_context(whole_file(path)).open("wb") as stream:
+                np.savez_compressed(
+                    stream,
+                    poses_3d=self.poses_3d,
+                    joints=np.array(H36M_17.joints),
+                    keypoints_2d=track.keypoints_2d.astype(np.float32),
+                    interpolated=track.interpolated,
+                    joints_2d=np.array(track.skeleton.joints),
+                    frames=track.frames,
+                    fps=np.array(self.clip.fps),
+                    width=np.array(view.width),
+                    height=np.array(view.height),
+                    method=np.array(self.lifter.method.name),
+                    checkpoint_sha256=np.array(self.lifter.sha256),
+                )
+            if csv is not None:
+                self.table.to_csv(stack.enter_context(whole_file(csv)), index=False, float_format="%.6f")
 
     @property
     def table(self) -> pd.DataFrame:

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.errors import BenchError, UnwritableError
+
 
 def root() -> Path:
     """The project folder: the checkout that is installed, else the current folder."""
@@ -52,19 +54,27 @@ def shown(path: Path) -> str:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; it becomes `path` only if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    unfinished = Path(name)
+    """Give a temporary name beside `path`; it becomes `path` only if the block ends well.
+
+    Raises UnwritableError, naming `path`, if that or the block cannot write.
+    """
     try:
-        yield unfinished
-        umask = os.umask(0)
-        os.umask(umask)
-        unfinished.chmod(0o666 & ~umask)  # mkstemp's 0600 is meant for secrets
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        unfinished = Path(name)
+        try:
+            yield unfinished
+            umask = os.umask(0)
+            os.umask(umask)
+            unfinished.chmod(0o666 & ~umask)  # mkstemp's 0600 is meant for secrets
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except BenchError:
+        raise
+    except OSError as error:
+        raise UnwritableError(f"{shown(path)} cannot be written: {error.strerror or error}") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -137,6 +137,16 @@ class Run:
     def finished(self) -> bool:
         return self.record_file.is_file()
 
+    def kept_predictions(self) -> Path:
+        """The file of predictions. Raises BenchError, saying how to get them, if there are none."""
+        if not self.predicted:
+            seeds = f" --seeds {self.seed + 1}" if self.seed else ""
+            raise BenchError(
+                f"{self.name} has left no predictions in {paths.shown(self.folder.parent)}; do it with the same data "
+                f"and settings: bench run {self.benchmark.name} --methods {self.method}{seeds}"
+            )
+        return self.predictions_file
+
     @property
     def config_hash(self) -> str:
         """SHA-256 of protocol, hyper-parameters and recipe: what a reader of the YAML file would compare."""
@@ -181,6 +191,25 @@ def plan(
         for seed in seeds
         for name, entry in chosen_methods(benchmark, methods).items()
     ]
+
+
+def one_run(
+    benchmark: Benchmark,
+    method: str,
+    seed: int = 0,
+    *,
+    data: str | Path | None = None,
+    weights: Mapping[str, Path] | None = None,
+    imported: bool = True,
+) -> tuple[Run, Split]:
+    """One run as it was given to `bench run`, and its data.
+
+    data: as `load_dataset`. weights, imported: as `published_weights`. Raises BenchError as `plan` and these.
+    """
+    published = published_weights(benchmark, chosen_methods(benchmark, [method]), weights or {}, imported)
+    split = Split.load(benchmark.protocol, data)
+    (run,) = plan(benchmark, split, [method], [seed], published)
+    return run, split
 
 
 def published_weights(

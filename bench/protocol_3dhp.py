@@ -5,6 +5,8 @@ Its groups of joints are `bench.skeleton.MPI_INF_3DHP_GROUPS`.
 
 from __future__ import annotations
 
+from bench.data.known import MPI_INF_3DHP_VALID_BEFORE
+
 # In the order of the numbers 1 to 7 that the labels hold.
 ACTIVITIES = (
     "Standing/Walking", "Exercising", "Sitting", "Reaching/Crouching", "On The Floor", "Sports", "Miscellaneous",
@@ -21,7 +23,7 @@ SCENES = {
 
 # Valid frames of each test sequence in an older release of the labels. The official README and P-STMO (Shan et al.,
 # ECCV 2022) weight the numbers of the six sequences by them, whatever the files that were tested hold.
-OLDER_VALID_FRAMES = {"TS1": 603, "TS2": 540, "TS3": 505, "TS4": 553, "TS5": 276, "TS6": 452}
+README_WEIGHTS = MPI_INF_3DHP_VALID_BEFORE
 
 
 def w2929(by_sequence: dict[str, float]) -> float | None:
@@ -29,6 +31,6 @@ def w2929(by_sequence: dict[str, float]) -> float | None:
 
     None unless all six have one.
     """
-    if by_sequence.keys() != OLDER_VALID_FRAMES.keys():
+    if by_sequence.keys() != README_WEIGHTS.keys():
         return None
-    return sum(OLDER_VALID_FRAMES[name] * by_sequence[name] for name in by_sequence) / sum(OLDER_VALID_FRAMES.values())
+    return sum(README_WEIGHTS[name] * by_sequence[name] for name in by_sequence) / sum(README_WEIGHTS.values())

@@ -18,7 +18,7 @@ from bench.data import archive, loader
 from bench.data.pose_dataset import PoseDataset
 from bench.data.split import load_testing
 from bench.device import choose_device, threads_for
-from bench.errors import BenchError, MissingDataError
+from bench.errors import BenchError, missing_file
 from bench.evaluation import Predictions, Scores, predict, score
 from bench.method import Window
 from bench.mlflow_store import sqlite_file, store_uri, without_password
@@ -146,7 +146,7 @@ def _check(benchmark: Benchmark, name: str) -> None:
 def _digests(file: Path) -> dict[str, str]:
     """SHA-256 of the file, and of FILE.data beside it, where big ONNX models keep their weights."""
     if not file.is_file():
-        raise MissingDataError(f"{paths.shown(file)} not found")
+        raise missing_file(paths.shown(file))
     digests, weights = {"sha256": archive.file_digest(file)}, file.with_name(f"{file.name}.data")
     if file.suffix == ".onnx" and weights.is_file():
         digests["data_sha256"] = archive.file_digest(weights)

@@ -26,7 +26,7 @@ from bench import paths
 from bench.checkpoint import from_upstream, upstream_arguments, upstream_state
 from bench.config import NAME, Benchmark, Count, Strict, benchmark_names, load_benchmark
 from bench.data import loader
-from bench.errors import BenchError, MissingDataError, unknown
+from bench.errors import BenchError, missing_file, unknown
 from bench.method import Method
 from bench.registry import method_and_stage, trained_class
 
@@ -178,15 +178,12 @@ def save_weights(weights: Weights, path: Path, *, force: bool = False) -> None:
     if path.suffix != SUFFIX:
         raise BenchError(f"{shown} would hold safetensors: give it a name that ends in {SUFFIX}")
     content = _serialised(weights)
-    try:
-        if path.exists() and not force:
-            if path.read_bytes() == content:
-                return
-            raise BenchError(f"{shown} is there already and holds other weights; choose another name, or --force")
-        with paths.whole_file(path) as unfinished:
-            unfinished.write_bytes(content)
-    except OSError as error:
-        raise BenchError(f"{shown} cannot be written: {error.strerror or error}") from None
+    if path.is_file() and not force:
+        if path.read_bytes() == content:
+            return
+        raise BenchError(f"{shown} is there already and holds other weights; choose another name, or --force")
+    with paths.whole_file(path) as unfinished:
+        unfinished.write_bytes(content)
 
 
 def _serialised(weights: Weights) -> bytes:
@@ -216,7 +213,7 @@ def load_weights(path: str | Path) -> Weights:
     path = Path(path)
     shown = paths.shown(path)
     if not path.is_file():
-        raise MissingDataError(f"{shown} not found: no weights there; bench import writes such files")
+        raise missing_file(shown, "no weights there; bench import writes such files")
     try:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}

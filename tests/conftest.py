@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from torch import Tensor, nn
+
+hypothesis.settings.register_profile("bench", deadline=None)  # a loaded machine is no failure
+hypothesis.settings.load_profile("bench")
 
 GOLDEN = Path(__file__).parent / "golden"
 

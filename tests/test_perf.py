@@ -52,7 +52,7 @@ def test_a_method_without_a_plain_form_is_refused():
         reference.plain(bench.build("mean_pose", frames=9))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     frames=st.integers(1, 13).map(lambda half: 2 * half + 1),
     targets=st.sampled_from(["all", "centre", "last"]),
@@ -71,7 +71,7 @@ def test_windows_copied_one_by_one_are_those_that_are_gathered(frames, targets, 
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_metrics_looped_over_frames_are_those_of_tensors(seed):
     rng = np.random.default_rng(seed)
     target = rng.normal(0, 300, (12, 17, 3))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.cli.command import Commands, add_data, command, positive
+from bench.cli.command import Commands, add_finished_run, command, method_files
 
 
 def add(commands: Commands) -> None:
@@ -17,15 +17,11 @@ def add(commands: Commands) -> None:
         "bench audit demo --method mixste --csv audit.csv",
         _audit,
     )
-    audit.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
-    audit.add_argument("--method", required=True, help="one of the benchmark's methods")
-    audit.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the run (default 0)")
+    add_finished_run(audit)
     audit.add_argument("--predictions", metavar="FILE", help="a predictions.npz instead of the run's own")
-    audit.add_argument("--set", action="append", metavar="KEY=VALUE", help="as the run was configured; may be repeated")
     audit.add_argument("--lift", action="store_true", help="also lift the test set again, for rules that need it")
     audit.add_argument("--device", default="auto", help="for --lift: auto, cpu, cuda, cuda:1 ... (default auto)")
     audit.add_argument("--csv", metavar="FILE", help="write all numbers as one table too")
-    add_data(audit)
 
 
 def _audit(options: argparse.Namespace) -> int:
@@ -40,6 +36,8 @@ def _audit(options: argparse.Namespace) -> int:
         options.method,
         seed=options.seed,
         data=options.data,
+        weights=method_files(options.weights or ()),
+        imported=options.imported,
         predictions=Path(options.predictions) if options.predictions else None,
         lift=options.lift,
         device=options.device,
@@ -49,7 +47,3 @@ def _audit(options: argparse.Namespace) -> int:
         write_text(Path(options.csv), found.table.to_csv(index=False))
         print(f"\nwritten  {shown(Path(options.csv))}")
     return 0
-
-
-def _seed(text: str) -> int:
-    return 0 if text == "0" else positive(text)

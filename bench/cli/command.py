@@ -43,6 +43,18 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_finished_run(parser: argparse.ArgumentParser) -> None:
+    """What tells one run of a benchmark: its method and seed, and all that it was given."""
+    parser.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
+    parser.add_argument("--method", required=True, help="one of the benchmark's methods")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of the run (default 0)")
+    add_data(parser)
+    again = "as the run was given"
+    parser.add_argument("--set", action="append", metavar="KEY=VALUE", help=f"{again}; may be repeated")
+    parser.add_argument("--weights", action="append", metavar="METHOD=FILE", help=f"{again}; may be repeated")
+    parser.add_argument("--no-weights", dest="imported", action="store_false", help=again)
+
+
 def method_files(pairs: Sequence[str]) -> dict[str, Path]:
     """The files of `METHOD=FILE`, by method."""
     files = {}
@@ -60,6 +72,11 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return number
+
+
+def seed(text: str) -> int:
+    """A whole number of at least 0."""
+    return 0 if text == "0" else positive(text)
 
 
 def names(text: str | None) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.cli.command import Commands, add_data, command, group, method_files
+from bench.cli.command import Commands, add_data, add_finished_run, command, group, method_files
 
 
 def add(commands: Commands) -> None:
@@ -35,14 +35,8 @@ def add(commands: Commands) -> None:
         "bench export 3dhp-mat 3dhp-gt --method mixste -o mat",
         _mat,
     )
-    mat.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
-    mat.add_argument("--method", required=True, help="one of the benchmark's methods")
-    mat.add_argument("--seed", type=int, default=0, help="default 0")
+    add_finished_run(mat)
     mat.add_argument("-o", "--output", required=True, metavar="DIR", help="folder to write to")
-    add_data(mat)
-    mat.add_argument("--set", action="append", metavar="KEY=VALUE", help="as the run was given; may be repeated")
-    mat.add_argument("--weights", action="append", metavar="METHOD=FILE", help="as the run was given; may be repeated")
-    mat.add_argument("--no-weights", dest="imported", action="store_false", help="as the run was given")
 
 
 def _template(options: argparse.Namespace) -> int:

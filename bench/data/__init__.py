@@ -107,7 +107,7 @@ def describe(name: str, root: str | Path | None = None, keypoints: str = "gt") -
         doing = [f"valid frames by activity: {named}"]
     return "\n".join(
         [
-            f"{dataset.name}, {dataset.keypoints} keypoints, {dataset.skeleton.name}: {total}",
+            f"{dataset.name}, {dataset.keypoints} keypoints: {total}",
             f"actions: {', '.join(sorted(set(videos['action'])))}",
             f"images: {', '.join(sizes)} pixels",
             f"keypoints with files: {', '.join(available(name, root))}",

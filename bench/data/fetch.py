@@ -25,7 +25,7 @@ import filelock
 from bench import paths
 from bench.data.acclaim import read_figure
 from bench.data.cmu import read_trial
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, UnwritableError, unknown
 
 SITE = "http://mocap.cs.cmu.edu"
 ACKNOWLEDGEMENT = (
@@ -67,7 +67,10 @@ def fetch_cmu(root: Path, subjects: Sequence[str] = (), trials: Sequence[str] = 
         raise BenchError(f"{url!r} is no address of a server: it should begin with http:// or https://")
     wanted = _chosen(subjects, trials)
     folder = _folder(root)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnwritableError(f"{paths.shown(folder)} cannot be made: {error.strerror or error}") from error
     try:
         with filelock.FileLock(folder / ".fetch.lock", timeout=0):
             _list_trials(folder / "trials.csv")

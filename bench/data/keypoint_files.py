@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.archive import read_npz
-from bench.errors import BenchError, MissingDataError, unknown
+from bench.errors import BenchError, missing_file, unknown
 from bench.paths import shown
 from bench.skeleton import COCO_17, H36M_17, Skeleton
 
@@ -59,7 +59,7 @@ def read_keypoints(path: Path, video: str | None = None) -> Detections:
     of another format or another joint set, damaged, or wants to run something.
     """
     if not path.is_file():
-        raise MissingDataError(f"{shown(path)} not found: no keypoints there")
+        raise missing_file(shown(path), "no keypoints there")
     with path.open("rb") as stream:
         packed = stream.read(2) == b"PK"
     if packed or path.suffix == ".npz":

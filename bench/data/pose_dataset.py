@@ -101,7 +101,10 @@ class PoseDataset:
         known = list(dict.fromkeys(self.sequences["subject"]))
         for subject in wanted:
             if subject not in known:
-                raise BenchError(f"{self.name}: no subject {subject!r}; the data hold {', '.join(known)}")
+                raise BenchError(
+                    f"{self.name}: no subject {subject!r}; the data hold {', '.join(known)}. Get the rest, or "
+                    "state others: --set protocol.train_subjects=[...] --set protocol.test_subjects=[...]"
+                )
         rows = self.sequences[self.sequences["subject"].isin(wanted)].reset_index(drop=True)
         starts, lengths = rows["start"].to_numpy(np.int64), rows["frames"].to_numpy(np.int64)
         rows["start"] = offsets(lengths)

@@ -127,7 +127,7 @@ def test_a_checkpoint_that_is_not_whole_is_refused(golden, key):
 architectures = st.lists(st.sampled_from([1, 3, 5]), min_size=1, max_size=3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     widths=architectures,
     causal=st.booleans(),
@@ -147,7 +147,7 @@ def test_the_form_for_one_pose_is_the_dilated_one(widths, causal, joints, more, 
         torch.testing.assert_close(one, together[:, first : first + 1], atol=1e-5, rtol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(widths=architectures, causal=st.booleans(), seed=st.integers(0, 99))
 def test_a_dense_network_that_reads_the_same_frames_is_the_dilated_one(widths, causal, seed):
     torch.manual_seed(seed)

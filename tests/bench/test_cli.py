@@ -310,7 +310,7 @@ def test_an_audit_shows_presets_and_rules_of_a_finished_run(again, tmp_path, cap
         (["--seed", "1"], r"mixste-s1-\w{8} has left no predictions .* bench run tiny --methods mixste --seeds 2"),
         (["--method", "mist"], "No method of tiny 'mist'"),
         (["--predictions", "tiny.yaml"], "tiny.yaml is no file of predictions"),
-        (["--predictions", "nowhere.npz"], "nowhere.npz is no file of predictions"),
+        (["--predictions", "nowhere.npz"], "nowhere.npz not found"),
         (["--predictions", "fewer.npz"], "fewer.npz: these predictions are not of the test videos of tiny, S9"),
         (["--predictions", "fewer.npz", "--lift"], "lifting again takes the weights of a run"),
     ],
@@ -613,7 +613,7 @@ def test_data_are_described(folder, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["data", "describe", "h36m", "--data", "data"])
     text = capsys.readouterr().out
-    assert "h36m, gt keypoints, H36M-17: 24 videos, 620 frames at 50 fps" in text
+    assert "h36m, gt keypoints: 24 videos, 620 frames at 50 fps, H36M-17\n" in text
     assert "actions: Photo, Sitting, Walking" in text
     assert "images: 1000 x 1000, 1000 x 1002 pixels\nkeypoints with files: gt\n" in text
     assert re.search(r"^S1 +8 +280 +2 +4$", text, re.MULTILINE)

@@ -243,7 +243,7 @@ def test_weights_for_other_joints_or_of_no_lifter_are_refused(command, published
         ([*PEOPLE, "-o", "out.txt"], "out.txt would hold arrays: give it a name that ends in .npz"),
         ([*PEOPLE, "--csv", "people.json"], "people.json is what is to be read; write to another file"),
         ([*PEOPLE, "--csv", "out.npz"], "out.npz cannot hold both"),
-        ([*PEOPLE, "--csv", "weights.pt/out.csv"], "weights.pt cannot be written: "),
+        ([*PEOPLE, "--csv", "weights.pt/out.csv"], "weights.pt/out.csv cannot be written: "),
     ],
 )
 def test_mistakes_are_told_and_nothing_is_written(command, folder, options, message):

@@ -71,7 +71,7 @@ def test_by_hand():
 
 
 @given(seed=SEEDS, scale=st.floats(0.1, 10))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_p_mpjpe_ignores_similarity_transforms(seed, scale):
     rng = np.random.default_rng(seed)
     target = rng.normal(0, 0.3, (5, 17, 3))
@@ -80,7 +80,7 @@ def test_p_mpjpe_ignores_similarity_transforms(seed, scale):
 
 
 @given(seed=SEEDS)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_p_mpjpe_does_not_reflect(seed):
     rng = np.random.default_rng(seed)
     target = rng.normal(0, 0.3, (5, 17, 3))
@@ -88,7 +88,7 @@ def test_p_mpjpe_does_not_reflect(seed):
 
 
 @given(seed=SEEDS)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_aligning_helps_in_the_squared_error_it_minimises(seed):
     rng = np.random.default_rng(seed)
     target, predicted = rng.normal(0, 0.3, (2, 6, 17, 3))

@@ -553,7 +553,7 @@ plain = st.recursive(
 names = st.text(min_size=1).filter(lambda name: name not in ("frames", "joints", "self"))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.dictionaries(names, plain, max_size=5), st.integers(1, 999), st.integers(1, 99), st.data())
 def test_what_is_saved_is_read(tmp_path_factory, hyperparameters, frames, joints, data) -> None:
     shape = data.draw(st.lists(st.integers(0, 4), max_size=3))
@@ -579,7 +579,7 @@ def test_what_is_saved_is_read(tmp_path_factory, hyperparameters, frames, joints
     assert (built.window.frames, built.hyperparameters) == (frames + 1, hyperparameters)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     heads=st.sampled_from([1, 2, 4, 8, 16, 32]),
     drop_path=st.floats(0, 1, exclude_max=True),

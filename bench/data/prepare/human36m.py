@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.camera import denormalise_screen, h36m_cameras
+from bench.data import known
 from bench.data.human36m import FARTHEST, RECORDED_JOINTS
 from bench.data.prepare import next_command
 from bench.data.prepare.kept import Conversion, Kept, write
@@ -26,31 +27,9 @@ Array = NDArray[Any]
 
 READER = "h36m, preparation 1"  # a change of any number made here changes this line
 MM = 1000.0  # in a metre
-RENAMED = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
-DROPPED = "S11 Directions"
+CAMERAS = 4
+DROPPED = " ".join(known.H36M_DROPPED)
 ARCHIVES = ("*.zip", "*D3_Positions*.tgz", "*D3_Positions*.tar.gz", "*D3_Positions*.tar")
-
-ACTIONS = (
-    "Directions", "Discussion", "Eating", "Greeting", "Phoning", "Photo", "Posing", "Purchases", "Sitting",
-    "SittingDown", "Smoking", "Waiting", "WalkDog", "Walking", "WalkTogether",
-)  # fmt: skip
-
-# Each action was recorded twice, as "Eating" and "Eating 1" but for these: the numbers of the takes that were kept.
-TAKES = {
-    "S1": {"Eating": ("", "2"), "Sitting": ("1", "2"), "SittingDown": ("", "2")},
-    "S5": {
-        "Directions": ("1", "2"), "Discussion": ("2", "3"), "Greeting": ("1", "2"), "Photo": ("", "2"),
-        "Waiting": ("1", "2"),
-    },
-    "S6": {"Eating": ("1", "2"), "Posing": ("", "2"), "Sitting": ("1", "2"), "Waiting": ("", "3")},
-    "S7": {"Phoning": ("", "2"), "Waiting": ("1", "2"), "Walking": ("1", "2")},
-    "S8": {"WalkTogether": ("1", "2")},
-    "S9": {"Discussion": ("1", "2")},
-    "S11": {"Discussion": ("1", "2"), "Greeting": ("", "2"), "Phoning": ("2", "3"), "Smoking": ("", "2")},
-}  # fmt: skip
-
-# Frames of one camera that users of the community's files count: docs/datasets.md.
-FRAMES = {("S1",): 62094, ("S5",): 99079, ("S6",): 62466, ("S7", "S8"): 166299, ("S9", "S11"): 135836}
 
 
 def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force: bool) -> str:
@@ -58,7 +37,9 @@ def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force:
     if skeleton is not None:
         raise BenchError("h36m has one kind of 3D labels; --skeleton is for 3dhp")
     layout, recordings = _recordings(raw)
-    missing = [name for subject in TAKES for name in takes(subject) if name not in recordings and name != DROPPED]
+    missing = [
+        name for subject in known.H36M_RECORDED for name in takes(subject) if name not in recordings and name != DROPPED
+    ]
     if missing and not partial:
         raise BenchError(
             f"{shown(raw)} lacks{_listed(missing)}\nCopy what is missing, or make files of what is there with "
@@ -85,7 +66,7 @@ def _files(output: Path, made: Mapping[str, Mapping[str, Kept]]) -> dict[Path, d
     """What each file is to hold."""
     positions_3d: dict[str, dict[str, Kept]] = {}
     positions_2d: dict[str, dict[str, list[Kept]]] = {}
-    for subject in TAKES:
+    for subject in known.H36M_RECORDED:
         for sequence in sorted(_split(name)[1] for name in made if _split(name)[0] == subject):
             arrays = made[f"{subject} {sequence}"]
             positions_3d.setdefault(subject, {})[sequence] = arrays["poses"]
@@ -123,9 +104,9 @@ def _name(source: Source) -> str | None:
     No 3D was published of the other subjects, and what is called _ALL are recordings for calibration.
     """
     subject, (action, _, number) = source.inside.parts[-4], source.inside.name.partition(".")[0].partition(" ")
-    if subject not in TAKES or action == "_ALL":
+    if subject not in known.H36M_RECORDED or action == "_ALL":
         return None
-    name = f"{subject} {RENAMED.get(action, action)} {number}".strip()
+    name = f"{subject} {known.H36M_RENAMED.get(action, action)} {number}".strip()
     if name not in takes(subject):
         raise BenchError(
             f"{source}: {name!r} is no recording of Human3.6M, where {subject} has "
@@ -136,8 +117,7 @@ def _name(source: Source) -> str | None:
 
 def takes(subject: str) -> list[str]:
     """The names of a subject's 30 recordings."""
-    numbers = TAKES[subject]
-    return [f"{subject} {action} {number}".strip() for action in ACTIONS for number in numbers.get(action, ("", "1"))]
+    return [f"{subject} {sequence}" for sequence in known.H36M_RECORDED[subject]]
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -148,7 +128,7 @@ def _split(name: str) -> tuple[str, str]:
 def _listed(missing: list[str]) -> str:
     """The sequences that each subject lacks, a line each."""
     lines = []
-    for subject in TAKES:
+    for subject in known.H36M_RECORDED:
         lacking = [_split(name)[1] for name in missing if _split(name)[0] == subject]
         if lacking:
             everything = len(lacking) == len(set(takes(subject)) - {DROPPED})
@@ -231,10 +211,10 @@ def _report(what: str, made: Mapping[str, Mapping[str, Kept]], missing: list[str
     from tabulate import tabulate
 
     rows: list[tuple[Any, ...]] = []
-    for subjects, expected in FRAMES.items():
+    for subjects, frames in known.H36M_FRAMES.items():
         lengths = [len(arrays["poses"]) for name, arrays in made.items() if _split(name)[0] in subjects]
         expected_names = [name for subject in subjects for name in takes(subject) if name != DROPPED]
-        rows.append((", ".join(subjects), len(lengths), len(expected_names), sum(lengths), expected))
+        rows.append((", ".join(subjects), len(lengths), len(expected_names), sum(lengths), frames // CAMERAS))
     rows.append(("all", *(sum(row[column] for row in rows) for column in range(1, 5))))
     headers = ("subjects", "sequences", "expected", "frames", "expected")
     lines = [f"h36m: {what}", f"left out: {DROPPED}, of which one video is missing"]

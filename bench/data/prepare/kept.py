@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bench import paths
 from bench.data import archive
 from bench.data.prepare.sources import Source, on_disk
-from bench.errors import BenchError
+from bench.errors import BenchError, UnwritableError
 from bench.paths import shown
 from bench.progress import Progress, say
 
@@ -96,10 +96,8 @@ def write(files: Mapping[Path, Mapping[str, Any]], force: bool = False) -> list[
             try:
                 with paths.whole_file(path) as unfinished:
                     np.savez_compressed(unfinished, **content)
-            except OSError as error:
-                raise BenchError(
-                    f"{shown(path)} cannot be written ({error.strerror}); --output names another folder"
-                ) from error
+            except UnwritableError as error:
+                raise BenchError(f"{error}; --output names another folder") from error
     return [
         f"{shown(path)} {'is there already, with the same content' if path in same else 'written'}" for path in files
     ]

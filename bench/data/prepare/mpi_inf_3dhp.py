@@ -7,13 +7,14 @@ Training sequences are `S*/Seq*/annot.mat` (MATLAB 5): a cell for each of 14 cam
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data import known
 from bench.data.mpi_inf_3dhp import TRAIN_CAMERAS
 from bench.data.prepare import next_command
 from bench.data.prepare.kept import Conversion, Kept, write
@@ -34,20 +35,6 @@ CELLS = 14  # cameras of the rig, of which the community uses TRAIN_CAMERAS
 RECORDED_JOINTS = 28
 ACTIVITIES = range(1, 8)
 
-# Frames of each training sequence that the community uses, and how many a second.
-FRAMES = {
-    "S1 Seq1": (6416, 25), "S1 Seq2": (12430, 50), "S2 Seq1": (6502, 25), "S2 Seq2": (6081, 25),
-    "S3 Seq1": (12488, 50), "S3 Seq2": (12283, 50), "S4 Seq1": (6171, 25), "S4 Seq2": (6675, 25),
-    "S5 Seq1": (12820, 50), "S5 Seq2": (12312, 50), "S6 Seq1": (6188, 25), "S6 Seq2": (6145, 25),
-    "S7 Seq1": (6239, 25), "S7 Seq2": (6320, 25), "S8 Seq1": (6468, 25), "S8 Seq2": (6054, 25),
-}  # fmt: skip
-
-# Frames of each test sequence, and how many of them are valid.
-TEST_FRAMES = {
-    "TS1": (6151, 603), "TS2": (6080, 540), "TS3": (5838, 506), "TS4": (6007, 558), "TS5": (320, 276),
-    "TS6": (492, 392),
-}  # fmt: skip
-
 
 def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force: bool) -> str:
     """Make the files; what was made, as text. See `bench.data.prepare.prepare`."""
@@ -60,13 +47,13 @@ def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force:
     if skeleton not in LABELS:
         raise unknown("skeleton of 3dhp", skeleton, LABELS)
     found = find(raw, [TRAIN, TEST], ARCHIVES)
-    train, test = _by_name(found[TRAIN], FRAMES), _by_name(found[TEST], TEST_FRAMES)
+    train, test = _by_name(found[TRAIN], known.MPI_INF_3DHP_TRAIN), _by_name(found[TEST], known.MPI_INF_3DHP_TEST)
     if not train and not test:
         raise MissingDataError(
             f"{shown(raw)} holds no annotations of MPI-INF-3DHP: looked for {TRAIN} and {TEST}, unpacked or in "
             f"{', '.join(ARCHIVES)}"
         )
-    missing = [name for name in (*FRAMES, *TEST_FRAMES) if name not in {*train, *test}]
+    missing = [name for name in (*known.MPI_INF_3DHP_TRAIN, *known.MPI_INF_3DHP_TEST) if name not in {*train, *test}]
     if missing and not partial:
         raise BenchError(
             f"{shown(raw)} lacks {', '.join(missing)}. Copy what is missing, or make files of what is there with "
@@ -87,21 +74,23 @@ def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force:
     return "\n".join([report, "", *written, next_command(DATASETS[skeleton], output)])
 
 
-def _by_name(sources: Iterable[Source], known: Mapping[str, Any]) -> dict[str, Source]:
+def _by_name(sources: Iterable[Source], names: Collection[str]) -> dict[str, Source]:
     """The files by sequence, "S1 Seq1" or "TS1"; others are no part of the data set."""
-    words = len(min(known).split(" "))
+    words = len(min(names).split(" "))
     named = [(" ".join(source.inside.parts[-1 - words : -1]), source) for source in sources]
-    return once((name, source) for name, source in named if name in known)
+    return once((name, source) for name, source in named if name in names)
 
 
 def _files(output: Path, ending: str, made: Mapping[str, Mapping[str, Kept]]) -> dict[Path, dict[str, Any]]:
     """What each file is to hold. A file without any sequence is left out."""
     train = {
         name: [{camera.name: _view(made[name], f"{camera.name}_") for camera in TRAIN_CAMERAS}, fps]
-        for name, (_, fps) in FRAMES.items()
+        for name, (_, fps) in known.MPI_INF_3DHP_TRAIN.items()
         if name in made
     }
-    test = {name: _view(made[name]) | {"valid": made[name]["valid"]} for name in TEST_FRAMES if name in made}
+    test = {
+        name: _view(made[name]) | {"valid": made[name]["valid"]} for name in known.MPI_INF_3DHP_TEST if name in made
+    }
     activities = {name: made[name]["activity"].array() for name in test}
     files: dict[str, dict[str, Any]] = {
         f"data_train_3dhp{ending}.npz": {"data": train} if train else {},
@@ -127,7 +116,7 @@ def _read_train(source: Source, path: Path, labels: str, name: str, partial: boo
         for variable in ("annot2", labels):
             require(source, variable, names)
         content = loadmat(path, variable_names=["annot2", labels])
-    frames, _ = FRAMES[name]
+    frames, _ = known.MPI_INF_3DHP_TRAIN[name]
     arrays = {}
     for kind, variable, axes in (("data_2d", "annot2", 2), ("data_3d", labels, 3)):
         cells = content[variable].ravel()
@@ -184,13 +173,13 @@ def _report(what: str, made: Mapping[str, Mapping[str, Kept]], missing: list[str
     from tabulate import tabulate
 
     rows: list[tuple[Any, ...]] = []
-    for name, (frames, _) in FRAMES.items():
+    for name, (frames, _) in known.MPI_INF_3DHP_TRAIN.items():
         if name in made:
             rows.append((name, len(TRAIN_CAMERAS), len(made[name]["0_data_3d"]), frames))
-    for name, (frames, valid) in TEST_FRAMES.items():
+    for name, frames in known.MPI_INF_3DHP_TEST.items():
         if name in made:
             counted = int(made[name]["valid"].array().sum())
-            rows.append((name, 1, len(made[name]["data_3d"]), frames, counted, valid))
+            rows.append((name, 1, len(made[name]["data_3d"]), frames, counted, known.MPI_INF_3DHP_VALID[name]))
     headers = ("sequence", "cameras", "frames", "expected", "valid", "expected")
     lines = [f"3dhp: {what}"] + ([f"missing: {', '.join(missing)}"] if missing else [])
     lines += ["", tabulate(rows, headers, intfmt=",")]

@@ -10,9 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from bench import paths
-from bench.data import kind_of, load_dataset
+from bench.data import kind_of, known, load_dataset
 from bench.data.pose_dataset import subject_order
-from bench.data.verify import known
 from bench.data.verify.bodies import Bodies
 from bench.data.verify.findings import Finding, Report
 from bench.data.verify.recordings import Take, takes

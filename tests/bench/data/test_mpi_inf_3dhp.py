@@ -119,7 +119,7 @@ def test_load_dataset_finds_the_files_in_the_data_folder_and_below_it(root):
 
 def test_the_description_says_how_many_frames_are_valid(root):
     lines = describe("3dhp", root).splitlines()
-    assert lines[0].startswith("3dhp, gt keypoints, MPI-INF-3DHP-17: 38 videos, 337 frames at 25 fps")
+    assert lines[0].startswith("3dhp, gt keypoints: 38 videos, 337 frames at 25 fps")
     assert ["subject", "videos", "frames", "valid", "actions", "cameras"] in [line.split() for line in lines]
     assert ["TS5", "1", "10", "6", "1", "1"] in [line.split() for line in lines]
 

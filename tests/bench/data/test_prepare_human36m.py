@@ -328,7 +328,7 @@ def test_a_full_disk_leaves_no_file_and_loses_no_work(tmp_path, reads, monkeypat
     raw = raw_h36m(tmp_path / "raw", ".h5", SOME)
     save = np.savez_compressed
     monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(BenchError, match=r"written \(No space left.*--output"):
+    with pytest.raises(BenchError, match=r"written: No space left on device; --output"):
         prepare("h36m", raw, tmp_path / "out", partial=True)
     assert files(tmp_path / "out") == []
     monkeypatch.setattr(np, "savez_compressed", save)

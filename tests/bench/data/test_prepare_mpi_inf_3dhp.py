@@ -11,6 +11,7 @@ from raw_samples import MPI_INF_3DHP_28, annot, annot_data, coded, write_annot, 
 
 from bench import load_dataset
 from bench.cli import main
+from bench.data import known
 from bench.data.archive import read_npz
 from bench.data.prepare import mpi_inf_3dhp, prepare
 from bench.errors import BenchError, MissingDataError
@@ -72,22 +73,25 @@ def test_joints_cameras_and_labels_are_the_named_ones(skeleton, ending, train, t
 
 
 def test_the_frames_are_those_of_the_table():
-    assert sum(frames for frames, _ in mpi_inf_3dhp.FRAMES.values()) == 131_592
-    assert sorted(fps for _, fps in mpi_inf_3dhp.FRAMES.values()) == [25] * 11 + [50] * 5
-    frames, valid = zip(*mpi_inf_3dhp.TEST_FRAMES.values(), strict=True)
-    assert (sum(frames), sum(valid)) == (24_888, 2_875)
+    assert sum(frames for frames, _ in known.MPI_INF_3DHP_TRAIN.values()) == 131_592
+    assert sorted(fps for _, fps in known.MPI_INF_3DHP_TRAIN.values()) == [25] * 11 + [50] * 5
+    assert sum(known.MPI_INF_3DHP_TEST.values()) == 24_888
+    assert sum(known.MPI_INF_3DHP_VALID.values()) == 2_875
+    assert sum(known.MPI_INF_3DHP_VALID_BEFORE.values()) == 2_929
+    names = [known.MPI_INF_3DHP_TEST, known.MPI_INF_3DHP_VALID, known.MPI_INF_3DHP_VALID_BEFORE]
+    assert len({tuple(one) for one in names}) == 1
 
 
 @pytest.fixture
 def short(monkeypatch) -> None:
     """Training sequences of which the community uses 4 frames."""
-    shorter = {name: (4, fps) for name, (_, fps) in mpi_inf_3dhp.FRAMES.items()}
-    monkeypatch.setattr(mpi_inf_3dhp, "FRAMES", shorter)
+    shorter = {name: (4, fps) for name, (_, fps) in known.MPI_INF_3DHP_TRAIN.items()}
+    monkeypatch.setattr(known, "MPI_INF_3DHP_TRAIN", shorter)
 
 
 def test_a_whole_download_through_the_command(short, tmp_path, capsys):
     """Training sequences are cut to the table's frames; the test set is still in its archive."""
-    raw = raw_3dhp(tmp_path / "raw", {name: annot(6) for name in mpi_inf_3dhp.FRAMES}, {})
+    raw = raw_3dhp(tmp_path / "raw", {name: annot(6) for name in known.MPI_INF_3DHP_TRAIN}, {})
     unpacked = raw_3dhp(tmp_path / "unpacked", {}, {f"TS{number}": annot_data(4) for number in range(1, 8)})
     with zipfile.ZipFile(raw / "mpi_inf_3dhp_test_set.zip", "w") as packed:
         for path in sorted(unpacked.rglob("*.mat")):
@@ -112,7 +116,7 @@ def test_a_whole_download_through_the_command(short, tmp_path, capsys):
 
 
 def test_what_is_missing_or_too_short_is_named(short, tmp_path):
-    train = {name: annot(3 if name == "S5 Seq1" else 4) for name in mpi_inf_3dhp.FRAMES}
+    train = {name: annot(3 if name == "S5 Seq1" else 4) for name in known.MPI_INF_3DHP_TRAIN}
     raw = raw_3dhp(tmp_path / "raw", train, {f"TS{number}": annot_data(4) for number in range(1, 6)})
     with pytest.raises(BenchError, match=r"raw lacks TS6\. Copy what is missing"):
         prepare("3dhp", raw, tmp_path / "out", skeleton="camera")

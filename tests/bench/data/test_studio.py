@@ -35,7 +35,7 @@ def filmed(motion: np.ndarray, keypoints: str = "gt", seed: int = 0, subject: st
     return builder.build()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), reach=st.floats(0, 20))
 def test_every_joint_of_every_frame_is_inside_the_image(seed, reach):
     dataset = filmed(wander(seed, reach=reach), seed=seed)

@@ -11,11 +11,11 @@ import pytest
 from samples import save_3dhp, save_h36m
 
 from bench.camera import denormalise_screen, h36m_cameras, normalise_screen, project
-from bench.data import synthetic
+from bench.data import known, synthetic
 from bench.data.detector import detect
-from bench.data.verify import known, verify
+from bench.data.known import thinned
+from bench.data.verify import verify
 from bench.data.verify.bodies import LAYOUTS, handedness, whole_orders
-from bench.data.verify.known import thinned
 from bench.errors import BenchError, MissingDataError
 from bench.skeleton import COCO_17, H36M_17, H36M_17_OF_32, MPI_INF_3DHP_17, MPI_INF_3DHP_17_OF_28
 

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-ACTIONS = (
+# Human3.6M: in S1 the release itself names two actions otherwise, which the community's files rename.
+H36M_ACTIONS = (
     "Directions", "Discussion", "Eating", "Greeting", "Phoning", "Photo", "Posing", "Purchases", "Sitting",
     "SittingDown", "Smoking", "Waiting", "WalkDog", "Walking", "WalkTogether",
 )  # fmt: skip
+H36M_RENAMED = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
 
-# Human3.6M's sequences are an action and the number of its take. Mostly one take has none and the other is number 1;
-# here is what differs. In S1 the release itself names two actions otherwise, which the community's files rename.
-_TAKES: dict[str, dict[str, tuple[str, ...]]] = {
-    "S1": {"Eating": ("2", ""), "Sitting": ("1", "2"), "SittingDown": ("2", "")},
-    "S5": {"Directions": ("1", "2"), "Discussion": ("2", "3"), "Greeting": ("1", "2"), "Photo": ("", "2"),
-           "Waiting": ("1", "2")},
-    "S6": {"Eating": ("1", "2"), "Posing": ("2", ""), "Sitting": ("1", "2"), "Waiting": ("3", "")},
-    "S7": {"Phoning": ("2", ""), "Waiting": ("1", "2"), "Walking": ("1", "2")},
+# Each action was recorded twice, as "Eating" and "Eating 1" but for these: the numbers of the takes that were kept.
+_TAKES: dict[str, dict[str, tuple[str, str]]] = {
+    "S1": {"Eating": ("", "2"), "Sitting": ("1", "2"), "SittingDown": ("", "2")},
+    "S5": {
+        "Directions": ("1", "2"), "Discussion": ("2", "3"), "Greeting": ("1", "2"), "Photo": ("", "2"),
+        "Waiting": ("1", "2"),
+    },
+    "S6": {"Eating": ("1", "2"), "Posing": ("", "2"), "Sitting": ("1", "2"), "Waiting": ("", "3")},
+    "S7": {"Phoning": ("", "2"), "Waiting": ("1", "2"), "Walking": ("1", "2")},
     "S8": {"WalkTogether": ("1", "2")},
     "S9": {"Discussion": ("1", "2")},
-    "S11": {"Directions": ("1",), "Discussion": ("1", "2"), "Greeting": ("2", ""), "Phoning": ("3", "2"),
-            "Smoking": ("2", "")},
+    "S11": {"Discussion": ("1", "2"), "Greeting": ("", "2"), "Phoning": ("2", "3"), "Smoking": ("", "2")},
 }  # fmt: skip
 
-H36M_SEQUENCES = {
-    subject: frozenset(f"{action} {take}".strip() for action in ACTIONS for take in takes.get(action, ("", "1")))
+# The names of each subject's 30 recordings, of which the community's files hold all but one.
+H36M_RECORDED = {
+    subject: tuple(f"{action} {take}".strip() for action in H36M_ACTIONS for take in takes.get(action, ("", "1")))
     for subject, takes in _TAKES.items()
 }
 H36M_DROPPED = ("S11", "Directions")  # one of its four videos is missing from the release
-H36M_RENAMED = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
+H36M_SEQUENCES = {
+    subject: frozenset(name for name in names if (subject, name) != H36M_DROPPED)
+    for subject, names in H36M_RECORDED.items()
+}
 
 # Frames over the four cameras, as users of the files count them.
 H36M_FRAMES = {
@@ -49,7 +55,7 @@ MPI_INF_3DHP_TRAIN = {
 }  # fmt: skip
 MPI_INF_3DHP_TEST = {"TS1": 6151, "TS2": 6080, "TS3": 5838, "TS4": 6007, "TS5": 320, "TS6": 492}
 MPI_INF_3DHP_VALID = {"TS1": 603, "TS2": 540, "TS3": 506, "TS4": 558, "TS5": 276, "TS6": 392}
-MPI_INF_3DHP_VALID_BEFORE = {"TS1": 603, "TS2": 540, "TS3": 505, "TS4": 553, "TS5": 276, "TS6": 452}  # older labels
+MPI_INF_3DHP_VALID_BEFORE = {"TS1": 603, "TS2": 540, "TS3": 505, "TS4": 553, "TS5": 276, "TS6": 452}  # older release
 
 
 def thinned(found: int, whole: int, slack: int) -> int | None:

@@ -42,13 +42,16 @@ def run_benchmark(
     imported: bool = True,
     dry_run: bool = False,
     track: bool = True,
+    system_metrics: bool = False,
 ) -> list[Record]:
     """Do what a benchmark asks for and return the record of every run, new and old.
 
     Prints the plan first; dry_run: and stops there. weights: files of published ones that are tested instead of being
-    trained, by method; imported: and those that were imported for this benchmark. Raises BenchError for anything the
-    user has to mend.
+    trained, by method; imported: and those that were imported for this benchmark. track: log to MLflow; system_metrics:
+    and there the load of the machine. Raises BenchError for anything the user has to mend.
     """
+    if system_metrics:
+        tracking.check_system_metrics()
     where = choose_device(device)
     # A wrong name or file should not wait for the data to be read.
     published = published_weights(benchmark, chosen_methods(benchmark, methods), weights or {}, imported)
@@ -62,7 +65,7 @@ def run_benchmark(
     if waiting:
         facts = provenance()  # before training, lest it names an edit made meanwhile
         with tracking.stoppable():
-            tracker = tracking.open_tracker(benchmark.name, enabled=track)
+            tracker = tracking.open_tracker(benchmark.name, enabled=track, system_metrics=system_metrics)
             with tracker.invocation(
                 f"bench run {benchmark.name}", outcome.tags(facts, split.testing, split.training)
             ) as invocation:
@@ -127,6 +130,7 @@ def _do(run: Run, split: Split, device: torch.device, invocation: tracking.Invoc
         scores = score(predictions, split.testing, protocol.averaging, accounting)
         record = outcome.make_record(run, method, trained, earlier, scores, split, facts, log.run_id)
         outcome.log_outcome(log, run, record, scores, predictions, split.testing)
+        outcome.log_model(log, run, method, split.training)
         records.write(record)
         paths.write_text(run.record_file, records.text(record))  # last: this is what makes the run finished
 

@@ -12,7 +12,7 @@ from typing import Protocol as Interface
 import numpy as np
 import pandas as pd
 
-from bench import draw, paths, records, tracking
+from bench import checkpoint, draw, logged_model, paths, records, tracking
 from bench.config import Benchmark, Protocol
 from bench.cost import macs_per_frame
 from bench.data.pose_dataset import PoseDataset
@@ -192,6 +192,12 @@ def log_outcome(
     log.file(picture, "figures")
     if (weights := run.folder / "weights.pt").is_file():
         log.file(weights, "checkpoints")
+
+
+def log_model(log: tracking.Run, run: Run, method: Method, training: PoseDataset) -> None:
+    """The trained method as a model that MLflow loads."""
+    content = checkpoint.load(run.folder / "weights.pt")
+    log.model(lambda folder: logged_model.save_model(content, method.window, training.skeleton, folder))
 
 
 def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, testing: PoseDataset) -> None:

@@ -71,6 +71,7 @@ def run_benchmark(
             ) as invocation:
                 for run in waiting:
                     _do(run, split, where, invocation, facts)
+                invocation.compare([records.read(run.record_file).provenance.mlflow_run_id for run in waiting])
     done = [records.read(run.record_file) for run in runs]
     print(f"\n{benchmark.title}\n\n{tables.terminal(benchmark, done)}\n")
     for record in done:

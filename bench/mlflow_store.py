@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from urllib.request import url2pathname
 
 from filelock import FileLock
@@ -183,6 +183,12 @@ class Store:
         """Log an artifact."""
         if self._keeps_artifacts:
             self.call(method, run_id, *arguments)
+
+    def link_comparison(self, run_id: str | None, compared: Sequence[str]) -> None:
+        """Describe a run by a link to the page that compares others."""
+        asked = {"runs": json.dumps(compared), "experiments": json.dumps([self._experiment])}
+        link = f"[Compare the {len(compared)} runs of this call](#/compare-runs?{urlencode(asked)})"
+        self.call("set_tag", run_id, "mlflow.note.content", link)
 
     def log_model(self, run_id: str | None, write: Callable[[Path], None]) -> None:
         """Log what `write` puts into a folder as the model of a run."""

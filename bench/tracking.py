@@ -124,6 +124,12 @@ class Invocation:
                 finally:
                     run.flush()
 
+    def compare(self, run_ids: Sequence[str | None]) -> None:
+        """Put a link to MLflow's comparison of these runs on the page of this invocation, if there are several."""
+        tracked = [run_id for run_id in run_ids if run_id is not None]
+        if len(tracked) > 1:
+            self._store.link_comparison(self.run_id, tracked)
+
 
 class Run:
     """One method with one seed. `run_id` is None when nothing is logged."""

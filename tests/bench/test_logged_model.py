@@ -197,7 +197,7 @@ def test_every_documented_search_finds_its_run(tracked, store):
     values = {
         "METHOD": "diff3dhpe", "SEED": "0", "KEY": record.run_key[:8], "CONFIG": record.provenance.config_hash,
         "DATA": record.provenance.data_fingerprint, "DIGEST": record.provenance.data_fingerprint[:16],
-        "MILLIMETRES": str(record.metrics["mpjpe"].value + 1),
+        "DIM": "16", "MILLIMETRES": str(record.metrics["mpjpe"].value + 1),
     }  # fmt: skip
     experiment = store.get_experiment_by_name("demo").experiment_id
     for _, documented in rows:

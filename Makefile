@@ -20,7 +20,7 @@ RUN_OPTIONS = $(if $(METHODS),--methods "$(METHODS)") $(if $(SEEDS),--seeds $(SE
   $(foreach file,$(WEIGHTS),--weights "$(file)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tables tables-check ui test perf lint format docs
+.PHONY: help setup demo tables tables-check report docs ui test perf lint format
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ tables: setup  ## rewrite the tables of README and results/tables from results/
 
 tables-check: setup  ## fail if a table does not say what results/ says
 	@$(BENCH) tables --check
+
+report: setup  ## results/report.html: tables, charts and poses in 3D, to look at; DATA=... if the cache lost the data
+	@$(BENCH) report $(if $(DATA),--data "$(DATA)")
 
 ui: setup  ## the tracked runs in a browser, on this machine only: make ui PORT=5001
 	@$(BENCH) ui --port $(PORT)

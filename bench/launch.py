@@ -80,7 +80,9 @@ def run_benchmark(
         database = sqlite_file(store_uri())
         where_to = f"{paths.shown(database)}  (make ui shows it)" if database else without_password(store_uri())
         print(f"tracked in  {where_to}")
-    print(f"report      {paths.shown(paths.results() / 'report.html')}  (to be written by a later version)")
+    report = paths.results() / "report.html"
+    made = f"{paths.shown(report)}  (make report brings it up to date)"
+    print(f"report      {made if report.is_file() else 'make report  (one HTML file: tables, charts, poses in 3D)'}")
     return done
 
 

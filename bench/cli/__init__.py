@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         sys.exit(2)
+    except PermissionError as error:
+        print(f"bench: {error.filename or 'a file'}: permission denied", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("bench: stopped; the same command goes on where this one was", file=sys.stderr)
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""`bench run`, `import`, `tables`, `methods`, `ui`: benchmarks and what they leave behind."""
+"""`bench run`, `import`, `tables`, `report`, `methods`, `ui`: benchmarks and what they leave behind."""
 
 from __future__ import annotations
 
@@ -67,6 +67,17 @@ def add(commands: Commands) -> None:
         commands, "tables", "rewrite the tables of README and results/tables", "bench tables --check", _tables
     )
     tables.add_argument("--check", action="store_true", help="change nothing; exit 2 if a table drifted")
+
+    report = command(
+        commands,
+        "report",
+        "write one HTML file to look at: tables, charts, poses in 3D",
+        "bench report --benchmarks demo,cmu-det-27",
+        _report,
+    )
+    report.add_argument("-o", "--output", metavar="FILE", help="default: report.html in results/")
+    report.add_argument("--benchmarks", metavar="A,B", help="only these of configs/ (default: all)")
+    add_data(report)
 
     command(commands, "methods", "list the registered methods", "bench methods", _methods)
 
@@ -143,6 +154,13 @@ def _tables(options: argparse.Namespace) -> int:
         return 2
     if not changed:
         print("every table says what results/ says")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from bench.report import write_report
+
+    print(write_report(Path(options.output) if options.output else None, names(options.benchmarks), data=options.data))
     return 0
 
 

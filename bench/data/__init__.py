@@ -70,9 +70,7 @@ def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt
     fingerprint: str = module.fingerprint(folder, kind)
     cached = paths.cache() / "data" / f"{name}-{kind}-{fingerprint[:16]}"
     if not archive.is_cached(cached):
-        with archive.converting(cached):  # who had to wait finds it done
-            if not archive.is_cached(cached):
-                archive.store(module.collect(folder, kind, fingerprint), cached)
+        archive.store(module.collect(folder, kind, fingerprint), cached)
     return archive.memory_mapped(cached)
 
 

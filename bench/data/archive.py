@@ -4,67 +4,54 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
+import math
 import os
 import pickle
 import shutil
 import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from bench import paths, skeleton
+from bench.data import pickled
 from bench.data.pose_dataset import BLOCKS, Builder, PoseDataset
 from bench.errors import BenchError, MissingDataError
 
 # --- the community's pickled archives
 
-# What a pickled dictionary of arrays needs, and nothing more. Containers, numbers and strings need no name at all.
-_ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
-    (f"{package}.{module}", name)
-    for package in ("numpy.core", "numpy._core")
-    for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
-}
-
-# What zipfile, zlib, numpy and pickle raise over bytes that are not what was written.
+# What zipfile, zlib, numpy and the machine for pickles raise over bytes that are not what was written.
 _DAMAGED = (
-    ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, OverflowError, RuntimeError, struct.error,
-    zlib.error,
+    ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, OverflowError, RuntimeError, SyntaxError,
+    struct.error, tokenize.TokenError, zlib.error,
 )  # fmt: skip
 
-
-class _RestrictedUnpickler(pickle.Unpickler):
-    """Builds arrays, containers, numbers and strings; any other name is refused before it is imported."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it wants to run {module}.{name}")
-        return super().find_class(module, name)
+UNPACKED_TIMES, UNPACKED_BYTES = 50, 100e6  # motion packs to less than half; beyond both it is a bomb
 
 
 def read_npz(path: Path) -> dict[str, Any]:
-    """Every array of an .npz file; object arrays are unpickled by the restricted reader. 0-d ones give their content.
+    """Every array of an .npz file; object arrays are read by `bench.data.pickled`. 0-d ones give their content.
 
-    Raises MissingDataError if there is no such file, BenchError if it is no .npz file, is damaged, or holds a pickle
-    of anything but arrays, dictionaries, lists, tuples, numbers and strings.
+    Raises MissingDataError if there is no such file, BenchError if it is no .npz file, is damaged, holds a pickle of
+    anything but arrays, dictionaries, lists, tuples, numbers and strings, or would fill the memory with less than it
+    holds.
     """
     if not path.is_file():
         raise MissingDataError(f"{paths.shown(path)} not found")
-    content: dict[str, Any] = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.namelist():
-                content[member.removesuffix(".npy")] = _read_npy(archive.read(member))
+            _check_members(archive.infolist(), path.stat().st_size)
+            return {_key(member): _read_member(archive, member) for member in archive.infolist()}
     except zipfile.BadZipFile as error:
         raise BenchError(f"{paths.shown(path)} is not a whole .npz file ({error}); copy it again") from error
     except pickle.UnpicklingError as error:
@@ -72,23 +59,60 @@ def read_npz(path: Path) -> dict[str, Any]:
             f"{paths.shown(path)} was refused: {error}. A pose file holds arrays, dictionaries, lists, numbers and "
             "strings only; do not trust this one"
         ) from error
+    except MemoryError as error:
+        raise BenchError(f"{paths.shown(path)} needs more memory than there is") from error
     except _DAMAGED as error:
-        raise BenchError(f"{paths.shown(path)} cannot be read ({error}); copy it again") from error
-    return content
+        what = " ".join(str(error).split())[:200]  # NumPy quotes the whole header
+        raise BenchError(f"{paths.shown(path)} cannot be read ({what}); copy it again") from error
 
 
-def _read_npy(raw: bytes) -> Any:
-    stream = io.BytesIO(raw)
+def _key(member: zipfile.ZipInfo) -> str:
+    return member.filename.removesuffix(".npy")
+
+
+def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
+    """Refuse what no .npz file has, before anything is unpacked. size: bytes of the file."""
+    for member in members:
+        if not member.filename.isprintable() or len(member.filename) > pickled.LONG_TEXT:
+            raise pickle.UnpicklingError("it holds an array with a name that nobody can read")
+        if member.flag_bits & 1:
+            raise pickle.UnpicklingError(f"{member.filename[:80]!r} in it is encrypted")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise pickle.UnpicklingError(f"{member.filename[:80]!r} in it is packed as .npz files never are")
+    if len({_key(member) for member in members}) < len(members):
+        raise pickle.UnpicklingError("it holds two arrays of one name")
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > UNPACKED_TIMES * size + UNPACKED_BYTES:
+        raise pickle.UnpicklingError(f"its {size / 1e6:,.1f} MB would unpack to {unpacked / 1e6:,.0f} MB")
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
+    with archive.open(member) as stream:
+        try:
+            return _read_npy(stream, member.file_size)
+        finally:  # its check sum is compared at the end: a damaged file should be called that, and not worse
+            while stream.read(1 << 20):
+                pass
+
+
+def _read_npy(stream: IO[bytes], size: int) -> Any:
+    """size: bytes of the .npy file."""
     version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"version {version} of the .npy format is not known")
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, kind = reader(stream)
-    if not kind.hasobject:
-        stream.seek(0)
-        return np.lib.format.read_array(stream, allow_pickle=False)
-    array = _RestrictedUnpickler(stream, encoding="latin1").load()
-    if not isinstance(array, np.ndarray) or array.shape != shape:
-        raise ValueError("its pickle does not hold the array that its header promises")
-    return array.item() if array.shape == () else array
+    if kind.hasobject and kind.kind == "O":
+        array = pickled.load(stream, size)
+        if not isinstance(array, np.ndarray) or array.shape != shape:
+            raise ValueError("its pickle does not hold the array that its header promises")
+        return array.item() if array.shape == () else array
+    if kind.kind not in "biufcSU":
+        raise pickle.UnpicklingError(f"it holds an array of {str(kind)[:80]}, not of numbers, strings or objects")
+    if math.prod(shape) * kind.itemsize != size - stream.tell():
+        raise ValueError("an array has not the size that its header promises")
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 # --- fingerprints
@@ -133,22 +157,6 @@ def _remembered_digest(path: Path) -> str:
 # --- the memory-mapped cache
 
 
-@contextlib.contextmanager
-def converting(folder: Path) -> Iterator[None]:
-    """What makes `folder` runs inside: one process at a time, and a disk that cannot be written is a BenchError."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{folder.name}.lock"):
-            yield
-    except BenchError:
-        raise
-    except OSError as error:
-        raise BenchError(
-            f"{paths.shown(folder)} cannot be written: {error.strerror or error}. The memory-mapped copy of a data set "
-            "needs 352 bytes a frame; $BENCH_RESULTS moves it"
-        ) from error
-
-
 def is_cached(folder: Path) -> bool:
     """Whether `store` finished here, and nothing was lost or changed since."""
     try:
@@ -159,29 +167,40 @@ def is_cached(folder: Path) -> bool:
 
 
 def store(dataset: PoseDataset | Builder, folder: Path) -> None:
-    """Write a data set as plain .npy files and a table, whole or not at all. What is there and whole stays."""
-    if is_cached(folder):
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    """Write a data set as plain .npy files and a table, whole or not at all. Raises BenchError if there is no room."""
     try:
-        dataset.sequences.to_csv(unfinished / _TABLE, index=False)
-        blocks = [block for block in BLOCKS if _save(unfinished / f"{block}.npy", dataset.pieces(block))]
-        about = {
-            "name": dataset.name,
-            "keypoints": dataset.keypoints,
-            "fps": dataset.fps,
-            "skeleton": dataset.skeleton.name,
-            "fingerprint": dataset.fingerprint,
-            "extent": dataset.extent,
-            "blocks": blocks,
-        }
-        about["seal"] = _seal(unfinished, about)
-        (unfinished / _ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
-        _remove(folder)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            _write(dataset, unfinished)
+            if not is_cached(folder):
+                _remove(folder)
+                unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    except OSError as error:
+        if is_cached(folder):
+            return  # another process was faster; its copy is the same
+        needed = sum(piece.nbytes for block in BLOCKS for piece in dataset.pieces(block)) / 1e6
+        raise BenchError(
+            f"{paths.shown(folder)} cannot be written: {error.strerror or error}. The memory-mapped copy of these data "
+            f"needs {needed:,.0f} MB; $BENCH_RESULTS moves it"
+        ) from error
+
+
+def _write(dataset: PoseDataset | Builder, folder: Path) -> None:
+    dataset.sequences.to_csv(folder / _TABLE, index=False)
+    about = {
+        "name": dataset.name,
+        "keypoints": dataset.keypoints,
+        "fps": dataset.fps,
+        "skeleton": dataset.skeleton.name,
+        "fingerprint": dataset.fingerprint,
+        "extent": dataset.extent,
+        "blocks": [block for block in BLOCKS if _save(folder / f"{block}.npy", dataset.pieces(block))],
+    }
+    about["seal"] = _seal(folder, about)
+    (folder / _ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
 
 
 def memory_mapped(folder: Path) -> PoseDataset:

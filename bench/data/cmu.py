@@ -173,7 +173,7 @@ def _listed(path: Path) -> dict[str, tuple[str, float]]:
         table = pd.read_csv(path, dtype={"trial": str, "action_group": str})
         rows = zip(table["trial"], table["action_group"].str.replace(" ", "-"), table["rate_hz"], strict=True)
         listed = {trial: (action, float(rate_hz)) for trial, action, rate_hz in rows}
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, OSError) as error:
         raise BenchError(f"{shown(path)}: cannot read columns trial, action_group, rate_hz ({error})") from error
     for trial, (action, rate_hz) in listed.items():
         if not isinstance(action, str) or not 0 < rate_hz < np.inf:

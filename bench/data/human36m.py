@@ -29,6 +29,7 @@ SKELETON = H36M_17
 FPS = 50.0
 RECORDED_JOINTS = 32
 FARTHEST = 50.0  # metres from the studio's origin that no joint can be: beyond it the file is in millimetres
+SMALLEST_PX = 4  # where all keypoints of a video lie nearer to the corner, they are no pixels
 READER = "h36m, reader 2"  # a change of any number made here changes this line
 
 
@@ -102,11 +103,16 @@ def files(root: Path, keypoints: str) -> tuple[Path, Path]:
 def _positions(path: Path, key: str, content: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The nested dictionary {subject: {sequence: ...}} of a file."""
     positions = content.get(key)
-    if not isinstance(positions, dict) or not positions:
+    if positions is None:
         raise BenchError(f"{shown(path)}: expected an array {key!r}, found {', '.join(sorted(content)) or 'nothing'}")
+    if not isinstance(positions, dict) or not positions:
+        raise BenchError(f"{shown(path)}: {key!r} holds {_found(positions)}, not sequences by subject")
     for subject, sequences in positions.items():
         if not isinstance(sequences, dict):
             raise BenchError(f"{shown(path)}: {subject} holds {type(sequences).__name__}, not sequences by name")
+        for name in (subject, *sequences):
+            if not isinstance(name, str):
+                raise BenchError(f"{shown(path)}: {name} is no name of a subject or a sequence")
     return positions
 
 
@@ -118,9 +124,9 @@ def _emptied(sequences: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _world_poses(where: str, recorded: Any) -> NDArray[np.float32]:
     """All recorded joints: (frames, 32, 3) float32 metres."""
-    shape: tuple[int, ...] = getattr(recorded, "shape", ())
+    shape = _shape_of_numbers(recorded)
     if len(shape) != 3 or shape[1:] != (RECORDED_JOINTS, 3) or not shape[0]:
-        raise BenchError(f"{where}: expected (frames, {RECORDED_JOINTS}, 3), found {shape}")
+        raise BenchError(f"{where}: expected (frames, {RECORDED_JOINTS}, 3), found {_found(recorded)}")
     poses = np.asarray(recorded, np.float32)
     if not np.isfinite(poses).all():
         frame = int(np.argwhere(~np.isfinite(poses))[0, 0])
@@ -133,27 +139,52 @@ def _world_poses(where: str, recorded: Any) -> NDArray[np.float32]:
 def _by_camera(where: str, seen: Any, subject: str, frames: int) -> Iterator[tuple[Camera, NDArray[np.float32]]]:
     """Each camera with its keypoints, cut to the frames that have 3D: (frames, 17, 2) pixels."""
     rig, joints = h36m_cameras()[subject], len(H36M_17)
-    cameras = len(seen) if isinstance(seen, (list, tuple, np.ndarray)) else 0
+    listed = isinstance(seen, list | tuple) or (isinstance(seen, np.ndarray) and seen.ndim > 0)
+    cameras = len(seen) if listed else 0
     if cameras != len(rig):
         raise BenchError(f"{where}: {cameras} cameras, expected {len(rig)}")
     for index, (camera, view) in enumerate(zip(rig, seen, strict=True)):
-        shape: tuple[int, ...] = getattr(view, "shape", ())
+        shape = _shape_of_numbers(view)
         if len(shape) != 3 or shape[1] != joints or shape[2] < 2:
-            raise BenchError(f"{where}, camera {index}: expected (frames, {joints}, 2), found {shape}")
+            raise BenchError(f"{where}, camera {index}: expected (frames, {joints}, 2), found {_found(view)}")
         if shape[0] < frames:
             raise BenchError(f"{where}, camera {index}: {shape[0]} frames of 2D, {frames} of 3D. {_MISMATCH}")
         keypoints_px = np.asarray(view, np.float32)[:frames, :, :2]  # videos run on after the motion capture stops
         if not np.isfinite(keypoints_px).all():
             frame = int(np.argwhere(~np.isfinite(keypoints_px))[0, 0])
             raise BenchError(f"{where}, camera {index}: frame {frame} holds numbers that are not finite")
+        if np.abs(keypoints_px).max() < SMALLEST_PX:
+            raise BenchError(
+                f"{where}, camera {index}: no keypoint is farther than {SMALLEST_PX} pixels from the corner; are they "
+                "normalised already?"
+            )
         yield camera, keypoints_px
+
+
+def _shape_of_numbers(recorded: Any) -> tuple[int, ...]:
+    """The shape of an array of numbers; of anything else that of nothing."""
+    return recorded.shape if isinstance(recorded, np.ndarray) and recorded.dtype.kind in "fiu" else ()
+
+
+def _found(recorded: Any) -> str:
+    """What is there in place of an array of numbers, or the array's shape."""
+    if not isinstance(recorded, np.ndarray):
+        return f"a {type(recorded).__name__}"
+    return f"{recorded.shape}" if recorded.dtype.kind in "fiu" else f"{recorded.shape} of {recorded.dtype}"
 
 
 def _check_joint_order(path: Path, metadata: Any) -> None:
     """COCO has 17 keypoints too: left and right tell the layouts apart."""
     if not isinstance(metadata, dict) or "keypoints_symmetry" not in metadata:
         return
-    sides = [sorted(int(joint) for joint in side) for side in metadata["keypoints_symmetry"]]
+    try:
+        sides = [sorted(int(joint) for joint in side) for side in metadata["keypoints_symmetry"]]
+    except (TypeError, ValueError) as error:
+        raise BenchError(
+            f"{shown(path)}: its metadata do not name left and right joints ('keypoints_symmetry')"
+        ) from error
+    if sides == [list(H36M_17.right), list(H36M_17.left)]:
+        raise BenchError(f"{shown(path)}: its left and right joints are swapped; the file shows mirrored people")
     if sides != [list(H36M_17.left), list(H36M_17.right)]:
         raise BenchError(
             f"{shown(path)}: its left and right joints are {sides[0]} and {sides[1:]}, those of {H36M_17.name} are "

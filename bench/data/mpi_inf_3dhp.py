@@ -117,8 +117,10 @@ def _sequences(path: Path, pattern: str, known: str) -> dict[str, Any]:
     """The dictionary of a file, whose keys must be sequences."""
     content = archive.read_npz(path)
     sequences = content.get("data")
-    if not isinstance(sequences, dict) or not sequences:
+    if sequences is None:
         raise BenchError(f"{shown(path)}: expected an array 'data', found {', '.join(sorted(content)) or 'nothing'}")
+    if not isinstance(sequences, dict) or not sequences:
+        raise BenchError(f"{shown(path)}: 'data' is a {type(sequences).__name__}, not sequences by name")
     for name in sequences:
         if not re.fullmatch(pattern, str(name)):
             raise BenchError(f"{shown(path)}: {name!r} is no sequence of this file, which holds {known}")
@@ -133,7 +135,8 @@ def _emptied(sequences: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _views(where: str, recorded: Any) -> dict[str, Any]:
     """What each camera saw of a training sequence, by the camera's name."""
-    if not isinstance(recorded, (list, tuple, np.ndarray)) or len(recorded) != 2 or not isinstance(recorded[0], dict):
+    pair = isinstance(recorded, list | tuple) or getattr(recorded, "shape", ()) == (2,)
+    if not pair or len(recorded) != 2 or not isinstance(recorded[0], dict):
         raise BenchError(f"{where}: expected [views by camera, frames per second], found {type(recorded).__name__}")
     views, expected = recorded[0], {camera.name for camera in TRAIN_CAMERAS}
     if set(views) != expected:
@@ -163,7 +166,7 @@ def _video(where: str, view: Any, tested: bool = False) -> tuple[Floats, Floats,
 
 def _block(where: str, recorded: Any, axes: int) -> Floats:
     """(frames, 17, axes) finite numbers, of the float type that they were recorded in."""
-    shape: tuple[int, ...] = getattr(recorded, "shape", ())
+    shape: tuple[int, ...] = recorded.shape if isinstance(recorded, np.ndarray) else ()
     joints = len(MPI_INF_3DHP_17)
     if len(shape) != 3 or shape[1:] != (joints, axes) or not shape[0] or recorded.dtype.kind not in "fiu":
         raise BenchError(f"{where}: expected (frames, {joints}, {axes}) numbers, found {shape}")
@@ -176,7 +179,9 @@ def _block(where: str, recorded: Any, axes: int) -> Floats:
 
 def _valid(where: str, recorded: Any, frames: int) -> NDArray[np.bool_]:
     """Which frames of a test sequence are scored."""
-    if np.shape(recorded) != (frames,) or not np.isin(recorded, (0, 1)).all():
+    if not isinstance(recorded, np.ndarray) or recorded.dtype.kind not in "biuf":
+        raise BenchError(f"{where}, valid: expected {frames} values of 0 or 1, found {type(recorded).__name__}")
+    if recorded.shape != (frames,) or not np.isin(recorded, (0, 1)).all():
         found = f"the values {_listed(np.unique(recorded)[:5])} in the shape {np.shape(recorded)}"
         raise BenchError(f"{where}, valid: expected {frames} values of 0 or 1, found {found}")
     valid: NDArray[np.bool_] = np.asarray(recorded).astype(bool)

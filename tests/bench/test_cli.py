@@ -35,6 +35,7 @@ COMMANDS = (
     "export template",
     "export 3dhp-mat",
     "tables",
+    "report",
     "methods",
     "data",
     "data describe",
@@ -144,6 +145,7 @@ def test_a_run_prints_its_plan_its_table_and_every_path(folder, twice):
         assert (folder / name).is_file()
     for name in ("mixste", "diff3dhpe"):
         assert re.search(rf"{name}-s0-\w{{8}}: epoch 2/2  loss \S+  lr 0.00099  validation \S+ mm  \S+ frames/s", log)
+    assert "\nreport      make report  (one HTML file" in table
     assert len(re.findall(r"record +first/records/tiny/\w+-s0-\w{8}\.json\n", table)) == 3
 
 
@@ -586,16 +588,22 @@ def test_data_are_shown(folder, monkeypatch, capsys, tmp_path):
     assert "sheet.doc does not end in .png, .pdf or .svg" in capsys.readouterr().err
 
 
-def test_data_are_verified(folder, refused, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
+def test_data_are_verified(folder, refused, monkeypatch, capsys, tmp_path):
+    assert "Did you mean 'h36m'?" in refused("data", "verify", "h37m")
+    assert "data_3d_h36m.npz not found" in refused("data", "verify", "h36m", "--data", "elsewhere")
+    world, pixels = h36m_positions(VIDEOS)
+    millimetres = {name: {key: poses * 1000 for key, poses in takes.items()} for name, takes in world.items()}
+    save_h36m(tmp_path / "wrong", millimetres, pixels)
     with pytest.raises(SystemExit, match="2"):
+        main(["data", "verify", "h36m", "--data", "wrong"])
+    assert re.search(r"^wrong +units +.*millimetres", capsys.readouterr().out, re.MULTILINE)
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit, match="0"):
         main(["data", "verify", "h36m", "--data", "data"])
     text = capsys.readouterr().out
     assert text.startswith("h36m, gt keypoints, in data\n")
-    assert re.search(r"^wrong +subjects +missing: S6, S7, S11$", text, re.MULTILINE)
+    assert re.search(r"^warning +subjects +missing: S6, S7, S11$", text, re.MULTILINE)
     assert re.search(r"^ok +reprojection +median <0.001 px", text, re.MULTILINE)
-    assert "Did you mean 'h36m'?" in refused("data", "verify", "h37m")
-    assert "data_3d_h36m.npz not found" in refused("data", "verify", "h36m", "--data", "elsewhere")
 
 
 def test_data_are_looked_for_where_the_environment_says(folder, monkeypatch, capsys, tmp_path):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
 import random
 import shutil
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -270,6 +272,34 @@ def test_an_interrupted_store_leaves_nothing(tmp_path, monkeypatch, calls):
     with pytest.raises(KeyboardInterrupt):
         archive.store(small_dataset(), tmp_path / "cache" / "set")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_disk_that_is_full_is_a_clear_message_and_nothing_stays(tmp_path, monkeypatch):
+    def full(path, pieces):
+        path.write_bytes(b"some of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(archive, "_save", full)
+    with pytest.raises(BenchError, match=r"set cannot be written: No space left on device. .* needs 0 MB; \$BENCH_RES"):
+        archive.store(small_dataset(), tmp_path / "cache" / "set")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_message(tmp_path):
+    (tmp_path / "cache").write_text("in the way")
+    with pytest.raises(BenchError, match=r"set cannot be written: File exists"):
+        archive.store(small_dataset(), tmp_path / "cache" / "set")
+
+
+def test_who_stores_the_same_at_the_same_time_finds_it_whole(tmp_path):
+    def store_and_open(_: int) -> torch.Tensor:
+        archive.store(small_builder(), tmp_path / "set")
+        return archive.memory_mapped(tmp_path / "set").poses_3d.sum()
+
+    with ThreadPoolExecutor(8) as pool:
+        sums = list(pool.map(store_and_open, range(24)))
+    assert len(set(map(float, sums))) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
 def test_remains_of_a_killed_store_are_replaced(tmp_path):

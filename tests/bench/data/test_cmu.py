@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from samples import amc, asf
 
 from bench.data import cmu, load_dataset
 from bench.errors import BenchError, MissingDataError
@@ -15,28 +16,6 @@ from bench.skeleton import H36M_17
 
 UNIT = 0.0254 / 0.45
 
-# A made-up figure with the names and the tree of CMU's: (parent, direction times length, channels).
-BONES = {
-    "lhipjoint": ("root", (1, -2, 0), ""),
-    "lfemur": ("lhipjoint", (0, -7, 0), "rx ry rz"),
-    "ltibia": ("lfemur", (0, -7, 0), "rx"),
-    "rhipjoint": ("root", (-1, -2, 0), ""),
-    "rfemur": ("rhipjoint", (0, -7, 0), "rx ry rz"),
-    "rtibia": ("rfemur", (0, -7, 0), "rx"),
-    "lowerback": ("root", (0, 2, 0), "rx ry rz"),
-    "thorax": ("lowerback", (0, 4, 0), "rx ry rz"),
-    "lowerneck": ("thorax", (0, 1, 0), "rx ry rz"),
-    "upperneck": ("lowerneck", (0, 1.5, 0.5), "rx ry rz"),
-    "head": ("upperneck", (0, 1.5, 0), "rx ry rz"),
-    "lclavicle": ("thorax", (3, 1, 0), "ry rz"),
-    "lhumerus": ("lclavicle", (5, 0, 0), "rx ry rz"),
-    "lradius": ("lhumerus", (3, 0, 0), "rx"),
-    "lwrist": ("lradius", (2, 0, 0), "ry"),
-    "rclavicle": ("thorax", (-3, 1, 0), "ry rz"),
-    "rhumerus": ("rclavicle", (-5, 0, 0), "rx ry rz"),
-    "rradius": ("rhumerus", (-3, 0, 0), "rx"),
-    "rwrist": ("rradius", (-2, 0, 0), "ry"),
-}
 REST = {
     "pelvis": (0, -2, 0),
     "right hip": (-1, -2, 0), "right knee": (-1, -9, 0), "right ankle": (-1, -16, 0),
@@ -74,26 +53,6 @@ KNOWN = {
         "right wrist": [-0.134089, 1.071361, -0.162555],
     },
 }
-
-
-def asf() -> str:
-    lines = [":units", "  length 0.45", "  angle deg", ":root", "  order TX TY TZ RX RY RZ", ":bonedata"]
-    for name, (_, offset, channels) in BONES.items():
-        length = float(np.linalg.norm(offset))
-        direction = " ".join(str(part / length) for part in offset)
-        lines += ["begin", f"name {name}", f"direction {direction}"]
-        lines += [f"length {length!r}", "axis 0 0 0 XYZ", *([f"dof {channels}"] if channels else []), "end"]
-    lines += [":hierarchy", "begin", *(f"{parent} {name}" for name, (parent, _, _) in BONES.items()), "end"]
-    return "\n".join(lines) + "\n"
-
-
-def amc(rows: int = 1, step: float = 0.0) -> str:
-    """A figure at rest that moves `step` units along z each row."""
-    lines = [":FULLY-SPECIFIED", ":DEGREES"]
-    for row in range(rows):
-        lines += [str(row + 1), f"root 0 17 {row * step} 0 0 0"]
-        lines += [f"{name} {' '.join('0' for _ in dof.split())}" for name, (_, _, dof) in BONES.items() if dof]
-    return "\n".join(lines) + "\n"
 
 
 @pytest.fixture

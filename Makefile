@@ -20,7 +20,7 @@ RUN_OPTIONS = $(if $(METHODS),--methods "$(METHODS)") $(if $(SEEDS),--seeds $(SE
   $(foreach file,$(WEIGHTS),--weights "$(file)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tables tables-check report ui test perf lint format
+.PHONY: help setup demo tables tables-check report docs ui test perf lint format
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ ui: setup  ## the tracked runs in a browser, on this machine only: make ui PORT=
 
 test: setup  ## the fast tests; SLOW=1 adds the slow ones
 	@$(VENV)/bin/python -m pytest $(if $(SLOW),-m "slow or not slow",-m "not slow")
+
+docs: setup  ## the pages of docs/ as a site in site/, to be opened from the disk: site/index.html
+	@NO_MKDOCS_2_WARNING=true $(VENV)/bin/python -m mkdocs build --strict --quiet
+	@echo "written  site/index.html"
 
 perf: setup  ## minutes: speed and memory beside plain references; a part: make perf TOY=1 SELECT="lift or train" DEVICE=cuda
 	@$(VENV)/bin/python -m perf $(if $(DEVICE),--device $(DEVICE)) $(if $(TOY),--toy) $(if $(SELECT),--select "$(SELECT)")

@@ -43,13 +43,16 @@ def run_benchmark(
     imported: bool = True,
     dry_run: bool = False,
     track: bool = True,
+    system_metrics: bool = False,
 ) -> list[Record]:
     """Do what a benchmark asks for and return the record of every run, new and old.
 
     Prints the plan first; dry_run: and stops there. weights: files of published ones that are tested instead of being
-    trained, by method; imported: and those that were imported for this benchmark. Raises BenchError for anything the
-    user has to mend.
+    trained, by method; imported: and those that were imported for this benchmark. track: log to MLflow; system_metrics:
+    and there the load of the machine. Raises BenchError for anything the user has to mend.
     """
+    if system_metrics:
+        tracking.check_system_metrics()
     where = choose_device(device)
     # A wrong name or file should not wait for the data to be read.
     published = published_weights(benchmark, chosen_methods(benchmark, methods), weights or {}, imported)
@@ -65,12 +68,13 @@ def run_benchmark(
     if waiting:
         facts = provenance()  # before training, lest it names an edit made meanwhile
         with tracking.stoppable():
-            tracker = tracking.open_tracker(benchmark.name, enabled=track)
+            tracker = tracking.open_tracker(benchmark.name, enabled=track, system_metrics=system_metrics)
             with tracker.invocation(
                 f"bench run {benchmark.name}", outcome.tags(facts, split.testing, split.training)
             ) as invocation:
                 for run in waiting:
                     _do(run, split, where, invocation, facts)
+                invocation.compare([records.read(run.record_file).provenance.mlflow_run_id for run in waiting])
     done = [records.read(run.record_file) for run in runs]
     print(f"\n{benchmark.title}\n\n{tables.terminal(benchmark, done)}\n")
     for record in done:
@@ -134,6 +138,7 @@ def _do(run: Run, split: Split, device: torch.device, invocation: tracking.Invoc
         scores = score(predictions, split.testing, protocol.averaging, accounting)
         record = outcome.make_record(run, method, trained, earlier, scores, cost, split, facts, log.run_id)
         outcome.log_outcome(log, run, record, scores, predictions, split.testing)
+        outcome.log_model(log, run, method, split.training)
         records.write(record)
         paths.write_text(run.record_file, records.text(record))  # last: this is what makes the run finished
 

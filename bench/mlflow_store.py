@@ -15,11 +15,12 @@ import platform
 import re
 import sqlite3
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from urllib.request import url2pathname
 
 from filelock import FileLock
@@ -182,6 +183,42 @@ class Store:
         """Log an artifact."""
         if self._keeps_artifacts:
             self.call(method, run_id, *arguments)
+
+    def link_comparison(self, run_id: str | None, compared: Sequence[str]) -> None:
+        """Describe a run by a link to the page that compares others."""
+        asked = {"runs": json.dumps(compared), "experiments": json.dumps([self._experiment])}
+        link = f"[Compare the {len(compared)} runs of this call](#/compare-runs?{urlencode(asked)})"
+        self.call("set_tag", run_id, "mlflow.note.content", link)
+
+    def log_model(self, run_id: str | None, write: Callable[[Path], None]) -> None:
+        """Log what `write` puts into a folder as the model of a run."""
+        if not (self.on and self._keeps_artifacts):
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder))
+            model = self.call("create_logged_model", self._experiment, name="model", source_run_id=run_id)
+            if model is None:
+                return
+            self.call("log_model_artifacts", model.model_id, folder)
+            self.call("finalize_logged_model", model.model_id, "READY")
+        from mlflow.entities import LoggedModelOutput
+
+        self.call("log_outputs", run_id, [LoggedModelOutput(model.model_id, step=0)])
+
+    @contextlib.contextmanager
+    def watched(self, run_id: str | None) -> Iterator[None]:
+        """Log the load of this machine to a run, every ten seconds."""
+        if not self.on:
+            yield
+            return
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=self.uri)
+        monitor.start()
+        try:
+            yield
+        finally:
+            monitor.finish()
 
     def end(self, run_id: str | None, status: str) -> None:
         """End a run. One whose log broke off is KILLED: now if MLflow can be reached, else by the next start."""

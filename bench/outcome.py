@@ -12,7 +12,7 @@ from typing import Protocol as Interface
 import numpy as np
 import pandas as pd
 
-from bench import draw, paths, records, stats, tracking
+from bench import checkpoint, draw, logged_model, paths, records, stats, tracking
 from bench.config import Averaging, Benchmark, Protocol
 from bench.cost import macs_per_frame
 from bench.data.pose_dataset import PoseDataset
@@ -244,6 +244,12 @@ def logged_name(name: str, metric: records.Metric) -> str:
     """What MLflow calls a number: with its unit, as far as MLflow accepts that in a name."""
     units = {"mm": "mm", "mm/frame": "mm", "%": "percent"}  # MLflow accepts no more
     return f"{name}_{units[metric.unit]}"
+
+
+def log_model(log: tracking.Run, run: Run, method: Method, training: PoseDataset) -> None:
+    """The trained method as a model that MLflow loads."""
+    content = checkpoint.load(run.folder / "weights.pt")
+    log.model(lambda folder: logged_model.save_model(content, method.window, training.skeleton, folder))
 
 
 def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, testing: PoseDataset) -> None:

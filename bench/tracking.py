@@ -13,18 +13,23 @@ Only one process of a run may log: rank 0, and never a data-loading worker.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.errors import BenchError
 from bench.mlflow_store import METRICS_A_CALL, NAME_LENGTH, PARAM_LENGTH, DatasetInput, Point, Store, store_uri
 from bench.stop import Stopped, stoppable
 
-__all__ = ["DatasetInput", "Invocation", "Run", "Stopped", "Tracker", "metric_name", "open_tracker", "stoppable"]
+__all__ = [
+    "DatasetInput", "Invocation", "Run", "Stopped", "Tracker", "check_system_metrics", "metric_name", "open_tracker",
+    "stoppable",
+]  # fmt: skip
 
 SECONDS_BETWEEN_FLUSHES = 5.0
 
@@ -42,22 +47,30 @@ def metric_name(*parts: str) -> str:
     return name
 
 
-def open_tracker(benchmark: str, *, enabled: bool = True) -> Tracker:
+def open_tracker(benchmark: str, *, enabled: bool = True, system_metrics: bool = False) -> Tracker:
     """The tracker of a benchmark, whose name is that of the MLflow experiment.
+
+    system_metrics: also log how busy the machine is during each run; `check_system_metrics` says whether that can be.
 
     Makes the store if there is none, and ends as KILLED what a killed process of this machine left RUNNING. Raises
     nothing: where the store cannot be used the reason goes to stderr and nothing is logged, as with `enabled=False`.
     """
     store = Store(store_uri() if enabled else None)
     store.open(benchmark)
-    return Tracker(store)
+    return Tracker(store, system_metrics)
+
+
+def check_system_metrics() -> None:
+    """Raises BenchError unless what MLflow reads a machine's load with is installed."""
+    if importlib.util.find_spec("psutil") is None:
+        raise BenchError("system metrics need psutil, which is not installed: pip install psutil")
 
 
 class Tracker:
     """One benchmark's log. `uri` is None when nothing is logged."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, system_metrics: bool = False) -> None:
+        self._store, self._system_metrics = store, system_metrics
 
     @property
     def uri(self) -> str | None:
@@ -66,7 +79,7 @@ class Tracker:
     @contextlib.contextmanager
     def invocation(self, name: str, tags: Mapping[str, str]) -> Iterator[Invocation]:
         """One `bench run`: the parent of its runs. Ends as `Invocation.run` does."""
-        invocation = Invocation(self._store)
+        invocation = Invocation(self._store, self._system_metrics)
         with _ending(self._store, invocation):
             invocation.run_id = self._store.create(name, tags)
             yield invocation
@@ -75,8 +88,8 @@ class Tracker:
 class Invocation:
     """One `bench run`. `run_id` is None when nothing is logged."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, system_metrics: bool = False) -> None:
+        self._store, self._system_metrics = store, system_metrics
         self.run_id: str | None = None
 
     @contextlib.contextmanager
@@ -104,10 +117,18 @@ class Invocation:
                 {**tags, "run_key": run_key, "mlflow.parentRunId": self.run_id or ""},
                 datasets,
             )
-            try:
-                yield run
-            finally:
-                run.flush()
+            watched = self._store.watched(run.run_id) if self._system_metrics else contextlib.nullcontext()
+            with watched:
+                try:
+                    yield run
+                finally:
+                    run.flush()
+
+    def compare(self, run_ids: Sequence[str | None]) -> None:
+        """Put a link to MLflow's comparison of these runs on the page of this invocation, if there are several."""
+        tracked = [run_id for run_id in run_ids if run_id is not None]
+        if len(tracked) > 1:
+            self._store.link_comparison(self.run_id, tracked)
 
 
 class Run:
@@ -155,6 +176,10 @@ class Run:
     def file(self, path: Path, folder: str = "") -> None:
         """Keep a copy of a small file as an artifact, in a folder of the run."""
         self._store.keep("log_artifact", self.run_id, str(path), folder or None)
+
+    def model(self, write: Callable[[Path], None]) -> None:
+        """Keep a trained model, in MLflow's own place for models. write: fills a folder; not called if none is kept."""
+        self._store.log_model(self.run_id, write)
 
     def _begin(self, name: str, params: dict[str, str], tags: dict[str, str], datasets: Sequence[DatasetInput]) -> None:
         earlier = self._store.unfinished(tags["run_key"], params)

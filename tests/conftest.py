@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
+from bench import mlflow_store
+
 hypothesis.settings.register_profile("bench", deadline=None)  # a loaded machine is no failure
 hypothesis.settings.load_profile("bench")
 
@@ -22,6 +24,14 @@ def results_folder(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("BENCH_RESULTS", str(folder))
     monkeypatch.setenv("BENCH_CHECKPOINTS", str(folder / "checkpoints"))
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """A migrated MLflow database without experiments: making one takes seconds, copying it does not."""
+    database = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow_store._client(f"sqlite:///{database}")
+    return database
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import inspect
 import pydoc
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -290,6 +292,27 @@ def test_every_dependency_is_explained():
     names = {re.split(r"[<>=]", one)[0] for one in wanted}
     text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| ([\w-]+) \|", text, re.M)) - {"package"} == names
+
+
+# --- the site
+
+
+def test_every_page_is_in_the_navigation_once():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = re.findall(r"[\w-]+\.md", text.partition("\nnav:\n")[2])
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_asks_nothing_of_the_network(tmp_path):
+    pytest.importorskip("mkdocs")
+    options = ("build", "--strict", "--quiet", "--config-file", ROOT / "mkdocs.yml", "--site-dir", tmp_path)
+    done = subprocess.run([sys.executable, "-m", "mkdocs", *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    fetched = re.compile(r"<(?:script|img|iframe|link rel=.?stylesheet)[^>]+(?:src|href)=.?(?:https?:)?//[^>]+>")
+    pages = list(tmp_path.glob("*.html"))
+    assert {page.stem for page in pages} >= {page.stem for page in (ROOT / "docs").glob("*.md")}
+    assert [found[0] for page in pages if (found := fetched.search(page.read_text(encoding="utf-8")))] == []
 
 
 # --- code runs

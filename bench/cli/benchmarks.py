@@ -40,7 +40,11 @@ def add(commands: Commands) -> None:
         "--no-weights", dest="imported", action="store_false", help="train even what weights were imported for"
     )
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    run.add_argument("--no-track", dest="track", action="store_false", help="log nothing to MLflow")
+    logged = run.add_mutually_exclusive_group()
+    logged.add_argument("--no-track", dest="track", action="store_false", help="log nothing to MLflow")
+    logged.add_argument(
+        "--system-metrics", action="store_true", help="also log the load of CPU, memory, disk and GPU; needs psutil"
+    )
 
     imported = command(
         commands,
@@ -114,6 +118,7 @@ def _run(options: argparse.Namespace) -> int:
         imported=options.imported,
         dry_run=options.dry_run,
         track=options.track,
+        system_metrics=options.system_metrics,
     )
     return 0
 

@@ -39,14 +39,6 @@ with stoppable(), open_tracker("demo").invocation("bench run demo", {}) as invoc
 """
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database without experiments: making one takes seconds, copying it does not."""
-    database = tmp_path_factory.mktemp("store") / "mlflow.db"
-    mlflow_store._client(f"sqlite:///{database}")
-    return database
-
-
 @pytest.fixture
 def results(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A results folder of its own; the current folder is elsewhere, and stays as it is."""

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from bench import paths
 from bench.provenance import provenance
-from bench.tables import fill
+from bench.tables.pages import fill
 
 NONE = "—"
 

@@ -106,6 +106,11 @@ def folder() -> Path:
     return paths.results() / "sweeps"
 
 
+def files(benchmark: str) -> list[Path]:
+    """The outcomes of a benchmark's sweeps, by name."""
+    return sorted((folder() / benchmark).glob("*.json"))
+
+
 # Lines: what a row of a table and a curve of a figure show
 
 
@@ -113,6 +118,7 @@ class Line(NamedTuple):
     """One method, and how its hypotheses were made one: its points by value, of every seed."""
 
     label: str
+    method: str
     oracle: bool
     points: dict[int | float, list[Point]]
 
@@ -140,7 +146,7 @@ def lines(outcome: Outcome) -> list[Line]:
     made = []
     for (method, combined), points in found.items():
         how, oracle = COMBINED[combined] if combined else ("", False)
-        made.append(Line(f"{method}, {how}" if how else method, oracle, points))
+        made.append(Line(f"{method}, {how}" if how else method, method, oracle, points))
     return made
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from samples import toy_dataset
 
-from bench import checkpoint, paths
+from bench import checkpoint, paths, sweep_outcome
 from bench.config import identity
 from bench.data import archive, kind_of
 from bench.data.pose_dataset import PoseDataset
@@ -83,3 +83,31 @@ def leave_runs() -> None:
     epochs = [{"epoch": n, "loss": {"total": 1 / (n + 1)}, "validation_mpjpe_mm": 50.0 - n} for n in range(2)]
     folder = paths.cache() / "runs" / "toy" / record("mixste").path.stem
     checkpoint.save({"history": epochs}, folder / "last.pt")
+
+
+def leave_sweep() -> None:
+    """The outcome of a sweep over hypotheses: their mean stays at 30 mm, the best of them comes to 20."""
+
+    def point(combined: str, hypotheses: int, mm: float, ci: list[float] | None) -> dict[str, Any]:
+        metrics = {"mpjpe": {"value": mm, "unit": "mm", "ci": ci}}
+        about = {"method": "mixste", "seed": 0, "run_key": "a" * 64, "frames": 880, "sequences": 5}
+        at = "2026-01-02T03:04:05+00:00"
+        return {**about, "combined": combined, "value": hypotheses, "metrics": metrics, "finished_at": at}
+
+    outcome = {
+        "schema": 1,
+        "benchmark": "toy",
+        "title": "People",
+        "sweep": "hypotheses",
+        "knob": "hypotheses",
+        "data": {"dataset": "h36m", "keypoints": "gt"},
+        "protocol": {},
+        "points": [
+            point("mean", 1, 30, [29, 31]),
+            point("mean", 5, 30, [29, 31]),
+            point("best_oracle", 1, 30, [29, 31]),
+            point("best_oracle", 5, 20, None),
+        ],
+        "provenance": record("mixste").provenance.model_dump(mode="json") | {"hardware": "a machine"},
+    }
+    sweep_outcome.write(sweep_outcome.Outcome.model_validate(outcome))

@@ -92,6 +92,7 @@ def add(commands: Commands) -> None:
     )
     report.add_argument("-o", "--output", metavar="FILE", help="default: report.html in results/")
     report.add_argument("--benchmarks", metavar="A,B", help="only these of configs/ (default: all)")
+    report.add_argument("--track", action="store_true", help="keep a copy in MLflow too")
     add_data(report)
 
     command(commands, "methods", "list the registered methods", "bench methods", _methods)
@@ -177,9 +178,12 @@ def _tables(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from bench.report import write_report
+    from bench.report import default_path, log_report, write_report
 
-    print(write_report(Path(options.output) if options.output else None, names(options.benchmarks), data=options.data))
+    path = Path(options.output) if options.output else default_path()
+    print(write_report(path, names(options.benchmarks), data=options.data))
+    if options.track:
+        print(log_report(path))
     return 0
 
 

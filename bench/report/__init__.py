@@ -36,6 +36,24 @@ def write_report(output: Path | None = None, benchmarks: Sequence[str] = (), *, 
     return "\n".join([*lines, *map(_line, content["benchmarks"])])
 
 
+def log_report(path: Path) -> str:
+    """Keep a copy of a written report in MLflow, as a run of the experiment `report`; say where."""
+    from bench import tracking
+    from bench.data.archive import file_digest
+    from bench.mlflow_store import store_uri, without_password
+
+    tracker = tracking.open_tracker("report")
+    if tracker.uri is None:
+        return "tracked in  nothing: the store cannot be used"
+    digest = file_digest(path)
+    with (
+        tracker.invocation("bench report", {"report_sha256": digest}) as invocation,
+        invocation.run("report", run_key=digest, params={}, tags={}) as run,
+    ):
+        run.file(path)
+    return f"tracked in  {without_password(store_uri())}, experiment report"
+
+
 def _line(benchmark: dict[str, Any]) -> str:
     """What the report has of one benchmark."""
     rows = [row for board in benchmark["boards"] for row in board["rows"]]

@@ -20,11 +20,11 @@ function lineChart({ series, x, y, title, value, read, marks = false, width = 64
   const xTicks = x.ticks || ticks(x.low, x.high, 6), yTicks = ticks(y.low, y.high, 5);
   const cursor = s("line", { class: "cursor", y1: top, y2: H - bottom, visibility: "hidden" });
   const paths = series.map((one) => s("g", { class: "series", style: { stroke: colour(one.method), fill: colour(one.method) } },
-    s("path", { d: one.points.map(([a, b], place) => `${place ? "L" : "M"}${across(a).toFixed(1)} ${up(b).toFixed(1)}`).join(""), fill: "none", "stroke-dasharray": dash(one.method) }),
+    s("path", { d: one.points.map(([a, b], place) => `${place ? "L" : "M"}${across(a).toFixed(1)} ${up(b).toFixed(1)}`).join(""), fill: "none", "stroke-dasharray": one.dash ?? dash(one.method) }),
     marks ? one.points.map(([a, b]) => s("circle", { cx: across(a), cy: up(b), r: 3 })) : null));
   const picture = s("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": title, class: "chart" },
     yTicks.map((at) => s("g", { class: "grid" }, s("line", { x1: left, x2: W - right, y1: up(at), y2: up(at) }), s("text", { x: left - 8, y: up(at) + 4, "text-anchor": "end" }, label(at)))),
-    xTicks.map((at) => s("g", { class: "grid" }, s("text", { x: across(at), y: H - bottom + 18, "text-anchor": "middle" }, label(at)))),
+    xTicks.map((at) => s("g", { class: "grid" }, s("text", { x: across(at), y: H - bottom + 18, "text-anchor": "middle" }, x.text ? x.text(at) : label(at)))),
     s("line", { class: "axis", x1: left, x2: W - right, y1: H - bottom, y2: H - bottom }),
     s("text", { class: "title", x: (left + W - right) / 2, y: H - 6, "text-anchor": "middle" }, x.title), paths, cursor);
   const readings = series.map((one) => h("span", { class: "reading" }, value ? value(one) : ""));
@@ -35,7 +35,7 @@ function lineChart({ series, x, y, title, value, read, marks = false, width = 64
         toggle.setAttribute("aria-pressed", shown);
         paths[place].setAttribute("visibility", shown ? "visible" : "hidden");
       },
-    }, s("svg", { viewBox: "0 0 22 8", class: "key", "aria-hidden": "true" }, s("line", { x1: 0, x2: 22, y1: 4, y2: 4, "stroke-dasharray": dash(one.method), style: { stroke: colour(one.method) } })),
+    }, s("svg", { viewBox: "0 0 22 8", class: "key", "aria-hidden": "true" }, s("line", { x1: 0, x2: 22, y1: 4, y2: 4, "stroke-dasharray": one.dash ?? dash(one.method), style: { stroke: colour(one.method) } })),
       h("span", {}, one.name), readings[place]);
     return h("li", {}, toggle);
   }));
@@ -78,6 +78,39 @@ function pckSection(benchmark, rows) {
       read: { idle: "Area under the curve; point at the chart for the share at a threshold.", at: (mm) => `Share of joints within ${mm} mm`, value: (share) => `${share.toFixed(1)} %` },
     }),
     numbersOf(["Method", ...steps.map((mm) => `${mm} mm (%)`), "AUC"], named.map((one) => [one.row.label, ...steps.map((mm) => one.pck[mm].toFixed(1)), one.auc.toFixed(1)])));
+}
+
+// One setting changed at test time. Values that are counts stand side by side, others where they belong on their axis.
+const ORACLE_DASHES = ["2.5 3.5", "8 4"];
+
+function sweepsSection(benchmark, rows) {
+  const shown = (line) => line.label.replace(line.method, ([...rows.values()].find((row) => row.method === line.method) || { label: line.method }).label);
+  const sweeps = benchmark.sweeps.map((sweep) => ({ ...sweep, lines: sweep.lines.map((line) => ({ ...line, label: shown(line) })) }));
+  const chart = (sweep) => {
+    const place = (value) => (sweep.counts ? sweep.values.indexOf(value) : value);
+    const oracles = sweep.lines.filter((line) => line.oracle);
+    const series = sweep.lines.map((line) => ({
+      name: line.label, method: line.method, dash: line.oracle ? ORACLE_DASHES[oracles.indexOf(line) % ORACLE_DASHES.length] : undefined,
+      points: sweep.values.map((value, at) => [place(value), line.mpjpe[at]]).filter(([, mm]) => mm !== null),
+    }));
+    const all = series.flatMap((one) => one.points.map(([, mm]) => mm));
+    const steps = ticks(Math.min(...all), Math.max(...all), 5);
+    const step = steps.length > 1 ? steps[1] - steps[0] : 1;
+    const spot = (at) => (sweep.counts ? sweep.values[Math.round(at)] : at);
+    return lineChart({
+      series, title: `${sweep.name}: MPJPE (mm)`, marks: true, width: 460,
+      x: {
+        low: place(sweep.values[0]), high: place(sweep.values[sweep.values.length - 1]), title: sweep.knob,
+        ticks: sweep.counts ? sweep.values.map(place) : undefined, text: (at) => label(spot(at)),
+      },
+      y: { low: Math.floor(Math.min(...all) / step) * step, high: Math.ceil(Math.max(...all) / step - 1e-9) * step },
+      read: { idle: "Point at the chart for the numbers.", at: (at) => `At ${label(spot(at))}`, value: (mm) => `${mm.toFixed(1)} mm` },
+    });
+  };
+  const cell = (line, at) => (line.mpjpe[at] === null ? NONE : line.mpjpe[at].toFixed(1) + (line.ci[at] ? ` (${line.ci[at].map((end) => end.toFixed(1)).join(" to ")})` : ""));
+  return section("sweeps", "Sweeps", `One setting changed, all else as in the benchmark; in the tables with the 95 % interval over test sequences.${sweeps.some((sweep) => sweep.lines.some((line) => line.oracle)) ? " An oracle looks at the truth to choose: it is no prediction, and is dashed." : ""}`,
+    h("div", { class: "pair" }, sweeps.map(chart)),
+    sweeps.map((sweep) => numbersOf([sweep.name, ...sweep.values.map(label)], sweep.lines.map((line) => [line.label, ...sweep.values.map((_, at) => cell(line, at))]), `The numbers of ${sweep.name}`)));
 }
 
 function trainingSection(benchmark, rows) {

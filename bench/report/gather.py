@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench import paths, records
+from bench import paths, records, sweep_outcome
 from bench.config import Benchmark, benchmark_names, load_benchmark
 from bench.data import loader
 from bench.provenance import provenance
@@ -92,10 +92,32 @@ def _benchmark(
             {"labels": sorted(set(quoted["label"])), "source": str(source)}
             for source, quoted in own.groupby("source", sort=False)
         ],
+        "sweeps": [_sweep(sweep_outcome.read(path)) for path in sweep_outcome.files(benchmark.name)],
         "courses": runs.courses(),
         "pck": runs.lifted.pck() if runs.lifted else None,
         "viewer": runs.lifted.viewer(budget) if runs.lifted else None,
         "problems": runs.problems,
+    }
+
+
+def _sweep(outcome: sweep_outcome.Outcome) -> dict[str, Any]:
+    """MPJPE of every line of a sweep at every value of its knob, means over seeds, with intervals."""
+    values = sweep_outcome.values(outcome)
+    return {
+        "name": outcome.sweep,
+        "knob": sweep_outcome.KNOBS[outcome.knob],
+        "counts": outcome.knob in sweep_outcome.COUNTS,
+        "values": values,
+        "lines": [
+            {
+                "label": line.label,
+                "method": line.method,
+                "oracle": line.oracle,
+                "mpjpe": [line.mean(value, "mpjpe") for value in values],
+                "ci": [line.interval(value, "mpjpe") for value in values],
+            }
+            for line in sweep_outcome.lines(outcome)
+        ],
     }
 
 

@@ -96,6 +96,7 @@ function benchmarkPage(one) {
       one.viewer ? viewerSection(one, rows) : missing("viewer", "Watch"),
       costSection(board), actionSection(board), jointSection(one, board),
       one.pck ? pckSection(one, rows) : missing("pck", "PCK curves"),
+      one.sweeps.length ? sweepsSection(one, rows) : null,
       one.courses.length ? trainingSection(one, rows) : missing("training", "Training"));
     parts.push(provenanceSection(one));
   }

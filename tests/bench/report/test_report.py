@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from report_samples import BREAKOUT, MARKUP, dataset, record
+from report_samples import BREAKOUT, MARKUP, dataset, leave_sweep, record
 
-from bench import paths, records
+from bench import mlflow_store, paths, records
 from bench.cli import main
 from bench.data.windows import scored_windows
 from bench.errors import BenchError
@@ -71,6 +72,29 @@ def test_seeds_make_a_mean_and_a_spread_and_no_interval_of_one_of_them(project):
 def test_what_tables_leave_out_is_left_out(project):
     records.write(record("mixste", seed=1, recipe={"epochs": 99}))
     assert [one["seed"] for one in gathered(project)["boards"][0]["rows"][0]["records"]] == [0]
+
+
+def test_sweeps_are_those_of_the_committed_outcomes(project):
+    assert gathered(project)["sweeps"] == []
+    leave_sweep()
+    (sweep,) = gathered(project)["sweeps"]
+    assert (sweep["name"], sweep["counts"], sweep["values"]) == ("hypotheses", True, [1, 5])
+    mean, oracle = sweep["lines"]
+    assert (mean["label"], mean["method"], mean["oracle"]) == ("mixste, mean of H", "mixste", False)
+    assert (oracle["oracle"], oracle["mpjpe"], oracle["ci"]) == (True, [30, 20], [(29, 31), None])
+
+
+def test_the_command_keeps_a_copy_in_mlflow(project, capsys, empty_store):
+    (project / "results" / "mlflow").mkdir()
+    shutil.copy(empty_store, project / "results" / "mlflow" / "mlflow.db")
+    with pytest.raises(SystemExit, match="0"):
+        main(["report", "--benchmarks", str(project / "toy.yaml"), "--track"])
+    assert "experiment report" in capsys.readouterr().out
+    client = mlflow_store._client(f"sqlite:///{project / 'results' / 'mlflow' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("report")
+    runs = client.search_runs([experiment.experiment_id], "attributes.run_name = 'report'")
+    assert [artifact.path for artifact in client.list_artifacts(runs[0].info.run_id)] == ["report.html"]
+    assert runs[0].info.status == "FINISHED"
 
 
 def test_without_runs_there_is_nothing_of_single_frames(project):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_samples import MARKUP
+from report_samples import MARKUP, leave_sweep
 
 from bench.report import default_path, write_report
 
@@ -119,6 +119,18 @@ def test_the_figure_and_the_curves_show_what_is_chosen(opened):
     assert "AUC" in page.locator("#pck .reading").first.inner_text()
     page.locator("#pck svg.chart").hover()
     assert "Share of joints within" in page.locator("#pck .caption").inner_text()
+
+
+def test_sweeps_have_a_chart_whose_lines_can_be_read_and_oracles_are_dashed(with_runs, opened):
+    leave_sweep()
+    write_report(None, [str(with_runs / "toy.yaml")])
+    sweeps = opened().locator("#sweeps")
+    assert "hypotheses" in sweeps.locator("h3").inner_text()
+    lines = sweeps.locator("svg.chart .series path")
+    assert lines.count() == 2
+    assert lines.nth(1).get_attribute("stroke-dasharray")
+    sweeps.locator("summary").click()
+    assert "30.0 (29.0 to 31.0)" in sweeps.locator("table").inner_text()
 
 
 @pytest.mark.parametrize("system", ["light", "dark"])

@@ -72,6 +72,15 @@ class Conversion:
         return self._folder / hashlib.sha256(f"{self._reader} {source.stamp}".encode()).hexdigest()[:24]
 
     def _keep(self, source: Source, arrays: Mapping[str, Array]) -> None:
+        try:
+            self._write(source, arrays)
+        except OSError as error:
+            raise BenchError(
+                f"{shown(self._folder)} cannot be written: {error.strerror or error}. What was converted is kept there "
+                "until all is; $BENCH_RESULTS moves it"
+            ) from error
+
+    def _write(self, source: Source, arrays: Mapping[str, Array]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=".", dir=self._folder))
         try:

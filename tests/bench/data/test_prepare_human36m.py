@@ -336,6 +336,14 @@ def test_a_full_disk_leaves_no_file_and_loses_no_work(tmp_path, reads, monkeypat
     assert len(reads) == len(SOME)
 
 
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, results_folder):
+    raw = raw_h36m(tmp_path / "raw", ".h5", SOME)
+    (results_folder / "cache").write_text("a file where a folder belongs")
+    with pytest.raises(BenchError, match=r"cannot be written: .*\$BENCH_RESULTS moves it"):
+        prepare("h36m", raw, tmp_path / "out", partial=True)
+    assert files(tmp_path / "out") == []
+
+
 def test_a_file_that_is_there_is_kept_unless_forced(tmp_path):
     raw, out = raw_h36m(tmp_path / "raw", ".h5", SOME), tmp_path / "out"
     prepare("h36m", raw, out, partial=True)

@@ -51,7 +51,7 @@ class Cost(Strict):
     """
 
     test_frames_per_second: float = Field(gt=0)
-    peak_memory_mb: float | None = Field(None, gt=0)  # 10^6 bytes of tensors on a CUDA device; None on others
+    peak_memory_mb: float | None = Field(None, gt=0)  # 10^6 bytes: bench.cost.timed
     device: str
     threads: int = Field(ge=1)  # PyTorch's, on the CPU
 

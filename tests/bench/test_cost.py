@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bench import Method, Window, build
+from bench import cost as costs
 from bench.cost import macs_per_frame, timed, training_macs
 from bench.errors import BenchError
 
@@ -162,8 +163,22 @@ def test_a_call_is_timed_and_its_answer_kept(monkeypatch: pytest.MonkeyPatch) ->
     answer, cost = timed(lambda: "poses", 1000, torch.device("cpu"))
     assert answer == "poses"
     assert cost.test_frames_per_second == 400.0
-    assert cost.peak_memory_mb is None, "a CPU's is not told apart from libraries and data"
     assert (cost.threads, bool(cost.device)) == (torch.get_num_threads(), True)
+
+
+@pytest.mark.skipif(not costs.CLEAR.exists(), reason="Linux tells")
+def test_peak_memory_of_a_cpu_is_what_the_call_made_the_process_grow_by() -> None:
+    kept = torch.ones(16_000_000)  # 64 MB that were there before
+    torch.ones(64_000_000)  # 256 MB, freed before
+    _, found = timed(lambda: torch.ones(8_000_000).sum(), 10, torch.device("cpu"))
+    assert found.peak_memory_mb is not None
+    assert 30 <= found.peak_memory_mb < 60
+    assert len(kept) == 16_000_000
+
+
+def test_where_the_system_does_not_tell_there_is_no_peak_memory(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setattr(costs, "CLEAR", tmp_path / "none" / "clear_refs")
+    assert timed(lambda: None, 10, torch.device("cpu"))[1].peak_memory_mb is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

@@ -242,8 +242,8 @@ _COST = (
     "Parameters and multiply-accumulates (MACs) are counted, and are the same everywhere; the rest is of the device "
     "that is named, whatever else it was doing, and means over seeds. Test frames/s: test frames by the time that "
     "predicting them took, mirrored and overlapping windows and sampling steps included. Peak memory: of tensors while "
-    "predicting, on a CUDA device; on a CPU what the process grew by. Training: the time of all epochs, stages before it "
-    "included."
+    "predicting, on a CUDA device; on a CPU what the process grew by. Training: the time of all epochs, stages before "
+    "it included."
 )
 
 

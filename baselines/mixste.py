@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from baselines.layers import SpatioTemporalEncoder, check_sizes
-from bench.checkpoint import load_exactly
+from bench.geometry.skeleton import MPI_INF_3DHP_17
 from bench.method import Batch, Generators, Method, Window
-from bench.skeleton import MPI_INF_3DHP_17
+from bench.method.checkpoint import load_exactly
 
 if TYPE_CHECKING:
     from bench.data.pose_dataset import PoseDataset

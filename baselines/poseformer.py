@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from baselines.layers import Block, WeightedMean, check_sizes, drop_path_rates
 from baselines.losses import answered_mpjpe
 from baselines.mixste import upstream_sizes
-from bench.checkpoint import load_exactly
 from bench.method import Batch, Generators, Method, Window
+from bench.method.checkpoint import load_exactly
 
 # The published implementation's names for our modules.
 UPSTREAM_NAMES = {

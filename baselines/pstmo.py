@@ -22,8 +22,8 @@ from baselines.pstmo_network import (
     upstream_sizes,
 )
 from baselines.pstmo_pretrain import Pretrainer
-from bench.checkpoint import load_exactly
 from bench.method import Batch, Generators, Method, Window
+from bench.method.checkpoint import load_exactly
 
 # Strides of the layers that shorten a window of so many frames to one token.
 STRIDES = {9: (1, 3, 3), 27: (3, 3, 3), 81: (3, 3, 3, 3), 243: (3, 3, 3, 3, 3), 351: (3, 9, 13)}

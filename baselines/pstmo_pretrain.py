@@ -23,8 +23,8 @@ from baselines.pstmo_network import (
     check_share,
     upstream_sizes,
 )
-from bench.checkpoint import load_exactly
 from bench.method import Batch, Generators, Method, Window
+from bench.method.checkpoint import load_exactly
 
 UPSTREAM_NAMES = {
     "Transformer_dec.model.": "decoder.",

@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from baselines.layers import check_counts
-from bench.checkpoint import load_exactly, upstream_state
+from bench.method.checkpoint import load_exactly, upstream_state
 
 UPSTREAM_NAMES = {"post_refine.0.": "fc1.", "post_refine.3.": "fc2."}
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from baselines.layers import BatchNorm
 from baselines.losses import answered_mpjpe
-from bench.checkpoint import load_exactly
 from bench.method import Batch, Generators, Method, Window
+from bench.method.checkpoint import load_exactly
 
 
 class VideoPose3DNetwork(nn.Module):

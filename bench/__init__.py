@@ -5,46 +5,38 @@ The public names; each is imported when it is first used, so that `import bench`
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bench.system.lazy import lazily
 
 if TYPE_CHECKING:
-    from bench.checkpoint import import_upstream as import_upstream
-    from bench.config import load_benchmark as load_benchmark
+    from bench.config.load import load_benchmark as load_benchmark
     from bench.data import load_dataset as load_dataset
-    from bench.evaluation import Scores as Scores
-    from bench.evaluation import evaluate as evaluate
-    from bench.method import Batch as Batch
-    from bench.method import Method as Method
-    from bench.method import Window as Window
-    from bench.registry import build as build
-    from bench.registry import methods as methods
-    from bench.registry import register as register
-    from bench.weights import load_weights as load_weights
+    from bench.data.batch import Batch as Batch
+    from bench.data.batch import Window as Window
+    from bench.evaluation.scores import Scores as Scores
+    from bench.evaluation.scoring import evaluate as evaluate
+    from bench.method.base import Method as Method
+    from bench.method.checkpoint import import_upstream as import_upstream
+    from bench.method.registry import build as build
+    from bench.method.registry import methods as methods
+    from bench.method.registry import register as register
+    from bench.method.weights import load_weights as load_weights
 
 _HOME = {
-    "Batch": "bench.method",
-    "Method": "bench.method",
-    "Scores": "bench.evaluation",
-    "Window": "bench.method",
-    "build": "bench.registry",
-    "evaluate": "bench.evaluation",
-    "import_upstream": "bench.checkpoint",
-    "load_benchmark": "bench.config",
+    "Batch": "bench.data.batch",
+    "Method": "bench.method.base",
+    "Scores": "bench.evaluation.scores",
+    "Window": "bench.data.batch",
+    "build": "bench.method.registry",
+    "evaluate": "bench.evaluation.scoring",
+    "import_upstream": "bench.method.checkpoint",
+    "load_benchmark": "bench.config.load",
     "load_dataset": "bench.data",
-    "load_weights": "bench.weights",
-    "methods": "bench.registry",
-    "register": "bench.registry",
+    "load_weights": "bench.method.weights",
+    "methods": "bench.method.registry",
+    "register": "bench.method.registry",
 }
 
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'bench' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+__getattr__, __dir__ = lazily(__name__, _HOME)

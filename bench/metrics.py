@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.skeleton import MPI_INF_3DHP_GROUPS
+from bench.geometry.skeleton import MPI_INF_3DHP_GROUPS
 
 Reduce = Literal["mean", "none"]
 

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.method import Batch, Method, checked_lift, checked_loss
-from bench.registry import build
+from bench.data.batch import Batch
+from bench.method.base import Method, checked_lift, checked_loss
+from bench.method.registry import build
 
 
 def check_method(

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from baselines.mixste import UPSTREAM_NAMES as MIXSTE_NAMES
 from baselines.mixste import upstream_sizes
-from bench.checkpoint import load_exactly
 from bench.method import Batch, Generators, Method, Window, randn
+from bench.method.checkpoint import load_exactly
 from diff3dhpe.denoiser import Denoiser
 from diff3dhpe.diffusion import Diffusion, Schedule, noise_schedule
 

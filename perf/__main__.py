@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import paths
+from bench.system import paths
 from perf import summary
 
 

@@ -202,5 +202,5 @@ def _passed(errors_mm: Array, threshold: float) -> float:
 
 # --- the start: Python programs that print what their lazy counterparts print
 
-IMPORT = "import mlflow, torch, bench.evaluation, bench.launch; print(sorted(bench.__all__))"
-HELP = "import mlflow, torch, bench.evaluation, bench.launch, bench.cli; bench.cli.main(['--help'])"
+IMPORT = "import mlflow, torch, bench.evaluation, bench.runs.launch; print(sorted(bench.__all__))"
+HELP = "import mlflow, torch, bench.evaluation, bench.runs.launch, bench.cli; bench.cli.main(['--help'])"

@@ -10,9 +10,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bench import paths
-from bench.provenance import provenance
-from bench.tables.pages import fill
+from bench.show.tables.pages import fill
+from bench.system import paths
+from bench.system.provenance import provenance
 
 NONE = "—"
 

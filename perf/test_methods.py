@@ -17,7 +17,7 @@ from torch import Tensor
 
 import bench
 from bench import Batch, Method
-from bench.registry import method_class
+from bench.method.registry import method_class
 from perf import reference
 from perf.memory import held_for_backward
 
@@ -112,7 +112,7 @@ def test_one_pass_of_the_denoiser(case, measure):
 @pytest.mark.benchmark(group="train")
 def test_one_step_of_training(case, measure):
     optimizers = {
-        case.ours: torch.optim.AdamW(case.ours.parameters(), lr=0, fused=True),  # as bench.train has it
+        case.ours: torch.optim.AdamW(case.ours.parameters(), lr=0, fused=True),  # as bench.training.loop has it
         case.reference: torch.optim.AdamW(case.reference.parameters(), lr=0),
     }
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from bench import paths
+from bench.system import paths
 from perf import reference
 
 # Title, our program, the reference's.

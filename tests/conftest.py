@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from bench import mlflow_store
+from bench.results.tracking import mlflow_store
 
 hypothesis.settings.register_profile("bench", deadline=None)  # a loaded machine is no failure
 hypothesis.settings.load_profile("bench")

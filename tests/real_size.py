@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.skeleton import H36M_17
+from bench.geometry.skeleton import H36M_17
 
 Array = NDArray[np.floating[Any]]
 

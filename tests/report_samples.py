@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 from samples import toy_dataset
 
-from bench import checkpoint, paths, sweep_outcome
 from bench.config import identity
-from bench.data import archive, kind_of
+from bench.data import kind_of
+from bench.data.files import archive
 from bench.data.pose_dataset import PoseDataset
 from bench.data.windows import scored_windows
 from bench.evaluation import Predictions
-from bench.method import Window
-from bench.records import Record
+from bench.method import Window, checkpoint
+from bench.results.records import Record
+from bench.results.sweeps import Outcome
+from bench.show import sweeps
+from bench.system import paths
 
 MARKUP = "<img src=x onerror=document.title='owned'>"
 BREAKOUT = "</script><script>document.title='owned'</script>"
@@ -110,4 +113,4 @@ def leave_sweep() -> None:
         ],
         "provenance": record("mixste").provenance.model_dump(mode="json") | {"hardware": "a machine"},
     }
-    sweep_outcome.write(sweep_outcome.Outcome.model_validate(outcome))
+    sweeps.write(Outcome.model_validate(outcome))

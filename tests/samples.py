@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.camera import denormalise_screen, h36m_cameras
 from bench.data.pose_dataset import COLUMNS, PoseDataset, offsets
-from bench.skeleton import H36M_17, H36M_17_OF_32, MPI_INF_3DHP_17
+from bench.geometry.camera import denormalise_screen, h36m_cameras
+from bench.geometry.skeleton import H36M_17, H36M_17_OF_32, MPI_INF_3DHP_17
 
 # Sequences of each subject and their frames. "Sitting" is a prefix of "SittingDown", and numbers differ by subject.
 H36M_FRAMES = {

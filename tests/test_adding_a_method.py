@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench import registry
 from bench.cli import main
 from bench.config import load_benchmark
-from bench.errors import BenchError
-from bench.launch import run_benchmark
+from bench.method import registry
+from bench.runs.launch import run_benchmark
+from bench.system.errors import BenchError
 from bench.testing import check_method
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -21,9 +21,9 @@ import pytest
 import torch
 from samples import amc, asf, h36m_positions, mpi_inf_3dhp, save_3dhp, save_h36m, upstream_state
 
-from bench.camera import h36m_cameras, normalise_screen
 from bench.cli import main
-from bench.weights import import_file, save_weights
+from bench.geometry.camera import h36m_cameras, normalise_screen
+from bench.method.weights import import_file, save_weights
 
 GOLDEN = Path(__file__).parent / "golden"
 

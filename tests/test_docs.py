@@ -21,11 +21,11 @@ import yaml
 from pydantic import BaseModel
 
 import bench
-from bench import registry
 from bench.cli import _parser
 from bench.config import MethodEntry, Protocol, Recipe, Stage, Sweep, benchmark_names, load_benchmark
 from bench.data import LOADERS
-from bench.data.detector import Detector
+from bench.data.mocap.detector import Detector
+from bench.method import registry
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

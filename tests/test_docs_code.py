@@ -18,8 +18,8 @@ from samples import h36m_positions, save_h36m
 from torch import nn
 
 import bench
-from bench import paths
-from bench.launch import run_benchmark
+from bench.runs.launch import run_benchmark
+from bench.system import paths
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import bench
-from bench import Batch, Method, Window, registry, testing
-from bench.errors import BenchError
+from bench import Batch, Method, Window, testing
+from bench.method import registry
+from bench.system.errors import BenchError
 from bench.testing import CHECKS, Specimen, check_method
 
 SIZES = {"dim": 16, "depth": 2, "heads": 2}

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from bench.cli import audit, benchmarks, compare, data, draw, export, lift, score, sweep
 from bench.cli.command import Call
-from bench.errors import BenchError
+from bench.system.errors import BenchError
 
 ROOMS = (benchmarks, compare, sweep, score, audit, draw, lift, data, export)  # in the order of `bench --help`
 

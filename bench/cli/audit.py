@@ -25,11 +25,11 @@ def add(commands: Commands) -> None:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from bench.config import load_benchmark
+    from bench.config.load import load_benchmark
 
     benchmark = load_benchmark(options.benchmark, options.set or ())
-    from bench.audit import audit  # brings torch: only once the configuration is known to be good
-    from bench.paths import shown, write_text
+    from bench.runs.audit import audit  # brings torch: only once the configuration is known to be good
+    from bench.system.paths import shown, write_text
 
     found = audit(
         benchmark,

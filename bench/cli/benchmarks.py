@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from bench.cli.command import Commands, add_data, command, method_files, names, positive
-from bench.errors import BenchError
+from bench.system.errors import BenchError
 
 FORMATS = ("markdown", "latex", "csv", "html")
 BY = ("benchmark", "action", "joint", "subject", "sequence", "activity", "scene", "joint_group", "usage", "cost")
@@ -104,10 +104,10 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from bench.config import load_benchmark
+    from bench.config.load import load_benchmark
 
     benchmark = load_benchmark(options.benchmark, options.set or ())
-    from bench.launch import run_benchmark  # brings torch: only once the configuration is known to be good
+    from bench.runs.launch import run_benchmark  # brings torch: only once the configuration is known to be good
 
     run_benchmark(
         benchmark,
@@ -125,13 +125,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from bench.config import key_and_value, load_benchmark
+    from bench.config.load import key_and_value, load_benchmark
 
     given = dict(key_and_value(change, example="heads=8") for change in options.set or ())
     benchmark = load_benchmark(options.benchmark) if options.benchmark else None
-    from bench import weights as files  # brings torch: only once the command line is known to be good
-    from bench.paths import shown
-    from bench.registry import method_and_stage
+    from bench.method import weights as files  # brings torch: only once the command line is known to be good
+    from bench.method.registry import method_and_stage
+    from bench.system.paths import shown
 
     file = Path(options.file)
     weights = files.import_file(options.method, file, given)
@@ -158,7 +158,7 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _tables(options: argparse.Namespace) -> int:
-    from bench import tables
+    from bench.show import tables
 
     if options.format or options.figure:
         return _one_table(options)
@@ -178,7 +178,7 @@ def _tables(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from bench.report import default_path, log_report, write_report
+    from bench.show.report import default_path, log_report, write_report
 
     path = Path(options.output) if options.output else default_path()
     print(write_report(path, names(options.benchmarks), data=options.data))
@@ -188,18 +188,18 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _one_table(options: argparse.Namespace) -> int:
-    from bench import paths
+    from bench.system import paths
 
     file = Path(options.output) if options.output else None
     if options.figure:
         if not (options.benchmark and file) or options.by:
             raise BenchError("a figure needs a benchmark and a file: bench tables --figure cost NAME -o cost.svg")
-        from bench.config import load_benchmark
-        from bench.cost_figure import cost_figure
+        from bench.config.load import load_benchmark
+        from bench.show.cost_figure import cost_figure
 
         cost_figure(file, load_benchmark(options.benchmark))
     else:
-        from bench.tables.export import export
+        from bench.show.tables.export import export
 
         links = Path(os.path.relpath(paths.records(), file.parent if file else Path.cwd())).as_posix()
         text = export(options.format, options.benchmark, options.by or "benchmark", links)
@@ -212,13 +212,13 @@ def _one_table(options: argparse.Namespace) -> int:
 
 
 def _methods(options: argparse.Namespace) -> int:
-    from bench.catalogue import catalogue
+    from bench.method.catalogue import catalogue
 
     print(catalogue())
     return 0
 
 
 def _ui(options: argparse.Namespace) -> int:
-    from bench.ui import serve
+    from bench.results.tracking.ui import serve
 
     serve(options.port)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError
+from bench.system.errors import BenchError
 
 Call = Callable[[argparse.Namespace], int]  # returns the exit status
 

@@ -29,8 +29,8 @@ def add(commands: Commands) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from bench.compare import compare
-    from bench.config import load_benchmark
+    from bench.config.load import load_benchmark
+    from bench.show.compare import compare
 
     benchmark = load_benchmark(options.benchmark, options.set or ())
     print(compare(benchmark, options.first, options.second, options.metric).text)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.cli.command import Commands, add_data, command, group, names
-from bench.errors import BenchError
+from bench.system.errors import BenchError
 
 
 def add(commands: Commands) -> None:
@@ -66,8 +66,8 @@ def add(commands: Commands) -> None:
 
 def _describe(options: argparse.Namespace) -> int:
     from bench.data import describe
-    from bench.data.sheet import picture
-    from bench.paths import shown
+    from bench.show.draw.sheet import picture
+    from bench.system.paths import shown
 
     print(describe(options.dataset, options.data, options.keypoints))
     if options.picture:
@@ -98,7 +98,7 @@ def _picture_file(text: str) -> Path:
 
 def _prepare(options: argparse.Namespace) -> int:
     from bench.data.prepare import prepare
-    from bench.stop import stoppable
+    from bench.system.stop import stoppable
 
     with stoppable():
         print(prepare(options.dataset, options.raw, options.output, options.skeleton, options.partial, options.force))
@@ -106,7 +106,7 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from bench import paths
+    from bench.system import paths
 
     if options.dataset != "cmu":
         raise BenchError(

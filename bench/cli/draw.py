@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.command import Commands, add_data, command, group, names, positive
-from bench.errors import BenchError
+from bench.system.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.draw.animation import Span
-    from bench.draw.scene import Frame, Gallery
-    from bench.draw.trace import Trace
-    from bench.draw.video import Footage
+    from bench.runs.gallery import Frame, Gallery
+    from bench.show.draw.animation import Span
+    from bench.show.draw.trace import Trace
+    from bench.show.draw.video import Footage
 
 FIGURES, ANIMATIONS = (".png", ".pdf", ".svg"), (".mp4", ".gif")
 WHERE = {
@@ -88,8 +88,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _figure(options: argparse.Namespace) -> int:
     output = _output(options.output or "figure.png", FIGURES)
     gallery = _gallery(options)
-    from bench.draw.figure import draw_figure
-    from bench.paths import shown
+    from bench.show.draw.figure import draw_figure
+    from bench.system.paths import shown
 
     row, frame = gallery.find(options.frame)
     scene = gallery.scene(row)
@@ -110,8 +110,8 @@ def _animate(options: argparse.Namespace) -> int:
     if footage and footage.path.resolve() == output.resolve():
         raise BenchError(f"{options.video} is what is to be read; write to another file")
     gallery = _gallery(options)
-    from bench.draw.animation import animate, animate_denoising
-    from bench.paths import shown
+    from bench.show.draw.animation import animate, animate_denoising
+    from bench.system.paths import shown
 
     if options.kind == "denoise":
         row, frame = gallery.find(options.frame)
@@ -143,7 +143,7 @@ def footage_of(options: argparse.Namespace, file: str | None) -> Footage | None:
         if options.skip or options.crop:
             raise BenchError("--skip and --crop are of a video; name its file")
         return None
-    from bench.draw.video import Footage
+    from bench.show.draw.video import Footage
 
     footage = Footage(Path(file), options.skip, options.crop)
     footage.size()  # raises now rather than after a method has lifted
@@ -152,7 +152,7 @@ def footage_of(options: argparse.Namespace, file: str | None) -> Footage | None:
 
 def _traces(gallery: Gallery, row: int, frame: int, options: argparse.Namespace) -> dict[str, Trace]:
     """Of the methods that have a sampler."""
-    from bench.draw.trace import samples, trace
+    from bench.show.draw.trace import samples, trace
 
     methods = {label: method for label, answer in gallery.answers.items() if samples(method := answer.load())}
     if options.steps and not methods:
@@ -165,12 +165,12 @@ def _traces(gallery: Gallery, row: int, frame: int, options: argparse.Namespace)
 
 def _gallery(options: argparse.Namespace) -> Gallery:
     """What the options name."""
-    from bench.config import key_and_value, load_benchmark
+    from bench.config.load import key_and_value, load_benchmark
 
     changes = options.set or ()
     given = dict(key_and_value(change, example="sampling_steps=9") for change in changes) if options.checkpoint else {}
     benchmark = load_benchmark(options.benchmark, () if options.checkpoint else changes)
-    from bench.draw.scene import Choice, load_gallery  # brings torch: only once the command line is known to be good
+    from bench.runs.gallery import Choice, load_gallery  # brings torch: only once the command line is known to be good
 
     return load_gallery(
         benchmark,
@@ -215,7 +215,7 @@ def _span(text: str) -> Span:
     parts = re.fullmatch(r"(\d*):(\d*)(?::([1-9]\d*))?", text)
     if not parts:
         raise argparse.ArgumentTypeError(f"{text!r} is not A:B or A:B:STEP, like 100:300 or ::2")
-    from bench.draw.animation import Span
+    from bench.show.draw.animation import Span
 
     return Span(int(parts[1] or 0), int(parts[2]) if parts[2] else None, int(parts[3] or 1))
 

@@ -40,10 +40,10 @@ def add(commands: Commands) -> None:
 
 
 def _template(options: argparse.Namespace) -> int:
-    from bench.config import load_benchmark
+    from bench.config.load import load_benchmark
 
     benchmark = load_benchmark(options.benchmark)
-    from bench import export  # brings torch: only once the command line is known to be good
+    from bench.runs import export  # brings torch: only once the command line is known to be good
 
     with_input = Path(options.with_input) if options.with_input else None
     print(export.template(benchmark, Path(options.output), with_input=with_input, data=options.data))
@@ -51,11 +51,11 @@ def _template(options: argparse.Namespace) -> int:
 
 
 def _mat(options: argparse.Namespace) -> int:
-    from bench.config import load_benchmark
+    from bench.config.load import load_benchmark
 
     benchmark = load_benchmark(options.benchmark, options.set or ())
-    from bench import export  # brings torch: only once the configuration is known to be good
-    from bench.paths import shown
+    from bench.runs import export  # brings torch: only once the configuration is known to be good
+    from bench.system.paths import shown
 
     predictions, testing = export.finished_3dhp(
         benchmark,

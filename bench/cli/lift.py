@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.cli.command import Commands, command
 from bench.cli.draw import add_footage, animation_file, footage_of
-from bench.errors import BenchError
+from bench.system.errors import BenchError
 
 
 def add(commands: Commands) -> None:
@@ -66,8 +66,8 @@ def add(commands: Commands) -> None:
 
 
 def _lift(options: argparse.Namespace) -> int:
-    from bench.config import key_and_value
-    from bench.paths import shown
+    from bench.config.load import key_and_value
+    from bench.system.paths import shown
 
     keypoints, checkpoint, output = Path(options.keypoints), Path(options.checkpoint), Path(options.output)
     csv = Path(options.csv) if options.csv else None
@@ -85,7 +85,7 @@ def _lift(options: argparse.Namespace) -> int:
     if csv is not None and csv.resolve() == output.resolve():
         raise BenchError(f"{shown(output)} cannot hold both; give --csv another name")
 
-    from bench import lift  # brings torch: only once the command line is known to be good
+    from bench.runs import own_video as lift  # brings torch: only once the command line is known to be good
 
     clip = lift.read_clip(
         keypoints,
@@ -103,10 +103,9 @@ def _lift(options: argparse.Namespace) -> int:
     lifted.save(output, csv)
     print(f"lifted by   {lifter.method.name}, {lifter.method.window.frames} frames, of {shown(checkpoint)}")
     if animation is not None:
-        from bench.draw.animation import animate
-        from bench.draw.scene import Scene
+        from bench.show.draw.animation import animate
 
-        animate(animation, Scene.of_lifted(lifted, keypoints.name), footage=footage)
+        animate(animation, lifted.scene(keypoints.name), footage=footage)
     for written in (output, csv, animation):
         if written is not None:
             print(f"written     {shown(written)}")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.cli.command import Commands, add_data, command, positive
-from bench.errors import BenchError
+from bench.system.errors import BenchError
 
 
 def add(commands: Commands) -> None:
@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from bench.config import load_benchmark
+    from bench.config.load import load_benchmark
 
     benchmark = load_benchmark(options.benchmark)
     asked = {name: getattr(options, name) for name in ("frames", "targets", "step", "device")}
@@ -46,7 +46,7 @@ def _score(options: argparse.Namespace) -> int:
         raise BenchError(f"--{', --'.join(asked)}: for models; predictions are taken as they are")
     if options.onnx and "device" in asked:
         raise BenchError("--device: for TorchScript; ONNX models run on the CPU")
-    from bench import scoring  # brings torch: only once the command line is known to be good
+    from bench.runs import submission as scoring  # brings torch: only once the command line is known to be good
 
     common = {"data": options.data, "record": options.record, "track": options.track}
     if options.predictions:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.cli.command import Commands, add_data, command, names, positive
 
 if TYPE_CHECKING:
-    from bench.config import Benchmark
+    from bench.config.schema import Benchmark
 
 
 def add(commands: Commands) -> None:
@@ -30,15 +30,16 @@ def add(commands: Commands) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from bench.config import load_benchmark
+    from bench.config.load import load_benchmark
 
     benchmark = load_benchmark(options.benchmark)
     if options.name is None:
         print(_listed(benchmark))
         return 0
-    from bench import sweep_outcome
-    from bench.paths import shown
-    from bench.sweep import run_sweep  # brings torch: only once the configuration is known to be good
+    from bench.results import sweeps
+    from bench.runs.sweep import run_sweep  # brings torch: only once the configuration is known to be good
+    from bench.show.sweeps import terminal
+    from bench.system.paths import shown
 
     outcome = run_sweep(
         benchmark,
@@ -49,8 +50,8 @@ def _sweep(options: argparse.Namespace) -> int:
         device=options.device,
         track=options.track,
     )
-    path = sweep_outcome.folder() / outcome.path
-    print(sweep_outcome.terminal(outcome))
+    path = sweeps.folder() / outcome.path
+    print(terminal(outcome))
     print(f"\nall numbers {shown(path)}\nfigure      {shown(path.with_suffix('.svg'))}")
     return 0
 

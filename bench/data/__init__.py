@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from bench import paths
-from bench.errors import MissingDataError, unknown
+from bench.system import paths
+from bench.system.errors import MissingDataError, unknown
 
 if TYPE_CHECKING:
     from bench.data.pose_dataset import PoseDataset
@@ -63,7 +63,7 @@ def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt
     keypoints: where the 2D comes from, `gt` or a detector the data set knows (`cpn` for h36m, `det` for cmu and
     synthetic). Raises MissingDataError if files are missing, BenchError if they are not what they should be.
     """
-    from bench.data import archive
+    from bench.data.files import archive
 
     module, kind = loader(name), kind_of(name, keypoints)
     folder = Path(root) if root is not None else paths.data()
@@ -79,7 +79,7 @@ def describe(name: str, root: str | Path | None = None, keypoints: str = "gt") -
     import numpy as np
     from tabulate import tabulate
 
-    from bench.protocol_3dhp import ACTIVITIES
+    from bench.data.mpi_inf_3dhp_labels import ACTIVITIES
 
     dataset = load_dataset(name, root, keypoints)
     videos = dataset.sequences

@@ -1,4 +1,4 @@
-"""The CMU Graphics Lab motion capture database: real motion, filmed by the cameras of `bench.data.studio`.
+"""The CMU Graphics Lab motion capture database: real motion, filmed by the cameras of `bench.data.mocap.studio`.
 
 Files: `cmu/<subject>/<subject>.asf`, `cmu/<subject>/<subject>_<trial>.amc` (or .amc.gz) below the data folder, and a
 `cmu/trials.csv` if there is one, whose columns trial, action_group and rate_hz name actions and sampling rates.
@@ -16,14 +16,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.camera import Camera
-from bench.data import archive, studio
-from bench.data.acclaim import bone_ends, read_figure, read_motion
-from bench.data.detector import Detector
+from bench.data.files import archive
+from bench.data.mocap import studio
+from bench.data.mocap.acclaim import bone_ends, read_figure, read_motion
+from bench.data.mocap.detector import Detector
 from bench.data.pose_dataset import Builder, PoseDataset
-from bench.errors import BenchError, MissingDataError
-from bench.paths import shown
-from bench.skeleton import H36M_17
+from bench.geometry.camera import Camera
+from bench.geometry.skeleton import H36M_17
+from bench.system.errors import BenchError, MissingDataError
+from bench.system.paths import shown
 
 Array = NDArray[Any]
 

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import filelock
 
-from bench import paths
-from bench.data.acclaim import read_figure
 from bench.data.cmu import read_trial
-from bench.errors import BenchError, UnwritableError, unknown
+from bench.data.mocap.acclaim import read_figure
+from bench.system import paths
+from bench.system.errors import BenchError, UnwritableError, unknown
 
 SITE = "http://mocap.cs.cmu.edu"
 ACKNOWLEDGEMENT = (

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.camera import Camera, h36m_cameras
-from bench.data import archive
+from bench.data.files import archive
 from bench.data.pose_dataset import Builder, PoseDataset, Video
-from bench.errors import BenchError, MissingDataError
-from bench.paths import shown
-from bench.skeleton import H36M_17, H36M_17_OF_32
+from bench.geometry.camera import Camera, h36m_cameras
+from bench.geometry.skeleton import H36M_17, H36M_17_OF_32
+from bench.system.errors import BenchError, MissingDataError
+from bench.system.paths import shown
 
 Array = NDArray[Any]
 

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.camera import View
-from bench.data import archive
+from bench.data.files import archive
+from bench.data.mpi_inf_3dhp_labels import ACTIVITIES
 from bench.data.pose_dataset import Builder, PoseDataset, Video
-from bench.errors import BenchError, MissingDataError
-from bench.paths import shown
-from bench.protocol_3dhp import ACTIVITIES
-from bench.skeleton import MPI_INF_3DHP_17
+from bench.geometry.camera import View
+from bench.geometry.skeleton import MPI_INF_3DHP_17
+from bench.system.errors import BenchError, MissingDataError
+from bench.system.paths import shown
 
 Floats = NDArray[np.floating[Any]]
 

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.camera import View, normalise_screen
-from bench.errors import BenchError
-from bench.skeleton import H36M_17, Skeleton, counterparts
+from bench.geometry.camera import View, normalise_screen
+from bench.geometry.skeleton import H36M_17, Skeleton, counterparts
+from bench.system.errors import BenchError
 
 COLUMNS = ("subject", "action", "sequence", "camera", "start", "frames")
 BLOCKS = ("keypoints_2d", "poses_3d", "roots", "valid", "activities")
@@ -135,7 +135,7 @@ class PoseDataset:
         """The same videos for a method of another skeleton: its joints, in its order, 2D and 3D.
 
         A joint that the data do not have is the nearest that they have, and is not scored. Raises ValueError as
-        `bench.skeleton.counterparts`.
+        `bench.geometry.skeleton.counterparts`.
         """
         if skeleton == self.skeleton:
             return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.config import Protocol
+from bench.config.schema import Protocol
 from bench.data import load_dataset, loader
 from bench.data.pose_dataset import PoseDataset
 

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.camera import Camera
-from bench.data.actions import ACTIONS, HANGING_ARMS, LIMITS, SIDED, Action, Keys
-from bench.data.archive import fingerprint as digest
-from bench.data.detector import Detector
+from bench.data.files.archive import fingerprint as digest
+from bench.data.mocap.actions import ACTIONS, HANGING_ARMS, LIMITS, SIDED, Action, Keys
+from bench.data.mocap.detector import Detector
+from bench.data.mocap.studio import film, generator, lens
 from bench.data.pose_dataset import Builder, PoseDataset
-from bench.data.studio import film, generator, lens
-from bench.errors import unknown
-from bench.skeleton import H36M_17
+from bench.geometry.camera import Camera
+from bench.geometry.skeleton import H36M_17
+from bench.system.errors import unknown
 
 Array = NDArray[Any]
 

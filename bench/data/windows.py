@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.data.batch import Batch, Window
 from bench.data.pose_dataset import PoseDataset, offsets
-from bench.method import Batch, Window
 
 Table = NDArray[np.int64]
 Numbers = NDArray[np.int64]  # one a window, or one a video

@@ -7,7 +7,7 @@ import torch
 
 from bench import build
 from bench.data.pose_dataset import COLUMNS, PoseDataset
-from bench.skeleton import H36M_17
+from bench.geometry.skeleton import H36M_17
 
 
 def test_it_predicts_the_mean_of_the_set_it_was_shown():

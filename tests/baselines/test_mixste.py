@@ -11,8 +11,8 @@ from samples import toy_dataset
 
 from baselines.mixste import JOINT_WEIGHTS, UPSTREAM_NAMES, MixSTE, mixste_losses
 from bench import Batch, build, import_upstream
-from bench.checkpoint import renamed
-from bench.skeleton import H36M_17, MPI_INF_3DHP_17
+from bench.geometry.skeleton import H36M_17, MPI_INF_3DHP_17
+from bench.method.checkpoint import renamed
 
 
 def upstream(stored) -> dict[str, np.ndarray]:

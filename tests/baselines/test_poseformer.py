@@ -11,11 +11,11 @@ import torch
 from baselines.layers import DropPath
 from baselines.poseformer import UPSTREAM_NAMES, PoseFormer
 from bench import Batch, Window, build, import_upstream
-from bench.checkpoint import renamed
-from bench.cost import macs_per_frame
 from bench.data.windows import mirror
-from bench.errors import BenchError
+from bench.method.checkpoint import renamed
+from bench.method.cost import macs_per_frame
 from bench.metrics import mpjpe, mpjve, n_mpjpe, p_mpjpe
+from bench.system.errors import BenchError
 
 
 def upstream(stored) -> dict[str, np.ndarray]:

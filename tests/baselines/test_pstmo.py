@@ -10,15 +10,15 @@ import torch
 from baselines.mixste import MixSTE
 from baselines.pstmo import PSTMO, STRIDES, UPSTREAM_NAMES, Pretrainer, pstmo_losses
 from baselines.pstmo_network import UPSTREAM_STACKED, BatchNorm, Layer, Norm, StridedMLP
-from bench import Batch, build, checkpoint, import_upstream
-from bench.checkpoint import load_exactly, renamed
-from bench.cost import macs_per_frame
+from bench import Batch, build, import_upstream
 from bench.data.pose_dataset import COLUMNS, PoseDataset
 from bench.data.windows import gather, mirror, train_windows
-from bench.errors import BenchError
-from bench.method import Window
-from bench.registry import build_stage
-from bench.skeleton import H36M_17, Skeleton
+from bench.geometry.skeleton import H36M_17, Skeleton
+from bench.method import Window, checkpoint
+from bench.method.checkpoint import load_exactly, renamed
+from bench.method.cost import macs_per_frame
+from bench.method.registry import build_stage
+from bench.system.errors import BenchError
 from tests.samples import axes_last, upstream_state
 
 SIZES = {"frames": 9, "dim": 16, "depth": 2, "heads": 2, "hidden": 24}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from baselines.pstmo_pretrain import UPSTREAM_NAMES, Pretrainer, draw_masks, masked_pose_loss, visible_first
 from bench import Batch, import_upstream
-from bench.checkpoint import renamed
-from bench.errors import BenchError
+from bench.method.checkpoint import renamed
+from bench.system.errors import BenchError
 from tests.samples import axes_last, upstream_state
 
 SIZES = {"frames": 9, "dim": 16, "depth": 2, "heads": 2, "hidden": 24}

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from baselines.pstmo_refine import UPSTREAM_NAMES, Refine, lifted_from_depth
-from bench.camera import project
-from bench.checkpoint import renamed
-from bench.errors import BenchError
+from bench.geometry.camera import project
+from bench.method.checkpoint import renamed
 from bench.metrics import mpjpe
+from bench.system.errors import BenchError
 from tests.samples import axes_last, upstream_state
 
 

@@ -14,9 +14,9 @@ from torch import nn
 
 from baselines.videopose3d import VideoPose3D, VideoPose3DNetwork
 from bench import Batch, Window, build, import_upstream
-from bench.cost import macs_per_frame
 from bench.data.windows import gather, test_windows
-from bench.errors import BenchError
+from bench.method.cost import macs_per_frame
+from bench.system.errors import BenchError
 
 FORMS = {
     "y": {},

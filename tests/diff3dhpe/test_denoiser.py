@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench import build, import_upstream
-from bench.checkpoint import renamed
+from bench.method.checkpoint import renamed
 from diff3dhpe.method import UPSTREAM_NAMES
 
 

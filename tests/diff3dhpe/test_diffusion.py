@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench import import_upstream
-from bench.checkpoint import renamed
+from bench.method.checkpoint import renamed
 from diff3dhpe.diffusion import Diffusion
 from diff3dhpe.method import UPSTREAM_NAMES
 

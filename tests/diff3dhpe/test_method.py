@@ -11,7 +11,7 @@ import torch
 
 from bench import Batch, build, import_upstream
 from bench.data.pose_dataset import COLUMNS, PoseDataset
-from bench.skeleton import H36M_17
+from bench.geometry.skeleton import H36M_17
 from diff3dhpe.diffusion import noise_schedule
 
 
@@ -111,7 +111,7 @@ def test_frames_that_are_not_supervised_do_not_count(small):
 def test_published_wrapper_keys_are_understood():
     torch.manual_seed(0)
     source = build("diff3dhpe", frames=9, dim=16, depth=2, heads=8)
-    from bench.checkpoint import renamed
+    from bench.method.checkpoint import renamed
     from diff3dhpe.method import UPSTREAM_NAMES
 
     back = {ours: theirs for theirs, ours in UPSTREAM_NAMES.items() if theirs != "Spatial_patch_to_embedding."}

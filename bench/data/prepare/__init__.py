@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from bench import paths
-from bench.errors import unknown
+from bench.system import paths
+from bench.system.errors import unknown
 
 PREPARED = {"3dhp": "bench.data.prepare.mpi_inf_3dhp", "h36m": "bench.data.prepare.human36m"}
 

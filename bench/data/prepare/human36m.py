@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.camera import denormalise_screen, h36m_cameras
 from bench.data import known
 from bench.data.human36m import FARTHEST, RECORDED_JOINTS
 from bench.data.prepare import next_command
 from bench.data.prepare.kept import Conversion, Kept, write
 from bench.data.prepare.sources import Source, blamed, find, finite, once, require
-from bench.errors import BenchError, MissingDataError
-from bench.paths import shown
-from bench.skeleton import H36M_17, H36M_17_OF_32
+from bench.geometry.camera import denormalise_screen, h36m_cameras
+from bench.geometry.skeleton import H36M_17, H36M_17_OF_32
+from bench.system.errors import BenchError, MissingDataError
+from bench.system.paths import shown
 
 Array = NDArray[Any]
 

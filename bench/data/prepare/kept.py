@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import paths
-from bench.data import archive
+from bench.data.files import archive
 from bench.data.prepare.sources import Source, on_disk
-from bench.errors import BenchError, UnwritableError
-from bench.paths import shown
-from bench.progress import Progress, say
+from bench.system import paths
+from bench.system.errors import BenchError, UnwritableError
+from bench.system.paths import shown
+from bench.system.progress import Progress, say
 
 Array = NDArray[Any]
 

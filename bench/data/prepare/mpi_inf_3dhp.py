@@ -19,9 +19,9 @@ from bench.data.mpi_inf_3dhp import TRAIN_CAMERAS
 from bench.data.prepare import next_command
 from bench.data.prepare.kept import Conversion, Kept, write
 from bench.data.prepare.sources import Source, blamed, find, finite, once, require
-from bench.errors import BenchError, MissingDataError, unknown
-from bench.paths import shown
-from bench.skeleton import MPI_INF_3DHP_17_OF_28
+from bench.geometry.skeleton import MPI_INF_3DHP_17_OF_28
+from bench.system.errors import BenchError, MissingDataError, unknown
+from bench.system.paths import shown
 
 Array = NDArray[Any]
 

@@ -16,9 +16,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import BenchError, MissingDataError
-from bench.paths import shown
-from bench.progress import say
+from bench.system.errors import BenchError, MissingDataError
+from bench.system.paths import shown
+from bench.system.progress import say
 
 _ABOVE = ("", "*/", "*/*/")  # folders that may lie between the one that is named and the data set's own
 

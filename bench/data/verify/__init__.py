@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from bench import paths
 from bench.data import kind_of, known, load_dataset
 from bench.data.pose_dataset import subject_order
 from bench.data.verify.bodies import Bodies
 from bench.data.verify.findings import Finding, Report
 from bench.data.verify.recordings import Take, takes
 from bench.data.verify.views import Views
-from bench.errors import BenchError, MissingDataError
+from bench.system import paths
+from bench.system.errors import BenchError, MissingDataError
 
 __all__ = ["Finding", "Report", "verify"]
 

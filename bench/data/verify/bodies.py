@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.data.verify.findings import Report
 from bench.data.verify.recordings import Take
-from bench.skeleton import COCO_17, H36M_17, MPI_INF_3DHP_17, MPI_INF_3DHP_17_OF_28, Skeleton
+from bench.geometry.skeleton import COCO_17, H36M_17, MPI_INF_3DHP_17, MPI_INF_3DHP_17_OF_28, Skeleton
 
 Array = NDArray[Any]
 Bone = tuple[int, int]  # joint and parent

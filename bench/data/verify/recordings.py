@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.camera import View, denormalise_screen, h36m_cameras
-from bench.data import archive, human36m, loader, mpi_inf_3dhp
+from bench.data import human36m, loader, mpi_inf_3dhp
+from bench.data.files import archive
 from bench.data.mpi_inf_3dhp import MEASURED, UNIVERSAL, Labels
 from bench.data.pose_dataset import PoseDataset, subject_order
 from bench.data.verify.findings import Report
-from bench.errors import BenchError
-from bench.paths import shown
-from bench.skeleton import COCO_17, H36M_17_OF_32, MPI_INF_3DHP_17_OF_28, Skeleton
+from bench.geometry.camera import View, denormalise_screen, h36m_cameras
+from bench.geometry.skeleton import COCO_17, H36M_17_OF_32, MPI_INF_3DHP_17_OF_28, Skeleton
+from bench.system.errors import BenchError
+from bench.system.paths import shown
 
 Array = NDArray[Any]
 

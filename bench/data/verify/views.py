@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.camera import Camera, View, denormalise_screen, project
 from bench.data.known import H36M_DRIFTING
 from bench.data.verify.bodies import LAYOUTS, SURE
 from bench.data.verify.findings import Report
 from bench.data.verify.recordings import Take
+from bench.geometry.camera import Camera, View, denormalise_screen, project
 
 Array = NDArray[Any]
 

@@ -1,0 +1,72 @@
+"""The frames that a method reads at once, and the windows of one training step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Window:
+    """The frames a method reads at once and those it answers for.
+
+    frames: the receptive field in input frames. targets: every frame of the window, the centre one, or the last one
+    (a causal method). stride: frames between the starts of neighbouring training windows (default: `frames` for "all",
+    else 1).
+    step: temporal down-sampling, input frame i is `step` frames after input frame i - 1.
+    """
+
+    frames: int
+    targets: Literal["all", "centre", "last"] = "all"
+    stride: int = 0
+    step: int = 1
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.step < 1 or self.stride < 0:
+            raise ValueError(f"{self}: frames and step must be at least 1, stride positive")
+        if self.targets not in ("all", "centre", "last"):
+            raise ValueError(f"{self}: targets must be 'all', 'centre' or 'last'")
+        if self.targets == "centre" and self.frames % 2 == 0:
+            raise ValueError(f"{self}: a window with a centre has an odd number of frames")
+        if self.targets == "all" and self.step != 1:
+            raise ValueError(f"{self}: a window that answers for every frame has step 1")
+        if self.stride == 0:
+            object.__setattr__(self, "stride", self.frames if self.targets == "all" else 1)
+
+    @property
+    def answered(self) -> slice:
+        """The input frames that the method answers for."""
+        if self.targets == "all":
+            return slice(0, self.frames)
+        last = self.frames // 2 if self.targets == "centre" else self.frames - 1
+        return slice(last, last + 1)
+
+
+@dataclass
+class Batch:
+    """Windows of one training step.
+
+    keypoints_2d: (batch, frames, joints, 2), normalised screen coordinates.
+    poses_3d: (batch, frames, joints, 3), metres, camera axes, root-relative; the target of every input frame.
+    supervised: (batch, frames), true where a target is a real frame of the video and counts in the loss.
+    """
+
+    keypoints_2d: Tensor
+    poses_3d: Tensor
+    supervised: Tensor = field(default=None)  # type: ignore[assignment]  # filled in below
+
+    def __post_init__(self) -> None:
+        if self.supervised is None:
+            self.supervised = torch.ones(self.poses_3d.shape[:2], dtype=torch.bool, device=self.poses_3d.device)
+
+    def __len__(self) -> int:
+        return len(self.keypoints_2d)
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.keypoints_2d.to(device), self.poses_3d.to(device), self.supervised.to(device))

@@ -1,0 +1,1 @@
+"""Keypoint files of one person's own videos."""

@@ -1,6 +1,0 @@
-"""Drawing skeletons: still pictures, figures of a prediction, animations. Importing it does not import matplotlib."""
-
-from bench.draw.look import LEFT, RIGHT, SIDE, TRUNK, upright
-from bench.draw.pictures import Sample, contact_sheet, input_sheet, skeleton_picture
-
-__all__ = ["LEFT", "RIGHT", "SIDE", "TRUNK", "Sample", "contact_sheet", "input_sheet", "skeleton_picture", "upright"]

@@ -1,0 +1,29 @@
+"""What a lifter is; how one is found, built, loaded and costed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.system.lazy import lazily
+
+if TYPE_CHECKING:
+    from bench.data.batch import Batch as Batch
+    from bench.data.batch import Window as Window
+    from bench.method.base import Generators as Generators
+    from bench.method.base import Method as Method
+    from bench.method.base import checked_lift as checked_lift
+    from bench.method.base import checked_loss as checked_loss
+    from bench.method.base import randn as randn
+
+_HOME = {
+    "Batch": "bench.data.batch",
+    "Generators": "bench.method.base",
+    "Method": "bench.method.base",
+    "Window": "bench.data.batch",
+    "checked_lift": "bench.method.base",
+    "checked_loss": "bench.method.base",
+    "randn": "bench.method.base",
+}
+
+__all__ = sorted(_HOME)
+__getattr__, __dir__ = lazily(__name__, _HOME)

@@ -1,0 +1,117 @@
+"""What a lifter is to the suite: a module with `loss` and `lift`, and the window of frames it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bench.system.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.data.pose_dataset import PoseDataset
+from bench.data.batch import Batch, Window
+
+# One generator for everything, or one a window: then a window's draws do not depend on the batch it came in.
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+class Method(nn.Module):
+    """Base class of every lifter.
+
+    A method is built as `cls(frames=..., joints=..., **hyperparameters)` and sets `window`. It implements `loss` and
+    `lift`; `prepare` if it needs a statistic of the training data; `stages` and `adopt` if something is trained before
+    it; `upstream_hyperparameters` and `load_upstream` if checkpoints of a published implementation exist. Everything it
+    must remember between training and testing is a parameter or a buffer.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str] = ""
+    licence: ClassVar[str] = ""  # of the code that the paper's authors published
+    trainable: ClassVar[bool] = True  # false: `prepare` is all the training there is
+    stochastic: ClassVar[bool] = False  # true: `lift` draws random numbers
+    # What a recipe with `as_published: true` sets: {"model": hyper-parameters, "recipe": keys of the recipe} that bring
+    # back what is unsound in the published code.
+    as_published: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    # What can be trained before this method, by the name of the stage; `stage` builds it, `adopt` learns from it.
+    stages: ClassVar[Mapping[str, type[Method]]] = {}
+
+    window: Window
+    prepares_on: Literal["training", "everything"] = "training"  # the latter sees test data: only as_published may
+
+    def prepare(self, training: PoseDataset) -> None:
+        """See the training set once, before the first step (pose scale, mean pose). Default: nothing."""
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Training losses of one batch by name; `total` is the one that is minimised."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement loss()")
+
+    def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
+        """(batch, frames, joints, 2) to metres, camera axes, root-relative: (batch, frames or 1, joints, 3).
+
+        generator: source of randomness for methods that sample; one a row makes rows independent of their batch.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement lift()")
+
+    def stage(self, name: str, **hyperparameters: Any) -> Method:
+        """What is trained in an earlier stage, freshly initialised and of the sizes of this method."""
+        raise ValueError(f"{self.name} has no stage {name!r}")
+
+    def adopt(self, trained: Method) -> None:
+        """Start from what an earlier stage has learnt. trained: as `stage` built it, after its training."""
+        raise ValueError(f"{self.name} cannot start from {trained.name}")
+
+    @classmethod
+    def upstream_hyperparameters(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """What the tensors of a published checkpoint tell: `frames`, `joints` and hyper-parameters."""
+        raise ValueError("this method has no published checkpoints that could be imported")
+
+    def load_upstream(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the weights of the published implementation, keys without `module.` prefixes, all of them."""
+        raise ValueError("this method has no published checkpoints that could be imported")
+
+    @property
+    def parameter_count(self) -> int:
+        """Trainable numbers."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def checked_lift(method: Method, keypoints_2d: Tensor, generator: Generators = None) -> Tensor:
+    """What `method.lift` returns: (batch, frames or 1, joints, 3). Raises BenchError if it has another shape."""
+    poses_3d: Any = method.lift(keypoints_2d, generator=generator)
+    batch, _, joints, _ = keypoints_2d.shape
+    answered = method.window.answered
+    expected = (batch, answered.stop - answered.start, joints, 3)
+    found = tuple(poses_3d.shape) if isinstance(poses_3d, Tensor) else f"a {type(poses_3d).__name__}"
+    if found != expected:
+        raise BenchError(
+            f"{method.name}: lift() of {tuple(keypoints_2d.shape)} returned {found}; with "
+            f"targets={method.window.targets!r} it must be {expected}: batch, frames answered for, joints, 3"
+        )
+    lifted: Tensor = poses_3d
+    return lifted
+
+
+def checked_loss(method: Method, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    """What `method.loss` returns. Raises BenchError unless it names a `total`, which is a number."""
+    losses = method.loss(batch, generator)
+    if "total" not in losses or losses["total"].shape != ():
+        found = ", ".join(f"{name} {tuple(value.shape)}" for name, value in losses.items()) or "nothing"
+        raise BenchError(f"{method.name}: loss() must return a `total` of shape () to minimise; found {found}")
+    return losses
+
+
+def randn(shape: Sequence[int], generator: Generators, device: torch.device | str | None = None) -> Tensor:
+    """Standard normal numbers of `shape`; with one generator a row, row i is drawn from generator i alone.
+
+    Drawn where the generator lives (the CPU for ours), then moved: the numbers do not depend on the device.
+    """
+    if generator is None or isinstance(generator, torch.Generator):
+        origin = generator.device if generator is not None else device
+        return torch.randn(tuple(shape), generator=generator, device=origin).to(device or origin or "cpu")
+    if len(generator) != shape[0]:
+        raise ValueError(f"{len(generator)} generators for {shape[0]} rows")
+    rows = [torch.randn(tuple(shape[1:]), generator=one, device=one.device) for one in generator]
+    return torch.stack(rows).to(device or rows[0].device)

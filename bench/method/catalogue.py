@@ -1,0 +1,55 @@
+"""The registered methods as a table: paper, size, cost, and the licence of the paper's own code."""
+
+from __future__ import annotations
+
+import inspect
+
+import torch
+from tabulate import tabulate
+
+from bench.method.base import Method
+from bench.method.cost import macs_per_frame
+from bench.method.registry import build, method_class, methods
+from bench.system.errors import BenchError
+
+FRAMES, JOINTS = 27, 17  # where a method has no default of its own
+
+
+def catalogue() -> str:
+    """A line for every method at its default size, and what cannot be used below.
+
+    MACs are multiply-accumulates of matrix products for one frame of output, all sampling steps included.
+    """
+    rows, broken = [], []
+    for name in methods():
+        try:
+            rows.append(_row(name))
+        except BenchError as error:
+            broken.append(f"{name} cannot be used: {error}")
+    table = tabulate(rows, headers="keys", stralign="left", disable_numparse=True)
+    notes = [
+        "Sizes are those of the paper; `licence` is that of its authors' own code, of which nothing is used here.",
+        *broken,
+    ]
+    return "\n".join([table, "", *notes])
+
+
+def _row(name: str) -> dict[str, str]:
+    cls = method_class(name)
+    default = inspect.signature(cls).parameters.get("frames")
+    frames = default.default if default is not None and isinstance(default.default, int) else FRAMES
+    with torch.device("meta"):
+        method = build(name, frames=frames, joints=JOINTS)
+    return {
+        "method": name,
+        "paper": cls.paper or "-",
+        "lifts": f"{frames} frames to {_answer(method)}",
+        "parameters": f"{method.parameter_count:,}",
+        "MMACs/frame": f"{macs_per_frame(method, JOINTS) / 1e6:,.1f}",
+        "stages before": ", ".join(cls.stages) or "-",
+        "licence": cls.licence or "-",
+    }
+
+
+def _answer(method: Method) -> str:
+    return {"all": "all of them", "centre": "the centre one", "last": "the last one"}[method.window.targets]

@@ -1,0 +1,255 @@
+"""The registry: methods by name, ours and a stranger's alike, through the entry-point group `bench.methods`."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bench.system import paths
+from bench.system.errors import BenchError, unknown
+
+if TYPE_CHECKING:
+    from bench.method.base import Method
+
+GROUP = "bench.methods"
+M = TypeVar("M", bound="type[Method]")
+
+_registered: dict[str, type[Method]] = {}
+
+
+def register(cls: M) -> M:
+    """Make a method known to this process under `cls.name`; installed packages use the entry-point group instead.
+
+    Usable as a decorator. Raises ValueError if it is no subclass of Method or has no name.
+    """
+    if not _is_method(cls):
+        raise ValueError(f"{cls!r} is not a subclass of bench.Method")
+    if not getattr(cls, "name", ""):
+        raise ValueError(f"{cls.__name__} needs a class attribute `name` to be registered under")
+    _registered[cls.name] = cls
+    return cls
+
+
+def methods() -> list[str]:
+    """Names of all methods that can be built, sorted. Imports none of them."""
+    return sorted({point.name for point in entry_points(group=GROUP)} | set(_registered))
+
+
+def method_class(name: str) -> type[Method]:
+    """The class behind a name; its module is imported here.
+
+    Raises BenchError for a name that is not known or that two packages claim, and for an entry point that does not lead
+    to a subclass of Method with that name.
+    """
+    if name in _registered:
+        return _registered[name]
+    points = list({point.value: point for point in entry_points(group=GROUP, name=name)}.values())
+    if not points:
+        raise unknown("method", name, methods())
+    if len(points) > 1:
+        raise BenchError(
+            f"two packages register a method {name!r}: {' and '.join(map(_described, points))}; "
+            "uninstall one, or give its entry point and its class another name"
+        )
+    return _load(points[0])
+
+
+def method_and_stage(name: str) -> tuple[str, str]:
+    """`METHOD-STAGE` taken apart, ("pstmo", "pretrain"); a method's own name has no stage, ("pstmo", "").
+
+    Raises BenchError if there is no such method or stage.
+    """
+    method, _, stage = name.rpartition("-")
+    if name in methods() or method not in methods():
+        method_class(name)
+        return name, ""
+    if stage not in (stages := method_class(method).stages):
+        raise unknown(f"stage of {method}", stage, stages)
+    return method, stage
+
+
+def trained_class(name: str) -> type[Method]:
+    """The class behind `METHOD`, or behind `METHOD-STAGE`: what one of its earlier stages trains.
+
+    Raises BenchError for a name that is not known.
+    """
+    method, stage = method_and_stage(name)
+    return method_class(method).stages[stage] if stage else method_class(method)
+
+
+def construct(name: str, arguments: Mapping[str, Any]) -> Method:
+    """`METHOD` or `METHOD-STAGE`, called with `arguments`: hyper-parameters, frames and joints.
+
+    Raises BenchError for an unknown method, stage or hyper-parameter, or one whose value does not fit.
+    """
+    cls = trained_class(name)
+    _refuse_unknown(name, cls, {key: arguments[key] for key in arguments if key not in ("frames", "joints")})
+    return _built(name, partial(cls, **arguments))
+
+
+def build(name: str, *, frames: int, joints: int = 17, **hyperparameters: Any) -> Method:
+    """A freshly initialised method.
+
+    frames: receptive field. joints: of the skeleton. Hyper-parameters that all sized methods share: dim, depth, heads.
+    Raises BenchError for an unknown method or hyper-parameter, one whose value does not fit, and a method that does not
+    say which frames it reads.
+    """
+    cls = method_class(name)
+    _refuse_unknown(name, cls, hyperparameters)
+    method = _built(name, partial(cls, frames=frames, joints=joints, **hyperparameters))
+    if method.window.frames != frames:
+        raise BenchError(f"{name}: self.window has {method.window.frames} frames, but was asked to read {frames}")
+    return method
+
+
+def build_stage(method: Method, stage: str, **hyperparameters: Any) -> Method:
+    """What is trained before a method in one of its stages, freshly initialised.
+
+    Raises BenchError for a stage that the method does not have, and as `build`.
+    """
+    if stage not in method.stages:
+        raise unknown(f"stage of {method.name}", stage, method.stages)
+    name = f"{method.name}, stage {stage}"
+    _refuse_unknown(name, method.stages[stage], hyperparameters)
+    return _built(name, partial(method.stage, stage, **hyperparameters))
+
+
+def _refuse_unknown(name: str, cls: type[Method], hyperparameters: Mapping[str, Any]) -> None:
+    accepted = inspect.signature(cls).parameters.values()
+    known = [one.name for one in accepted if one.kind is not one.VAR_KEYWORD and one.name not in ("frames", "joints")]
+    for key in hyperparameters:
+        if key not in known and not any(one.kind is one.VAR_KEYWORD for one in accepted):
+            raise unknown(f"hyper-parameter of {name}", key, known)
+
+
+def _built(name: str, make: Callable[[], Method]) -> Method:
+    """What `make` makes, its mistakes the user's."""
+    from bench.data.batch import Window
+
+    try:
+        method = make()
+    # The last two: torch, of impossible sizes, and of layers before super().__init__().
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError) as error:
+        raise BenchError(f"{name}: {error}") from error
+    window = getattr(method, "window", None)
+    if not isinstance(window, Window):
+        raise BenchError(
+            f"{name}: {type(method).__name__}.__init__ must set self.window, the frames that the method reads and "
+            f"answers for, like bench.Window(frames); found {window!r}"
+        )
+    return method
+
+
+def code_version(name: str) -> str:
+    """SHA-256 of the code that a method is made of: its module and what that imports from the same packages.
+
+    Taken over syntax trees without docstrings, so that comments and layout do not make a run look new.
+    Raises BenchError if the class is in no file, as in a notebook: a change of it would go unnoticed.
+    """
+    cls = method_class(name)
+    packages = {cls.__module__.partition(".")[0], "baselines", "diff3dhpe"}
+    sources = _reachable(cls.__module__, packages)
+    if cls.__module__ not in sources:
+        raise BenchError(
+            f"{name}: the code of {cls.__name__} is in no file, so a finished run could not be told from one with "
+            "other code; move the class to a .py file and import it from there"
+        )
+    digest = hashlib.sha256()
+    for module, source in sorted(sources.items()):
+        digest.update(f"{module}\n{_bare(source)}\n".encode())
+    return digest.hexdigest()
+
+
+def _load(point: EntryPoint) -> type[Method]:
+    """The class that an entry point leads to."""
+    try:
+        loaded: Any = point.load()
+    except Exception as error:  # a stranger's module may raise anything
+        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == "<module>"]
+        where = f" ({paths.shown(Path(lines[-1].filename))}, line {lines[-1].lineno})" if lines else ""
+        raise BenchError(
+            f"method {point.name!r} cannot be loaded from {_described(point)}: "
+            f"{type(error).__name__}: {error}{where}; mend or uninstall it"
+        ) from error
+    if not _is_method(loaded):
+        raise BenchError(
+            f"method {point.name!r}: {_described(point)} is not a subclass of bench.Method, found {loaded!r}"
+        )
+    cls: type[Method] = loaded
+    if getattr(cls, "name", "") != point.name:
+        raise BenchError(
+            f"method {point.name!r}: {_described(point)} needs the class attribute `name = {point.name!r}`, like "
+            f"its entry point; found {getattr(cls, 'name', None)!r}"
+        )
+    return cls
+
+
+def _is_method(found: Any) -> bool:
+    from bench.method.base import Method
+
+    return isinstance(found, type) and issubclass(found, Method)
+
+
+def _described(point: EntryPoint) -> str:
+    return f"{point.value} of {point.dist.name if point.dist else 'an unknown package'}"
+
+
+def _reachable(module: str, packages: set[str]) -> dict[str, str]:
+    """Source texts of a module and of all it imports, directly or not, from `packages`."""
+    found: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.partition(".")[0] not in packages:
+            continue
+        path = _source_file(name)
+        if path is None:
+            continue
+        found[name] = path.read_text(encoding="utf-8")
+        waiting.extend(_imports(ast.parse(found[name]), name, is_package=path.name == "__init__.py"))
+    return found
+
+
+def _source_file(module: str) -> Path | None:
+    if module == "__main__" or module in sys.modules:
+        file = getattr(sys.modules[module], "__file__", None)
+    else:
+        try:
+            spec = importlib.util.find_spec(module)
+        except ModuleNotFoundError:
+            return None  # `from package.module import name` offers package.module.name too, which is no module
+        file = spec.origin if spec else None
+    return Path(file) if file and file.endswith(".py") and Path(file).is_file() else None
+
+
+def _imports(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = module.split(".")[: None if is_package and node.level == 1 else -node.level + is_package]
+                base = ".".join([*parents, *([base] if base else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _bare(source: str) -> str:
+    """A source text as its syntax tree, docstrings removed."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)

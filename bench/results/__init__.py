@@ -1,0 +1,1 @@
+"""What a run leaves: records (the truth), statistics, sweeps, and the log of the tracker."""

@@ -1,0 +1,1 @@
+"""The log of runs: MLflow behind a tracker."""

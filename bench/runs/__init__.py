@@ -1,0 +1,1 @@
+"""A benchmark becomes runs: plan and identity, launch, sweep, audit, submissions, own videos."""

@@ -1,0 +1,214 @@
+"""What a benchmark is about to do: data, methods, their size and cost, and how long it will take on this device."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from tabulate import tabulate
+
+from bench.config.schema import Recipe
+from bench.data.batch import Batch
+from bench.data.pose_dataset import PoseDataset
+from bench.data.split import Split
+from bench.data.windows import scored_windows
+from bench.evaluation.predictions import FRAMES_PER_PASS
+from bench.method.base import Method, checked_loss
+from bench.method.cost import macs_per_frame, training_macs
+from bench.runs.plan import Run, StageRun
+from bench.system.device import threads_for
+from bench.system.progress import duration
+from bench.training.loop import epoch_windows, new_optimizer, resumable_epochs, training_windows
+
+COLUMNS = ("run", "to do", "frames", "parameters", "MMACs/frame", "epochs", "steps/epoch", "weights", "time")
+
+COUNTING = {
+    "shared": "each counted once, root zeroed",
+    "as-published": "counted for each method as its own code does",
+}
+
+# Windows that are run for an estimate come to about this many multiply-accumulates: a moment on one CPU core.
+SAMPLE_MACS = 1e9
+# Beyond this many seconds for one window, the estimate comes from its multiply-accumulates instead of a run of it.
+TOO_LONG = 1.0
+
+
+def describe(runs: Sequence[Run], split: Split, device: torch.device) -> str:
+    """The plan as text: what is measured, then a line for each run and each stage before it."""
+    benchmark = runs[0].benchmark
+    protocol = benchmark.protocol
+    training, testing = split.training, split.testing
+    counting = COUNTING[protocol.accounting] + (", averaged with the mirrored input" if protocol.flip_test else "")
+    notes = []
+    if protocol.test_videos not in (None, len(testing.sequences)):
+        notes = [f"  note        the whole test set has {protocol.test_videos} videos: no table will show these runs"]
+    held_out = f", {', '.join(protocol.validation_subjects)} held out" if protocol.validation_subjects else ""
+    lines = [
+        f"{benchmark.name}: {benchmark.title}",
+        *_data(split),
+        f"  train       {_amount(training)}{held_out}",
+        f"  test        {_amount(testing)}, {counting}",
+        f"  device      {device}",
+        *notes,
+        "",
+    ]
+    stopwatch = Stopwatch(device, len(training.skeleton))
+    rows, total = [], 0.0
+    for run in runs:
+        for row, seconds in _forecast(run, split, stopwatch):
+            rows.append({column: row.get(column, "-") for column in COLUMNS})
+            total += seconds
+    lines.append(tabulate(rows, headers="keys", stralign="right", disable_numparse=True))
+    if total:
+        lines.append(f"\nabout {duration(total)} in all, as far as a few steps can tell")
+    return "\n".join(lines)
+
+
+def _data(split: Split) -> list[str]:
+    """A line for the data set, or for each of two."""
+    trained_on, tested_on = (
+        f"  data        {part.name}, {part.keypoints} keypoints, {part.fps:g} fps"
+        for part in (split.training, split.testing)
+    )
+    if not split.crosses:
+        return [tested_on]
+    joints = len(split.testing.skeleton)
+    scored = joints if split.testing.scored is None else len(split.testing.scored)
+    return [f"{trained_on}, to train on", f"{tested_on}, to test on: {scored} of {joints} joints are scored"]
+
+
+def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[dict[str, str], float]]:
+    """A row of the table, and its seconds, for each stage of a run and for the run itself."""
+    protocol, training, testing = run.benchmark.protocol, split.training, split.testing
+    joints = len(training.skeleton)
+    method = run.build(joints)
+    for stage in run.stages:
+        seconds = 0.0
+        trained = stage.build(method)
+        row = _training_row(stage, trained, stage.settings.recipe, training)
+        if not run.finished and not stage.weights:
+            seconds = _epochs_left(stage) * stopwatch.epoch(trained, stage.settings.recipe, training)
+        state = "finished" if run.finished else stage.state
+        yield row | {"run": stage.name, "to do": state, "time": _time(state, seconds)}, seconds
+    row = {"frames": str(run.frames), "MMACs/frame": f"{macs_per_frame(method, joints) / 1e6:,.1f}"}
+    row |= {"parameters": f"{method.parameter_count:,}"}
+    to_train = method.trainable and not run.weights
+    if to_train:
+        row |= _training_row(run, method, run.settings.recipe, training)
+    elif run.weights:
+        row["weights"] = "published"
+    seconds = 0.0
+    if not (run.finished or run.predicted):
+        seconds = stopwatch.testing(method, testing, protocol.flip_test)
+        if to_train:
+            an_epoch = stopwatch.epoch(method, run.settings.recipe, training)
+            if run.settings.recipe.keep == "best-test":
+                an_epoch += stopwatch.testing(method, testing, flip=False)
+            elif split.validation is not None:
+                an_epoch += stopwatch.testing(method, split.validation, flip=False)
+            seconds += _epochs_left(run) * an_epoch
+    yield row | {"run": run.name, "to do": run.state, "time": _time(run.state, seconds)}, seconds
+
+
+def _training_row(work: Run | StageRun, method: Method, recipe: Recipe, training: PoseDataset) -> dict[str, str]:
+    windows = epoch_windows(len(training_windows(training, method, recipe)), recipe)
+    return {
+        "parameters": f"{method.parameter_count:,}",
+        "epochs": str(recipe.epochs),
+        "steps/epoch": f"{-(-windows // recipe.batch_windows):,}",
+        "weights": recipe.keep,
+    }
+
+
+def _epochs_left(work: Run | StageRun) -> int:
+    return max(work.settings.recipe.epochs - resumable_epochs(work.folder), 0)
+
+
+def _time(state: str, seconds: float) -> str:
+    return "-" if state == "finished" else f"~{duration(seconds)}"
+
+
+def _amount(dataset: PoseDataset) -> str:
+    frames, videos = int(dataset.lengths.sum()), len(dataset.sequences)
+    valid = len(dataset.counted)
+    subjects = ", ".join(dict.fromkeys(dataset.sequences["subject"]))
+    return f"{subjects}: {videos:,} videos, {frames:,} frames" + (f", {valid:,} valid" if valid < frames else "")
+
+
+class Stopwatch:
+    """Seconds that training and testing will take on a device, from a few windows of made-up data."""
+
+    def __init__(self, device: torch.device, joints: int) -> None:
+        self._device = device
+        self._joints = joints
+        self._macs_a_second = 0.0
+
+    def epoch(self, method: Method, recipe: Recipe, training: PoseDataset) -> float:
+        """Seconds of one training epoch."""
+        windows = epoch_windows(len(training_windows(training, method, recipe)), recipe)
+        return windows / recipe.batch_windows * self._step(method, recipe)
+
+    def _step(self, method: Method, recipe: Recipe) -> float:
+        """Seconds of one training step."""
+        macs = training_macs(method, self._joints)
+        windows = self._sample(macs, recipe.batch_windows)
+        if windows == 0:
+            return recipe.batch_windows * macs / self._rate()
+        method = copy.deepcopy(method).train().to(self._device)
+        optimizer = new_optimizer(method, recipe)
+        shape = (max(windows, 2), method.window.frames, self._joints)
+        batch = Batch(torch.zeros(*shape, 2), torch.ones(*shape, 3)).to(self._device)
+
+        def once() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            checked_loss(method, batch, torch.Generator().manual_seed(0))["total"].backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+        with threads_for(method.parameter_count, self._device):
+            return self._time(once) * recipe.batch_windows / len(batch)
+
+    def testing(self, method: Method, dataset: PoseDataset, flip: bool) -> float:
+        """Seconds of lifting a data set."""
+        table = scored_windows(dataset, method.window)
+        answered = method.window.frames if method.window.targets == "all" else 1
+        macs = macs_per_frame(method, self._joints) * answered
+        versions = len(table) * (2 if flip else 1)
+        windows = self._sample(macs, min(versions, FRAMES_PER_PASS // method.window.frames))
+        if windows == 0:
+            return versions * macs / self._rate()
+        method = copy.deepcopy(method).eval().to(self._device)
+        keypoints_2d = torch.zeros(windows, method.window.frames, self._joints, 2, device=self._device)
+        with threads_for(method.parameter_count, self._device), torch.inference_mode():
+            seconds = self._time(lambda: method.lift(keypoints_2d, generator=torch.Generator().manual_seed(0)))
+        return seconds * versions / windows
+
+    def _rate(self) -> float:
+        """Multiply-accumulates a second of matrix products of a usual size, measured once."""
+        if not self._macs_a_second:
+            tokens, weights = torch.ones(4096, 512, device=self._device), torch.ones(512, 1024, device=self._device)
+            self._macs_a_second = tokens.numel() * weights.shape[1] / self._time(lambda: tokens @ weights)
+        return self._macs_a_second
+
+    def _sample(self, macs: float, most: int) -> int:
+        """How many windows to run: none where a single one takes too long."""
+        if macs > TOO_LONG * self._rate():
+            return 0
+        return int(min(max(1, SAMPLE_MACS // max(macs, 1)), max(most, 1)))
+
+    def _time(self, work: Callable[[], object]) -> float:
+        """Seconds of the faster of two goes, after one to warm up; neither random state nor anything else changes."""
+        seconds = []
+        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
+            for _ in range(3):
+                self._wait()
+                started = time.perf_counter()
+                work()
+                self._wait()
+                seconds.append(time.perf_counter() - started)
+        return min(seconds[1:])
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)

@@ -1,0 +1,216 @@
+"""What is drawn: videos of a test set, and what each method makes of them.
+
+Predictions are those of finished runs, or are made with a file of weights; nothing is trained for a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bench import metrics
+from bench.config.schema import Benchmark
+from bench.data.pose_dataset import PoseDataset
+from bench.data.split import Split, load_testing
+from bench.evaluation.predictions import Predictions, predict
+from bench.evaluation.scores import MM
+from bench.method import checkpoint
+from bench.method.base import Method
+from bench.runs.own_video import Lifter, load_lifter
+from bench.runs.plan import Run, chosen_methods, plan, published_weights
+from bench.show.draw.scene import Array, Scene
+from bench.system.device import choose_device, threads_for
+from bench.system.errors import BenchError, unknown
+from bench.system.paths import shown
+
+Frame = int | Literal["median", "worst"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which videos of a test set; None: any."""
+
+    subject: str | None = None
+    action: str | None = None
+    sequence: str | None = None
+    camera: str | None = None
+
+    def rows(self, dataset: PoseDataset) -> list[int]:
+        """The videos that fit, as rows of the table. Raises BenchError, with what there is, if none does."""
+        found = dataset.sequences
+        for column in ("subject", "action", "sequence", "camera"):
+            wanted, known = getattr(self, column), found[column].astype(str).unique().tolist()
+            if wanted is not None and wanted not in known:
+                raise unknown(f"{column} in what is left of the test set", wanted, known)
+            if wanted is not None:
+                found = found[found[column].astype(str) == wanted]
+        return [int(row) for row in found.index]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one method makes of a test set. poses_3d: (total, joints, 3) metres, root zero, NaN where it was not asked.
+
+    errors: (total,) MPJPE in mm, NaN likewise. load: builds the method with its weights.
+    """
+
+    poses_3d: Array
+    errors: Array
+    load: Callable[[], Method]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The test set of a benchmark, the videos of it that were chosen, and what each method makes of them."""
+
+    testing: PoseDataset
+    rows: Sequence[int]
+    answers: Mapping[str, Answer]
+    seed: int
+
+    def scene(self, row: int) -> Scene:
+        """One video of the test set."""
+        dataset, part = self.testing, _part(self.testing, row)
+        about = dataset.sequences.iloc[row]
+        where = about["subject"] if about["subject"] == about["sequence"] else f"{about['subject']} {about['sequence']}"
+        return Scene(
+            title=f"{dataset.name}, {where}, camera {about['camera']}",
+            fps=dataset.fps,
+            skeleton=dataset.skeleton,
+            skeleton_2d=dataset.skeleton,
+            keypoints_2d=dataset.keypoints_2d[part].numpy(),
+            predictions={label: answer.poses_3d[part] for label, answer in self.answers.items()},
+            truth=dataset.poses_3d[part].numpy(),
+            errors={label: answer.errors[part] for label, answer in self.answers.items()},
+            scored=dataset.scored,
+        )
+
+    def find(self, frame: Frame) -> tuple[int, int]:
+        """A video and a frame of it: the one whose error, of the first method, is the median or the largest of all.
+
+        A number is a frame of the first video. Raises BenchError for a frame that is not there or not scored.
+        """
+        errors = next(iter(self.answers.values())).errors
+        if isinstance(frame, int):
+            row = self.rows[0]
+            found = errors[_part(self.testing, row)]
+            if frame >= len(found):
+                raise BenchError(f"there is no frame {frame}: the video has {len(found)}, numbered from 0")
+            if np.isnan(found[frame]):
+                raise BenchError(f"frame {frame} is not scored: no method has lifted it")
+            return row, frame
+        rows = np.concatenate([np.r_[_part(self.testing, row)] for row in self.rows])
+        rows = rows[np.isfinite(errors[rows])]
+        if not len(rows):
+            raise BenchError("no frame of the chosen video is scored: there is nothing to draw")
+        order = rows[errors[rows].argsort(kind="stable")]
+        chosen = int(order[-1] if frame == "worst" else order[len(order) // 2])
+        row = int(np.searchsorted(self.testing.starts, chosen, side="right")) - 1
+        return row, chosen - int(self.testing.starts[row])
+
+    def video(self, row: int) -> PoseDataset:
+        """One video as a data set of its own."""
+        return one_video(self.testing, row)
+
+
+def load_gallery(
+    benchmark: Benchmark,
+    methods: Sequence[str],
+    choice: Choice,
+    *,
+    seed: int = 0,
+    data: str | Path | None = None,
+    weights: Path | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+    device: str = "auto",
+) -> Gallery:
+    """What finished runs have predicted; or, with a file of weights, what its one method lifts now.
+
+    methods: keys in the benchmark. weights, hyperparameters: as `load_lifter`; only the first of the chosen
+    videos is lifted. Raises BenchError where a run has left no predictions, or nothing fits the choice.
+    """
+    chosen = chosen_methods(benchmark, methods)
+    if weights is not None:
+        if len(chosen) != 1:
+            raise BenchError(f"a checkpoint is of one method; {len(chosen)} are named: {', '.join(chosen)}")
+        (name,) = chosen
+        testing = load_testing(benchmark.protocol, data)
+        row = choice.rows(testing)[0]
+        lifter = load_lifter(weights, benchmark.registered(name), hyperparameters)
+        answer = _lifted(lifter, testing, row, benchmark.protocol.flip_test, seed, device)
+        return Gallery(testing, [row], {name: answer}, seed)
+    split = Split.load(benchmark.protocol, data)
+    rows = choice.rows(split.testing)
+    runs = {
+        run.method: run for run in plan(benchmark, split, methods, [seed], published_weights(benchmark, chosen, {}))
+    }
+    answers = {name: _predicted(runs[name], split.testing) for name in methods}  # in the order they were named
+    return Gallery(split.testing, rows, answers, seed)
+
+
+def one_video(dataset: PoseDataset, row: int) -> PoseDataset:
+    """One video as a data set of its own."""
+    part = _part(dataset, row)
+    return replace(
+        dataset,
+        sequences=dataset.sequences.iloc[[row]].reset_index(drop=True).assign(start=0),
+        keypoints_2d=dataset.keypoints_2d[part],
+        poses_3d=dataset.poses_3d[part],
+        roots=dataset.roots[part],
+        valid=None if dataset.valid is None else dataset.valid[part],
+        activities=None if dataset.activities is None else dataset.activities[part],
+    )
+
+
+def frame_errors(predicted: Array, dataset: PoseDataset) -> Array:
+    """MPJPE of each frame in mm over the scored joints. predicted: (total, joints, 3), root zero. Returns (total,)."""
+    joints = slice(None) if dataset.scored is None else list(dataset.scored)
+    errors: Array = MM * metrics.mpjpe(predicted[:, joints], dataset.poses_3d[:, joints], reduce="none").numpy()
+    return errors
+
+
+def _part(dataset: PoseDataset, row: int) -> slice:
+    """Where a video lies in the blocks."""
+    start = int(dataset.starts[row])
+    return slice(start, start + int(dataset.lengths[row]))
+
+
+def _answer(poses_3d: Array, dataset: PoseDataset, load: Callable[[], Method]) -> Answer:
+    poses_3d[:, dataset.skeleton.root] *= 0  # as when it is scored; NaN stays
+    return Answer(poses_3d, frame_errors(poses_3d, dataset), load)
+
+
+def _predicted(run: Run, testing: PoseDataset) -> Answer:
+    """What a finished run has left."""
+    if not run.predicted:
+        seeds = f" --seeds {run.seed + 1}" if run.seed else ""
+        raise BenchError(
+            f"{run.name} has left no predictions to draw; this makes them: "
+            f"bench run {run.benchmark.name} --methods {run.method}{seeds}"
+        )
+
+    def load() -> Method:
+        method = run.build(len(testing.skeleton))
+        file = run.folder / "weights.pt"
+        if not file.is_file():
+            raise BenchError(f"{shown(file)} is gone; the sampler cannot be shown without the weights of the run")
+        method.load_state_dict(checkpoint.load(file)["method"])
+        return method.eval()
+
+    return _answer(Predictions.load(run.predictions_file).per_frame(testing), testing, load)
+
+
+def _lifted(lifter: Lifter, testing: PoseDataset, row: int, flip: bool, seed: int, device: str) -> Answer:
+    """One video, lifted now."""
+    if lifter.seen != testing.skeleton:
+        raise BenchError(f"the weights lift {lifter.seen.name}, the benchmark has {testing.skeleton.name}")
+    video, where = one_video(testing, row), choose_device(device)
+    with threads_for(lifter.method.parameter_count, where):
+        found = predict(lifter.method.to(where), video, flip=flip, seed=seed, device=where, label="lift")
+    poses_3d = np.full(testing.poses_3d.shape, np.nan, np.float32)
+    poses_3d[_part(testing, row)] = found.per_frame(video)
+    return _answer(poses_3d, testing, lambda: lifter.method)

@@ -1,0 +1,154 @@
+"""What the tracker keeps of a run."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any, Literal
+from typing import Protocol as Interface
+
+import numpy as np
+import pandas as pd
+
+from bench.config.schema import Benchmark, Protocol
+from bench.data.pose_dataset import PoseDataset
+from bench.evaluation.groups import official_tables
+from bench.evaluation.predictions import Predictions
+from bench.evaluation.scores import Scores
+from bench.method import checkpoint, logged_model
+from bench.method.base import Method
+from bench.results import records
+from bench.results.records import Record
+from bench.results.tracking import tracker as tracking
+from bench.runs.plan import Run, StageRun
+from bench.show import draw
+from bench.system import paths
+
+
+class Scored(Interface):
+    """What has been scored: a run of the suite, or something made elsewhere."""
+
+    @property
+    def benchmark(self) -> Benchmark: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def outcome_folder(self) -> Path: ...
+
+
+def log_outcome(
+    log: tracking.Run, run: Scored, record: Record, scores: Scores, predictions: Predictions, testing: PoseDataset
+) -> None:
+    """Final numbers and the artifacts a person looks for first."""
+    final = {f"test/{logged_name(name, metric)}": metric.value for name, metric in record.metrics.items()}
+    for action, values in record.per_action.items():
+        final[tracking.metric_name("test/mpjpe_mm", action)] = values["mpjpe"]
+    for joint, values in record.per_joint.items():
+        final[tracking.metric_name("test/joint_mpjpe_mm", joint)] = values["mpjpe"]
+    final |= {
+        "cost/parameters": float(record.parameters or 0),
+        "cost/macs_per_frame": float(record.macs_per_frame or 0),
+    }
+    if record.cost:
+        final["cost/test_frames_per_second"] = record.cost.test_frames_per_second
+        if record.cost.peak_memory_mb:
+            final["cost/peak_memory_mb"] = record.cost.peak_memory_mb
+    step = int(record.training.get("epochs") or 0)
+    log.metrics(step, final)
+    log.flush()
+    log.json(record.model_dump(mode="json", by_alias=True), "record.json")
+    log.json({"run_key": run.key, "benchmark": run.benchmark.model_dump(mode="json")}, "config.json")
+    by_action = scores.table.pivot(index="action", columns="metric", values="value")
+    log.text(by_action.round(4).to_csv(), "per_action.csv")
+    by_group = [
+        {"kind": kind, "name": name, **values}
+        for kind, names in scores.groups.items()
+        for name, values in names.items()
+    ]
+    log.text(pd.DataFrame(by_group).round(4).to_csv(index=False), "per_group.csv")
+    for by, table in official_tables(scores).items():
+        log.text(table.round(4).to_csv(), f"official_{by}_wise.csv")
+    by_video = scores.per_frame.groupby(["subject", "action", "sequence", "camera"], as_index=False, sort=False)
+    log.text(by_video.mean(numeric_only=True).round(4).to_csv(index=False), "errors_per_video.csv")
+    errors = run.outcome_folder / "errors_mm.npz"  # (frames, joints), in the order of errors_per_video.csv's videos
+    with paths.whole_file(errors) as unfinished, unfinished.open("wb") as stream:
+        np.savez_compressed(stream, errors_mm=scores.errors)
+    log.file(errors)
+    picture = run.outcome_folder / "median_frame.png"
+    draw_median_frame(picture, predictions, scores, testing)
+    log.file(picture, "figures")
+    if (weights := run.folder / "weights.pt").is_file():
+        log.file(weights, "checkpoints")
+
+
+def logged_name(name: str, metric: records.Metric) -> str:
+    """What MLflow calls a number: with its unit, as far as MLflow accepts that in a name."""
+    units = {"mm": "mm", "mm/frame": "mm", "%": "percent"}  # MLflow accepts no more
+    return f"{name}_{units[metric.unit]}"
+
+
+def log_model(log: tracking.Run, run: Run, method: Method, training: PoseDataset) -> None:
+    """The trained method as a model that MLflow loads."""
+    content = checkpoint.load(run.folder / "weights.pt")
+    log.model(lambda folder: logged_model.save_model(content, method.window, training.skeleton, folder))
+
+
+def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, testing: PoseDataset) -> None:
+    """One picture: the frame with the median error, input, truth and prediction side by side."""
+    errors = scores.errors.mean(axis=1)
+    frame = int(errors.argsort(kind="stable")[len(errors) // 2])
+    about, row = scores.per_frame.iloc[frame], scores.rows[frame]
+    poses = {
+        "ground truth": testing.poses_3d[row].numpy(),
+        f"prediction, {errors[frame]:.0f} mm": predictions.per_frame(testing)[row],
+    }
+    title = f"median frame: {about['subject']} {about['sequence']}, camera {about['camera']}"
+    keypoints_2d = testing.keypoints_2d[row].numpy()
+    draw.skeleton_picture(path, poses, keypoints_2d=keypoints_2d, skeleton=testing.skeleton, title=title)
+
+
+def parameters(work: Run | StageRun) -> dict[str, object]:
+    """What MLflow shows as the parameters of a run or stage: hyper-parameters, recipe and protocol, flat."""
+    flat: dict[str, object] = {"method": work.method, "seed": work.seed}
+    flat["registered"] = work.benchmark.registered(work.method)
+    protocol = work.benchmark.protocol.model_dump(mode="json")
+    parts = {**work.settings.model_dump(mode="json"), "protocol": protocol}
+    parts |= {f"protocol.{side}": protocol.pop(side) for side in ("train", "test") if side in protocol}
+    if work.weights:  # nothing is trained
+        del parts["recipe"]
+        parts["weights"] = work.weights.origin.model_dump()
+    for part, values in parts.items():
+        for key, value in values.items():
+            flat[f"{part}.{key}"] = ",".join(map(str, value)) if isinstance(value, list) else value
+    return flat
+
+
+def tags(facts: dict[str, Any], testing: PoseDataset, training: PoseDataset | None = None) -> dict[str, str]:
+    """Where a run comes from, as MLflow tags. training: None where nothing was trained."""
+    git = facts["git"]
+    found = {"git_sha": git["sha"], "git_dirty": git["dirty"], "data_sha256": testing.fingerprint}
+    if training is not None and training.fingerprint != testing.fingerprint:
+        found["training_data_sha256"] = training.fingerprint
+    found |= {**facts["packages"], "platform": platform.system()}
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def inputs(
+    protocol: Protocol, testing: PoseDataset, training: PoseDataset | None = None
+) -> list[tracking.DatasetInput]:
+    """The data as MLflow inputs, with our own digest. training: None where nothing was trained."""
+    parts = {"train": protocol.fitted_subjects, "test": protocol.test_subjects}
+    subjects = {f"{part}_subjects": ",".join(names) for part, names in parts.items()}
+
+    def part(context: Literal["train", "test"], dataset: PoseDataset) -> tracking.DatasetInput:
+        return tracking.DatasetInput(
+            name=f"{dataset.name}-{dataset.keypoints}",
+            digest=f"sha256:{dataset.fingerprint[:16]}",
+            source=f"{dataset.name}, {dataset.keypoints} keypoints",
+            context=context,
+            tags={"sha256": dataset.fingerprint, **subjects},
+        )
+
+    return [*([] if training is None else [part("train", training)]), part("test", testing)]

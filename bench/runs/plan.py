@@ -1,0 +1,316 @@
+"""The plan of a benchmark: which runs it asks for, what identifies each, and what is left to do.
+
+A finished run is never repeated. What makes a run the same is hashed into its key: method, hyper-parameters, recipe,
+protocol, seed, data, and the code that the method is made of. Its folder under the cache holds the checkpoints, the
+test predictions and the record. A stage that comes before has a key and a folder of its own, so that runs share it
+which differ only in what follows. Runs that differ in accounting alone share a folder: one is trained and tested, all
+are scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from bench.config.accounting import accounting_of
+from bench.config.schema import Benchmark, MethodEntry, Stage, identity
+from bench.data.split import Split
+from bench.method.base import Method
+from bench.method.registry import build, build_stage, code_version, method_class
+from bench.method.weights import Weights, benchmark_path, load_weights
+from bench.system import paths
+from bench.system.errors import BenchError, unknown
+from bench.training.loop import REVISION, resumable_epochs
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What one run trains before its method, not yet done."""
+
+    benchmark: Benchmark
+    method: str
+    stage: str
+    settings: Stage  # with what `as_published` sets
+    seed: int
+    key: str
+    weights: Weights | None = None  # published ones, instead of training
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}-{self.stage}-s{self.seed}-{self.key[:8]}"
+
+    @property
+    def folder(self) -> Path:
+        """Checkpoints of this stage; git-ignored."""
+        return paths.cache() / "runs" / self.benchmark.name / self.name
+
+    @property
+    def state(self) -> str:
+        """What `bench run` will do with it."""
+        if self.weights:
+            return f"take {self.weights.origin.file}"
+        epochs = resumable_epochs(self.folder)
+        if epochs >= self.settings.recipe.epochs:
+            return "finished"
+        return f"go on after epoch {epochs}" if epochs else "train"
+
+    def build(self, method: Method) -> Method:
+        """What is trained, of the sizes of the method that will adopt it, initialised from the seed alone.
+
+        Published weights come as they are. Raises BenchError if the method cannot adopt them.
+        """
+        if self.weights:
+            learner = self.weights.build()
+            try:
+                method.adopt(learner)  # the same again when it is its turn: only to know before anything is trained
+            except ValueError as error:
+                raise BenchError(f"{self.weights.origin.file} does not fit {self.method}: {error}") from error
+            return learner
+        return _seeded(self.seed, lambda: build_stage(method, self.stage, **self.settings.model))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method with one seed, before it is done."""
+
+    benchmark: Benchmark
+    method: str  # its key in the benchmark
+    entry: MethodEntry  # as the benchmark states it
+    seed: int
+    key: str
+    shared_key: str  # what the key is under accounting `shared`
+    stages: tuple[StageRun, ...] = ()
+    weights: Weights | None = None  # published ones, instead of training
+
+    @property
+    def registered(self) -> str:
+        """The name in the registry."""
+        return self.benchmark.registered(self.method)
+
+    @property
+    def frames(self) -> int:
+        """The receptive field."""
+        return self.benchmark.frames(self.method)
+
+    @cached_property
+    def settings(self) -> Stage:
+        """Hyper-parameters and recipe with what `as_published` sets; those of published weights where these tell."""
+        if self.weights:
+            return Stage(model={**self.entry.model, **self.weights.hyperparameters})
+        return settled(self.entry, method_class(self.registered))
+
+    @property
+    def folder(self) -> Path:
+        """Checkpoints and predictions, of every accounting of this run the same; git-ignored."""
+        return paths.cache() / "runs" / self.benchmark.name / f"{self.method}-s{self.seed}-{self.shared_key[:8]}"
+
+    @property
+    def outcome_folder(self) -> Path:
+        """The record of this run, and whatever else follows from its accounting."""
+        shared = self.benchmark.protocol.accounting == "shared"
+        return self.folder if shared else self.folder / self.benchmark.protocol.accounting
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}-s{self.seed}-{self.key[:8]}"
+
+    @property
+    def record_file(self) -> Path:
+        return self.outcome_folder / "record.json"
+
+    @property
+    def predictions_file(self) -> Path:
+        return self.folder / "predictions.npz"
+
+    @property
+    def predicted(self) -> bool:
+        """Only the score is left to do: this run was stopped there, or one of another accounting has done the rest."""
+        return self.predictions_file.is_file()
+
+    @property
+    def finished(self) -> bool:
+        return self.record_file.is_file()
+
+    def kept_predictions(self) -> Path:
+        """The file of predictions. Raises BenchError, saying how to get them, if there are none."""
+        if not self.predicted:
+            seeds = f" --seeds {self.seed + 1}" if self.seed else ""
+            raise BenchError(
+                f"{self.name} has left no predictions in {paths.shown(self.folder.parent)}; do it with the same data "
+                f"and settings: bench run {self.benchmark.name} --methods {self.method}{seeds}"
+            )
+        return self.predictions_file
+
+    @property
+    def config_hash(self) -> str:
+        """SHA-256 of protocol, hyper-parameters and recipe: what a reader of the YAML file would compare."""
+        protocol = self.benchmark.protocol.model_dump(mode="json")
+        return identity({"protocol": protocol, **self.entry.model_dump(mode="json")})
+
+    @property
+    def state(self) -> str:
+        """What `bench run` will do with it."""
+        if self.finished:
+            return "finished"
+        if self.predicted:
+            return "score"
+        if self.weights:
+            return f"test {self.weights.origin.file}"
+        if not method_class(self.registered).trainable:
+            return "fit and test"
+        epochs = resumable_epochs(self.folder)
+        return f"go on after epoch {epochs}" if epochs else "train"
+
+    def build(self, joints: int, **changes: Any) -> Method:
+        """The method, initialised from the seed alone. changes: hyper-parameters in place of those of the run."""
+        model = {**self.settings.model, **changes}
+        if self.weights:
+            return self.weights.build(**model)
+        return _seeded(self.seed, lambda: build(self.registered, frames=self.frames, joints=joints, **model))
+
+
+def plan(
+    benchmark: Benchmark,
+    split: Split,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    weights: Mapping[str, Weights] | None = None,
+) -> list[Run]:
+    """The runs of a benchmark, in the order they will be done.
+
+    methods: some of the benchmark's (default: all). weights: published ones to test, as `published_weights`.
+    """
+    return [
+        _run(benchmark, split, name, entry, seed, weights or {})
+        for seed in seeds
+        for name, entry in chosen_methods(benchmark, methods).items()
+    ]
+
+
+def one_run(
+    benchmark: Benchmark,
+    method: str,
+    seed: int = 0,
+    *,
+    data: str | Path | None = None,
+    weights: Mapping[str, Path] | None = None,
+    imported: bool = True,
+) -> tuple[Run, Split]:
+    """One run as it was given to `bench run`, and its data.
+
+    data: as `load_dataset`. weights, imported: as `published_weights`. Raises BenchError as `plan` and these.
+    """
+    published = published_weights(benchmark, chosen_methods(benchmark, [method]), weights or {}, imported)
+    split = Split.load(benchmark.protocol, data)
+    (run,) = plan(benchmark, split, [method], [seed], published)
+    return run, split
+
+
+def published_weights(
+    benchmark: Benchmark, methods: Iterable[str], files: Mapping[str, Path], imported: bool = True
+) -> dict[str, Weights]:
+    """Weights that are tested, or start from, instead of being trained: by method, or `METHOD-STAGE`.
+
+    files: named by the user. imported: also those that `bench import --for` has put where the benchmark looks. Raises
+    BenchError for a file that is not of the method and the sizes of the benchmark.
+    """
+    found, known = {}, []
+    for name in methods:
+        for stage in ("", *benchmark.methods[name].stages):
+            key = f"{name}-{stage}" if stage else name
+            known.append(key)
+            path = files.get(key, benchmark_path(benchmark.name, name, stage))
+            if key in files or (imported and path.is_file()):
+                found[key] = load_weights(path)
+                found[key].check(benchmark, name, stage)
+    for key in files:
+        if key not in found:
+            raise unknown(f"method to run in {benchmark.name}", key, known)
+    return found
+
+
+def chosen_methods(benchmark: Benchmark, methods: Sequence[str] = ()) -> dict[str, MethodEntry]:
+    """The methods to run, in the benchmark's order.
+
+    Raises BenchError for one that is not in it or not installed, for a stage that a method does not have, and for a
+    method without the accounting that the protocol states.
+    """
+    for method in methods:
+        if method not in benchmark.methods:
+            raise unknown(f"method of {benchmark.name}", method, benchmark.methods)
+    chosen = {name: entry for name, entry in benchmark.methods.items() if not methods or name in methods}
+    for name, entry in chosen.items():
+        cls = method_class(benchmark.registered(name))
+        for stage in entry.stages:
+            if stage not in cls.stages:
+                raise unknown(f"stage of {benchmark.registered(name)}", stage, cls.stages)
+        accounting_of(benchmark.protocol.accounting, benchmark.registered(name), benchmark.protocol.tested_on.dataset)
+    return chosen
+
+
+def settled(stated: Stage, cls: type[Method]) -> Stage:
+    """Hyper-parameters and recipe with what `as_published: true` sets in this method, where nothing else is stated.
+
+    Raises BenchError if that does not go with what is stated.
+    """
+    if not stated.recipe.as_published:
+        return Stage(model=stated.model, recipe=stated.recipe)
+    recipe = {**cls.as_published.get("recipe", {}), **stated.recipe.model_dump(include=stated.recipe.model_fields_set)}
+    model = {**cls.as_published.get("model", {}), **stated.model}
+    try:
+        return Stage.model_validate({"model": model, "recipe": recipe})
+    except ValidationError as error:
+        reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise BenchError(f"{cls.name}: recipe.as_published does not go with the recipe: {reason}") from None
+
+
+def _run(
+    benchmark: Benchmark,
+    split: Split,
+    name: str,
+    entry: MethodEntry,
+    seed: int,
+    weights: Mapping[str, Weights],
+) -> Run:
+    registered = benchmark.registered(name)
+    protocol = benchmark.protocol.model_dump(mode="json")
+    common: dict[str, Any] = {
+        "method": registered,
+        "frames": benchmark.frames(name),
+        "model": entry.model,
+        "seed": seed,
+        "data": split.training.fingerprint,
+        "code": code_version(registered),
+        "training": REVISION,
+    }
+    tested_on = {"tested_on": split.testing.fingerprint} if split.crosses else {}
+    measured = [{"protocol": one, **tested_on} for one in (protocol, {**protocol, "accounting": "shared"})]
+    if name in weights:
+        tested = [weights[name].origin.sha256, dict(weights[name].hyperparameters)]
+        key, shared_key = (identity({**common, "weights": tested, **one}) for one in measured)
+        return Run(benchmark, name, entry, seed, key, shared_key, weights=weights[name])
+    stated: dict[str, Any] = {stage: content.model_dump(mode="json") for stage, content in entry.stages.items()}
+    stages = []
+    for number, (stage, content) in enumerate(entry.stages.items(), start=1):
+        taken = weights.get(f"{name}-{stage}")
+        if taken:
+            stated[stage] = taken.origin.sha256
+        before = list(stated.items())[:number]
+        key = identity({**common, "stages": before, "subjects": benchmark.protocol.fitted_subjects})
+        settings = settled(content, method_class(registered).stages[stage])
+        stages.append(StageRun(benchmark, name, stage, settings, seed, key, taken))
+    whole = {**common, "recipe": entry.recipe.model_dump(mode="json"), "stages": list(stated.items())}
+    key, shared_key = (identity({**whole, **one}) for one in measured)
+    return Run(benchmark, name, entry, seed, key, shared_key, tuple(stages))
+
+
+def _seeded(seed: int, make: Callable[[], Method]) -> Method:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()

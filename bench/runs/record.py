@@ -1,0 +1,176 @@
+"""The outcome of a run: its record, and what MLflow keeps of it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from bench.config.schema import Averaging
+from bench.data.pose_dataset import PoseDataset
+from bench.data.split import Split
+from bench.evaluation.scores import MPI_INF_3DHP_METRICS, Scores
+from bench.method.base import Method
+from bench.method.cost import macs_per_frame
+from bench.results import records
+from bench.results import statistics as stats
+from bench.results.records import Record
+from bench.runs.plan import Run
+from bench.training.loop import Trained
+
+
+def make_record(
+    run: Run,
+    method: Method,
+    trained: Trained,
+    earlier: Mapping[str, Trained],
+    scores: Scores,
+    cost: records.Cost | None,
+    split: Split,
+    facts: dict[str, Any],
+    mlflow_run_id: str | None,
+) -> Record:
+    """The record of a run.
+
+    earlier: the stages that were trained before. cost: of predicting, if that was done just now. facts: as
+    `bench.system.provenance.provenance`, taken before training.
+    """
+    training = {"kept": trained.kept, **_course(trained)}
+    if (best := trained.best_epoch) is not None:
+        judged_on = "test" if trained.kept == "best-test" else "validation"
+        training |= {"best_epoch": best + 1, f"{judged_on}_mpjpe_mm": trained.history[best].validation_mpjpe_mm}
+    if defects := _as_published(run):
+        training["as_published"] = defects
+    if split.crosses:
+        training["data_fingerprint"] = split.training.fingerprint
+    if earlier:
+        training["stages"] = {stage: _course(one) for stage, one in earlier.items()}
+    return Record(
+        schema=1,
+        run_key=run.key,
+        benchmark=run.benchmark.name,
+        method=run.method,
+        registered=run.registered,
+        seed=run.seed,
+        accounting=run.benchmark.protocol.accounting,
+        data=records.Data.of(run.benchmark.protocol),
+        protocol=run.benchmark.protocol.model_dump(mode="json"),
+        **_settings(run),
+        receptive_field=method.window.frames,
+        **measured(scores, run.benchmark.protocol.accounting),
+        parameters=method.parameter_count,
+        macs_per_frame=macs_per_frame(method, len(split.training.skeleton)),
+        cost=cost,
+        training=training,
+        provenance=origin(split.testing, facts, run.config_hash, mlflow_run_id),
+    )
+
+
+def measured(scores: Scores, accounting: str = "shared") -> dict[str, Any]:
+    """The numbers of a record.
+
+    Rules that are as published count frames twice, for two actions or by batch: there are no blocks then that would
+    make up the headline, and so no interval. The `shared` score of the same predictions has both.
+    """
+    blocks = _blocks(scores) if accounting == "shared" else ()
+    intervals = _intervals(scores) if blocks else {}
+    per_action: dict[str, dict[str, float]] = {}
+    for metric, values in scores.per_action.items():
+        for action, value in values.items():
+            per_action.setdefault(action, {})[metric] = value
+    return {
+        "metrics": {
+            name: records.Metric(value=value, unit=scores.unit(name), ci=intervals.get(name))
+            for name, value in scores.summary.items()
+        },
+        "per_action": per_action,
+        "per_joint": {joint: {"mpjpe": value} for joint, value in scores.per_joint.items()},
+        "groups": scores.groups,
+        "blocks": blocks,
+        "frames": len(scores.errors),
+        "sequences": len(scores.sequences),
+    }
+
+
+BY_BLOCK = ("mpjpe", "p_mpjpe", "n_mpjpe", "mpjve", *MPI_INF_3DHP_METRICS)
+
+
+def _blocks(scores: Scores) -> tuple[records.Block, ...]:
+    """What each test sequence of each subject scored."""
+    taken = [metric for metric in BY_BLOCK if metric in scores.units]
+    by_block = scores.per_frame.groupby(stats.BLOCK, sort=True)[taken]
+    counts, means = by_block.count(), by_block.mean()
+    return tuple(
+        records.Block(
+            **dict(zip(stats.BLOCK, map(str, name), strict=True)),
+            frames=int(counts["mpjpe"].iloc[number]),
+            steps=int(counts["mpjve"].iloc[number]),
+            means={str(metric): float(value) for metric, value in means.iloc[number].dropna().items()},
+        )
+        for number, name in enumerate(means.index)
+    )
+
+
+def _intervals(scores: Scores) -> dict[str, tuple[float, float]]:
+    """The 95 % interval of every mean over actions or frames that `Scores.summary` has, if there are two blocks."""
+    found = {}
+    for metric in BY_BLOCK:
+        for averaging in get_args(Averaging):
+            name = metric if averaging == scores.averaging else f"{metric}_{averaging}"
+            if name in scores.summary:
+                blocks = stats.blocks(scores.per_frame, metric, averaging)
+                if interval := stats.interval(blocks["mean"], blocks["weight"]):
+                    found[name] = (interval.low, interval.high)
+    return found
+
+
+def origin(
+    dataset: PoseDataset, facts: dict[str, Any], config_hash: str, mlflow_run_id: str | None
+) -> records.Provenance:
+    """Where the numbers of a record come from."""
+    git, hardware = facts["git"]["sha"], facts["hardware"]
+    return records.Provenance(
+        mlflow_run_id=mlflow_run_id,
+        git=f"{git}-dirty" if git and facts["git"]["dirty"] else git,
+        config_hash=config_hash,
+        data_fingerprint=dataset.fingerprint,
+        packages={name: version for name, version in facts["packages"].items() if version},
+        hardware=", ".join(str(hardware[part]) for part in ("cpu", "cores", "gpu", "platform") if hardware[part]),
+        finished_at=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
+    )
+
+
+def _as_published(run: Run) -> dict[str, Any]:
+    """What `recipe.as_published: true` has set beyond what the benchmark states."""
+    pairs = {
+        "model": (run.settings.model, run.entry.model),
+        "recipe": (run.settings.recipe.model_dump(mode="json"), run.entry.recipe.model_dump(mode="json")),
+    }
+    if run.weights or not run.entry.recipe.as_published:
+        return {}
+    found = {
+        part: {key: value for key, value in settled.items() if key not in stated or stated[key] != value}
+        for part, (settled, stated) in pairs.items()
+    }
+    return {part: changes for part, changes in found.items() if changes}
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """What a reader of the record compares with the benchmark's file; of published weights, which they are."""
+    if run.weights:
+        return {"model": run.settings.model, "weights": run.weights.origin.model_dump()}
+    stages = {name: stage.model_dump(mode="json") for name, stage in run.entry.stages.items()}
+    for stage in run.stages:
+        if stage.weights:
+            stages[stage.stage] = {"weights": stage.weights.origin.model_dump()}
+    return {"model": run.entry.model, "recipe": run.entry.recipe.model_dump(mode="json"), "stages": stages}
+
+
+def _course(trained: Trained) -> dict[str, Any]:
+    """How a training went."""
+    course: dict[str, Any] = {"windows": trained.windows}
+    if trained.history:
+        last = trained.history[-1]
+        course |= {"epochs": len(trained.history), "seconds": trained.seconds}
+        course |= {"frames_per_second": last.frames_per_second, "final_loss": last.loss["total"]}
+    return course

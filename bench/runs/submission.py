@@ -1,0 +1,273 @@
+"""Scoring what was made elsewhere: a file of predictions, or a model in a file, on the test set of a benchmark.
+
+It is counted as every method of the suite is, and leaves a record of its own. What makes it the same again is hashed
+into its key: the file, the window it was asked with, the protocol and the data. A record that is there is only shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.config.schema import NAME, Benchmark, identity
+from bench.data import loader
+from bench.data.batch import Window
+from bench.data.files import archive
+from bench.data.pose_dataset import PoseDataset
+from bench.data.split import load_testing
+from bench.evaluation import plausibility, predictions_file
+from bench.evaluation.predictions import Predictions, predict
+from bench.evaluation.scores import Scores
+from bench.evaluation.scoring import score
+from bench.method import blackbox
+from bench.results import records
+from bench.results.records import Record
+from bench.results.tracking import tracker as tracking
+from bench.results.tracking.mlflow_store import sqlite_file, store_uri, without_password
+from bench.runs.log import inputs, log_outcome, tags
+from bench.runs.record import measured, origin
+from bench.show import tables
+from bench.system import paths
+from bench.system.device import choose_device, threads_for
+from bench.system.errors import BenchError, missing_file
+from bench.system.provenance import provenance
+
+SOURCES: Mapping[blackbox.Kind, str] = {"onnx": "an ONNX model", "torchscript": "a TorchScript model"}
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What somebody has made elsewhere, under the name that it will have in the table."""
+
+    benchmark: Benchmark
+    method: str
+    source: str  # predictions, an ONNX model, a TorchScript model
+    file: Path
+    digests: Mapping[str, str]  # SHA-256 of the file, and of the one beside it that holds its weights
+    data: str  # fingerprint
+    window: Window | None = None  # of a model
+    seed: int = 0
+
+    @property
+    def key(self) -> str:
+        """Identity of what is scored; its name is not part of it."""
+        window = self.window and [self.window.frames, self.window.targets, self.window.step]
+        scored = {"scored": self.source, **self.digests, "window": window}
+        return identity({**scored, "protocol": self.benchmark.protocol.model_dump(mode="json"), "data": self.data})
+
+    @property
+    def config_hash(self) -> str:
+        return identity({"protocol": self.benchmark.protocol.model_dump(mode="json")})
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}-s{self.seed}-{self.key[:8]}"
+
+    @property
+    def folder(self) -> Path:
+        """What is drawn and computed for the log; git-ignored."""
+        return paths.cache() / "runs" / self.benchmark.name / self.name
+
+    @property
+    def outcome_folder(self) -> Path:
+        return self.folder
+
+    @property
+    def record_file(self) -> Path:
+        return paths.records() / self.benchmark.name / f"{self.name}.json"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the record says of it."""
+        window = {"targets": self.window.targets, "step": self.window.step} if self.window else {}
+        return {"scored_from": self.source, "file": self.file.name, **self.digests, **window}
+
+
+def score_predictions(
+    benchmark: Benchmark,
+    file: Path,
+    name: str,
+    *,
+    data: str | Path | None = None,
+    record: bool = True,
+    track: bool = True,
+) -> Record:
+    """Score a file of predictions (`bench.evaluation.predictions_file`) and return its record.
+
+    name: what it is called in the table. data: as `load_dataset`. record: leave the record, and log to MLflow if track.
+    Raises BenchError for a name that cannot be used and for a file that does not hold the poses of the test set.
+    """
+    _check(benchmark, name)
+    digests = _digests(file)
+    testing = load_testing(benchmark.protocol, data)
+    submission = Submission(benchmark, name, "predictions", file, digests, testing.fingerprint)
+    return _score(submission, testing, lambda: predictions_file.read(file, testing), record, track)
+
+
+def score_model(
+    benchmark: Benchmark,
+    file: Path,
+    kind: blackbox.Kind,
+    name: str,
+    *,
+    frames: int | None = None,
+    targets: blackbox.Targets | None = None,
+    step: int = 1,
+    device: str = "cpu",
+    data: str | Path | None = None,
+    record: bool = True,
+    track: bool = True,
+) -> Record:
+    """Lift the test set with the model in a file (`bench.method.blackbox`), score it, and return its record.
+
+    It is asked with the same windows as a method of the suite, and averaged with the mirrored input if the protocol
+    says so. frames, targets, step, device: as `bench.method.blackbox.load`; the rest as `score_predictions`.
+    """
+    _check(benchmark, name)
+    digests, where = _digests(file), choose_device(device)
+    joints = len(loader(benchmark.protocol.trained_on.dataset).SKELETON)
+    model = blackbox.load(file, kind, joints, frames=frames, targets=targets, step=step, device=where)
+    testing = load_testing(benchmark.protocol, data)
+    submission = Submission(benchmark, name, SOURCES[kind], file, digests, testing.fingerprint, window=model.window)
+
+    def lift() -> Predictions:
+        with threads_for(model.parameter_count, where):
+            return predict(model, testing, flip=benchmark.protocol.flip_test, device=where, label=submission.name)
+
+    return _score(submission, testing, lift, record, track)
+
+
+def _check(benchmark: Benchmark, name: str) -> None:
+    """Refuse a name that cannot be used, and a benchmark whose accounting asks whose method it is."""
+    if benchmark.protocol.accounting != "shared":
+        raise BenchError(
+            f"{benchmark.name} counts as each method's own code does; what was made elsewhere is scored by accounting: "
+            "shared"
+        )
+    if not re.fullmatch(NAME, name) or name.endswith("\n"):
+        raise BenchError(f"--name {name!r} is no name: letters, digits and underscores, and within it dots and dashes")
+    if name in benchmark.methods:
+        raise BenchError(f"--name {name!r} is a method of {benchmark.name}, which is trained; take another name")
+
+
+def _digests(file: Path) -> dict[str, str]:
+    """SHA-256 of the file, and of FILE.data beside it, where big ONNX models keep their weights."""
+    if not file.is_file():
+        raise missing_file(paths.shown(file))
+    digests, weights = {"sha256": archive.file_digest(file)}, file.with_name(f"{file.name}.data")
+    if file.suffix == ".onnx" and weights.is_file():
+        digests["data_sha256"] = archive.file_digest(weights)
+    return digests
+
+
+def _score(
+    submission: Submission,
+    testing: PoseDataset,
+    predictions_of: Callable[[], Predictions],
+    record: bool,
+    track: bool,
+) -> Record:
+    """Score it unless that has been done, and print the outcome."""
+    if submission.record_file.is_file() and not (done := records.read(submission.record_file)).lacks_blocks:
+        _print_outcome(submission, done, record, track)
+        return done
+    benchmark, facts = submission.benchmark, provenance()
+    predictions = predictions_of()
+    plausibility.check(predictions, testing, paths.shown(submission.file))
+    scores = score(predictions, testing, benchmark.protocol.averaging)
+    about = tags(facts, testing)
+    with tracking.stoppable():
+        tracker = tracking.open_tracker(benchmark.name, enabled=record and track)
+        with (
+            tracker.invocation(f"bench score {benchmark.name}", about) as invocation,
+            invocation.run(
+                submission.name,
+                run_key=submission.key,
+                params=_parameters(submission),
+                tags=about | {"method": submission.method, "config_sha256": submission.config_hash},
+                datasets=inputs(benchmark.protocol, testing),
+            ) as log,
+        ):
+            done = _record(submission, scores, testing, facts, log.run_id)
+            if record:
+                log_outcome(log, submission, done, scores, predictions, testing)
+                records.write(done)
+    done = Record.model_validate_json(records.text(done))  # as it is read when the same is scored again
+    _print_outcome(submission, done, record, track)
+    return done
+
+
+def _record(
+    submission: Submission, scores: Scores, testing: PoseDataset, facts: dict[str, Any], mlflow_run_id: str | None
+) -> Record:
+    protocol = submission.benchmark.protocol
+    return Record(
+        schema=1,
+        run_key=submission.key,
+        benchmark=submission.benchmark.name,
+        method=submission.method,
+        registered=None,
+        seed=submission.seed,
+        accounting=protocol.accounting,
+        data=records.Data.of(protocol),
+        protocol=protocol.model_dump(mode="json"),
+        receptive_field=submission.window.frames if submission.window else None,
+        **measured(scores),
+        parameters=None,
+        macs_per_frame=None,
+        training=submission.about,
+        provenance=origin(testing, facts, submission.config_hash, mlflow_run_id),
+    )
+
+
+def _parameters(submission: Submission) -> dict[str, object]:
+    """What MLflow shows as the parameters: what was scored, and the protocol."""
+    protocol = submission.benchmark.protocol.model_dump(mode="json")
+    shown = {
+        f"protocol.{key}": ",".join(value) if isinstance(value, list) else value for key, value in protocol.items()
+    }
+    return {"method": submission.method, "seed": submission.seed, **submission.about, **shown}
+
+
+def _print_outcome(submission: Submission, done: Record, record: bool, track: bool) -> None:
+    """What was scored, its numbers in detail, the benchmark's table with its row, and where the record is."""
+    benchmark = submission.benchmark
+    known = [one for one in records.load(benchmark.name) if not tables.departures(one, benchmark)]
+    print(
+        f"{_headline(submission, done)}\n\n{tables.details(done)}\n\n{benchmark.title}\n\n"
+        f"{tables.terminal(benchmark, [*known, done])}\n"
+    )
+    if reasons := tables.departures(done, benchmark):
+        print(f"note        no table of results/ will show it: {'; '.join(reasons)}")
+    if not submission.record_file.is_file():
+        print("record      none: --no-record")
+        return
+    print(f"record      {paths.shown(submission.record_file)}")
+    if record and track and done.provenance.mlflow_run_id:
+        database = sqlite_file(store_uri())
+        where = f"{paths.shown(database)}  (make ui shows it)" if database else without_password(store_uri())
+        print(f"tracked in  {where}")
+
+
+def _headline(submission: Submission, done: Record) -> str:
+    protocol, window = submission.benchmark.protocol, submission.window
+    lines = [
+        f"{submission.benchmark.name}: {submission.benchmark.title}",
+        f"  scored      {submission.source} in {submission.file.name}, SHA-256 {submission.digests['sha256'][:16]}...",
+        f"  test        {', '.join(protocol.test_subjects)}: {done.sequences} videos, {done.frames:,} frames, "
+        "each counted once, root zeroed",
+    ]
+    if window:
+        answers = {"all": "all of them", "centre": "the centre one", "last": "the last one"}[window.targets]
+        apart = f", every {window.step} apart" if window.step > 1 else ""
+        mirrored = ", averaged with the mirrored input" if protocol.flip_test else ""
+        lines.insert(2, f"  window      {window.frames} frames{apart}, it answers for {answers}{mirrored}")
+    raw, zeroed = (done.metrics[name].value for name in ("mpjpe_raw_root", "mpjpe"))
+    if raw - zeroed > 0.05:  # what a table shows
+        lines.append(
+            f"  root        not at zero as predicted: MPJPE would be {raw:.1f} mm with it, {zeroed:.1f} without"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,365 @@
+"""Sweeps: the methods of a benchmark at several values of one setting, as papers plot them.
+
+Noise, missing joints, sampling steps and hypotheses need no training: the weights of finished runs are tested again.
+A receptive field does: each of its points is an ordinary run with that `frames`. Every point is kept in the cache as
+soon as it is done, so that a sweep that was stopped goes on, and one that grows by a value does only that one.
+"""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from bench.config.accounting import accounting_of
+from bench.config.schema import Benchmark, Sweep, identity
+from bench.data import loader
+from bench.data.split import Split
+from bench.evaluation.corruption import with_dropped_joints, with_noise
+from bench.evaluation.hypotheses import lift_hypotheses
+from bench.evaluation.predictions import Predictions, predict
+from bench.evaluation.scores import Scores
+from bench.evaluation.scoring import score
+from bench.method import checkpoint
+from bench.method.base import Method
+from bench.method.registry import method_class
+from bench.results import statistics as stats
+from bench.results import sweeps
+from bench.results.records import Data, Metric
+from bench.results.sweeps import COMBINED, Outcome, Point
+from bench.results.tracking import tracker as tracking
+from bench.runs.launch import run_benchmark
+from bench.runs.log import inputs, logged_name, parameters, tags
+from bench.runs.plan import Run, chosen_methods, plan, published_weights
+from bench.runs.record import origin
+from bench.show.sweeps import write as write_sweep
+from bench.system import paths
+from bench.system.device import choose_device, threads_for
+from bench.system.errors import BenchError, unknown
+from bench.system.progress import say
+from bench.system.provenance import provenance
+
+REVISION = 1  # of what this, corruption and hypotheses do to a number: part of a trial's key
+
+_POINTS = TypeAdapter(list[Point])
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run at one value of a knob, before it is done."""
+
+    run: Run
+    knob: str
+    value: float
+
+    @cached_property
+    def key(self) -> str:
+        return identity({"run": self.run.key, self.knob: self.value, "revision": REVISION})
+
+    @property
+    def name(self) -> str:
+        return f"{self.run.name}-{self.knob}-{self.value:g}"
+
+    @property
+    def file(self) -> Path:
+        """Its points; git-ignored."""
+        return paths.cache() / "sweeps" / self.run.benchmark.name / f"{self.name}-{self.key[:8]}.json"
+
+    @property
+    def done(self) -> bool:
+        return self.file.is_file()
+
+    def build(self, joints: int) -> Method:
+        """The method as it is tested, with the weights still to come."""
+        changes = {"sampling_steps": self.value} if self.knob == "sampling_steps" else {}
+        return self.run.build(joints, **changes)
+
+    @property
+    def points(self) -> list[Point]:
+        """What came of it: one point, or one for each way to make many hypotheses one."""
+        try:
+            return _POINTS.validate_json(self.file.read_bytes())
+        except ValidationError:
+            raise BenchError(f"{paths.shown(self.file)} is damaged; remove it, and the point is done again") from None
+
+
+def run_sweep(
+    benchmark: Benchmark,
+    name: str,
+    *,
+    data: str | Path | None = None,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    device: str = "auto",
+    track: bool = True,
+) -> Outcome:
+    """Do what a sweep asks for, write its outcome under `results/sweeps/`, and return it with the points of before.
+
+    methods: some of the sweep's. Raises BenchError for anything the user has to mend: a sweep that the benchmark does
+    not have, a method without the knob, a run that is not finished.
+    """
+    sweep = _named(benchmark, name)
+    chosen = swept_methods(benchmark, name, methods)
+    where = choose_device(device)
+    split = Split.load(benchmark.protocol, data)
+    trials = _trials(benchmark, sweep, split, chosen, seeds)
+    if sweep.knob in ("frames", "sampling_steps"):
+        for trial in trials:
+            trial.build(len(split.training.skeleton))  # what cannot be built is known before others have taken hours
+    if sweep.knob == "frames":
+        for value in sweep.values:
+            if any(not trial.run.finished for trial in trials if trial.value == value):
+                run_benchmark(
+                    _with_frames(benchmark, int(value)),
+                    data=data,
+                    methods=chosen,
+                    seeds=seeds,
+                    device=device,
+                    imported=False,
+                    track=track,
+                )
+    else:
+        _check_weights(trials)
+    facts = provenance()
+    waiting = [trial for trial in trials if not trial.done]
+    print(
+        f"{benchmark.name}, {name}: {sweeps.KNOBS[sweep.knob]}\n"
+        f"  values      {', '.join(f'{value:g}' for value in sweep.values)}\n"
+        f"  methods     {', '.join(chosen)}\n"
+        f"  test        {', '.join(benchmark.protocol.test_subjects)}: {len(split.testing.counted):,} frames\n"
+        f"  points      {len(trials)}, {len(waiting)} to do, on {where}\n",
+        flush=True,
+    )
+    if waiting:
+        with tracking.stoppable():
+            tracker = tracking.open_tracker(benchmark.name, enabled=track)
+            about = tags(facts, split.testing, split.training)
+            with tracker.invocation(f"bench sweep {benchmark.name} {name}", about) as invocation:
+                for number, trial in enumerate(waiting, start=1):
+                    say(f"{trial.name}: {number} of {len(waiting)}")
+                    _do(trial, name, split, where, invocation, about)
+    return _written(benchmark, name, split, trials, facts)
+
+
+def swept_methods(benchmark: Benchmark, name: str, methods: Sequence[str] = ()) -> list[str]:
+    """The methods of a sweep, in the benchmark's order. methods: some of them; default: all that have the knob.
+
+    Raises BenchError for one that is not in the sweep or does not have the knob, and if none is left.
+    """
+    sweep = _named(benchmark, name)
+    for method in methods:
+        if method not in (sweep.methods or benchmark.methods):
+            raise unknown(f"method of the sweep {name}", method, sweep.methods or benchmark.methods)
+    stated = methods or sweep.methods
+    able = [method for method in benchmark.methods if _has(benchmark, method, sweep.knob)]
+    for method in stated:
+        if method not in able:
+            raise BenchError(
+                f"{benchmark.name}, sweep {name}: {method} {_LACKS[sweep.knob]}; "
+                f"of its methods these have: {', '.join(able) or 'none'}"
+            )
+    chosen = [method for method in able if not stated or method in stated]
+    if not chosen:
+        raise BenchError(
+            f"{benchmark.name}, sweep {name}: no method of the benchmark can be swept: each {_LACKS[sweep.knob]}"
+        )
+    return list(chosen_methods(benchmark, chosen))
+
+
+_LACKS = {
+    "sampling_steps": "takes no steps of a sampler (it has no hyper-parameter sampling_steps)",
+    "hypotheses": "draws no hypotheses (it always answers the same)",
+}
+
+
+def _has(benchmark: Benchmark, method: str, knob: str) -> bool:
+    """Whether a knob means something to a method."""
+    cls = method_class(benchmark.registered(method))
+    if knob == "sampling_steps":
+        return knob in inspect.signature(cls).parameters
+    return cls.stochastic if knob == "hypotheses" else True
+
+
+def _named(benchmark: Benchmark, name: str) -> Sweep:
+    if name not in benchmark.sweeps:
+        raise unknown(f"sweep of {benchmark.name}", name, benchmark.sweeps)
+    return benchmark.sweeps[name]
+
+
+def _trials(
+    benchmark: Benchmark, sweep: Sweep, split: Split, methods: Sequence[str], seeds: Iterable[int]
+) -> list[Trial]:
+    """Every run at every value, run by run."""
+    seeds = list(seeds)
+    if sweep.knob == "frames":
+        return [
+            Trial(run, sweep.knob, value)
+            for value in sweep.values
+            for run in plan(_with_frames(benchmark, int(value)), split, methods, seeds)
+        ]
+    runs = plan(benchmark, split, methods, seeds, published_weights(benchmark, methods, {}))
+    return [Trial(run, sweep.knob, value) for run in runs for value in sweep.values]
+
+
+def _with_frames(benchmark: Benchmark, frames: int) -> Benchmark:
+    """The benchmark with another receptive field for every method."""
+    entries = {name: entry.model_copy(update={"frames": frames}) for name, entry in benchmark.methods.items()}
+    return benchmark.model_copy(update={"methods": entries})
+
+
+def _check_weights(trials: Sequence[Trial]) -> None:
+    """Raises BenchError unless there are the weights of every run."""
+    missing = {trial.run.name: trial.run for trial in trials if not _weights(trial.run).is_file()}
+    if not missing:
+        return
+    methods = ",".join(dict.fromkeys(run.method for run in missing.values()))
+    last = max(run.seed for run in missing.values())
+    raise BenchError(
+        f"{', '.join(missing)}: no weights to test again; this makes them: "
+        f"bench run {trials[0].run.benchmark.name} --methods {methods}{f' --seeds {last + 1}' if last else ''}"
+    )
+
+
+def _weights(run: Run) -> Path:
+    return run.folder / "weights.pt"
+
+
+# One trial
+
+
+def _do(
+    trial: Trial, sweep: str, split: Split, device: torch.device, invocation: tracking.Invocation, tags: dict[str, str]
+) -> None:
+    """Test one run at one value, and leave its points in the cache."""
+    run = trial.run
+    about = {"method": run.method, "seed": str(run.seed), "device": str(device), "sweep": sweep}
+    with invocation.run(
+        trial.name,
+        run_key=trial.key,
+        params=parameters(run) | {f"sweep.{trial.knob}": trial.value},
+        tags=tags | about,
+        datasets=inputs(run.benchmark.protocol, split.testing, split.training),
+    ) as log:
+        points, logged = [], {}
+        for combined, scores in _scored(trial, split, device).items():
+            metrics = _metrics(scores, intervals=run.benchmark.protocol.accounting == "shared")
+            for name, metric in metrics.items():
+                logged[tracking.metric_name("test", *filter(None, [combined]), logged_name(name, metric))] = (
+                    metric.value
+                )
+            points.append(
+                Point.model_validate(
+                    {
+                        "method": run.method,
+                        "seed": run.seed,
+                        "value": trial.value,
+                        "combined": combined or None,
+                        "run_key": run.key,
+                        "metrics": metrics,
+                        "frames": len(scores.errors),
+                        "sequences": len(scores.sequences),
+                        "mlflow_run_id": log.run_id,
+                        "finished_at": datetime.datetime.now(datetime.UTC).replace(microsecond=0),
+                    }
+                )
+            )
+        log.metrics(0, logged)
+        log.json(_POINTS.dump_python(points, mode="json"), "points.json")
+        paths.write_text(trial.file, _POINTS.dump_json(points, indent=1).decode())
+
+
+def _scored(trial: Trial, split: Split, device: torch.device) -> dict[str, Scores]:
+    """The scores of a trial, by how its hypotheses were made one; "" where there is nothing to combine."""
+    protocol = trial.run.benchmark.protocol
+    accounting = accounting_of(protocol.accounting, trial.run.registered, protocol.tested_on.dataset)
+    return {
+        combined: score(predictions, split.testing, protocol.averaging, accounting)
+        for combined, predictions in _predicted(trial, split, device).items()
+    }
+
+
+def _predicted(trial: Trial, split: Split, device: torch.device) -> dict[str, Predictions]:
+    run, testing = trial.run, split.testing
+    if trial.knob == "frames":
+        return {"": Predictions.load(run.predictions_file)}
+    method = trial.build(len(split.training.skeleton))
+    method.load_state_dict(checkpoint.load(_weights(run))["method"])
+    options: dict[str, Any] = {
+        "flip": run.benchmark.protocol.flip_test,
+        "seed": run.seed,
+        "device": device,
+        "label": trial.name,
+    }
+    with threads_for(method.parameter_count, device):
+        if trial.knob == "hypotheses":
+            camera = loader(run.benchmark.protocol.tested_on.dataset).camera
+            where = zip(testing.sequences["subject"], testing.sequences["camera"], strict=True)
+            views = [camera(subject, name) for subject, name in where]
+            return lift_hypotheses(method, testing, views, int(trial.value), **options)
+        if trial.knob == "noise_half_widths":
+            testing = with_noise(testing, trial.value, run.seed)
+        elif trial.knob == "joint_drop":
+            testing = with_dropped_joints(testing, trial.value, run.seed)
+        return {"": predict(method, testing, **options)}
+
+
+def _metrics(scores: Scores, intervals: bool) -> dict[str, Metric]:
+    """Every headline number, and for what is taken of each frame the interval over test sequences."""
+    found = {}
+    for name, value in scores.summary.items():
+        ci = None
+        if intervals and name in scores.units:
+            by_block = stats.blocks(scores.per_frame, name, scores.averaging)
+            interval = stats.interval(by_block["mean"], by_block["weight"])
+            ci = None if interval is None else (interval.low, interval.high)
+        found[name] = Metric(value=value, unit=scores.unit(name), ci=ci)
+    return found
+
+
+# All of them
+
+
+def _written(benchmark: Benchmark, name: str, split: Split, trials: Sequence[Trial], facts: dict[str, Any]) -> Outcome:
+    """Write the outcome: the points of these trials, and those of other methods and seeds that still hold."""
+    sweep = benchmark.sweeps[name]
+    points = [point for trial in trials for point in trial.points]
+    path = sweeps.folder() / benchmark.name / f"{name}.json"
+    if path.is_file():
+        done = {(point.method, point.seed) for point in points}
+        points += [
+            point
+            for point in _still_valid(sweeps.read(path), benchmark, name, split)
+            if (point.method, point.seed) not in done
+        ]
+    order, combined = list(benchmark.methods), [None, *COMBINED]
+    points.sort(key=lambda one: (order.index(one.method), combined.index(one.combined), one.seed, one.value))
+    stated = benchmark.model_dump(mode="json", include={"protocol", "methods"})
+    made = Outcome(
+        schema=1,
+        benchmark=benchmark.name,
+        title=benchmark.title,
+        sweep=name,
+        knob=sweep.knob,
+        data=Data.of(benchmark.protocol),
+        protocol=stated["protocol"],
+        points=tuple(points),
+        provenance=origin(split.testing, facts, identity({**stated, "sweep": sweep.model_dump(mode="json")}), None),
+    )
+    return sweeps.read(write_sweep(made))
+
+
+def _still_valid(earlier: Outcome, benchmark: Benchmark, name: str, split: Split) -> list[Point]:
+    """The points of an earlier outcome that this sweep would give again."""
+    methods, seeds = swept_methods(benchmark, name), sorted({point.seed for point in earlier.points})
+    trials = _trials(benchmark, benchmark.sweeps[name], split, methods, seeds)
+    keys = {(one.run.method, one.run.seed, one.value): one.run.key for one in trials}
+    if earlier.knob != benchmark.sweeps[name].knob:
+        return []
+    return [one for one in earlier.points if keys.get((one.method, one.seed, one.value)) == one.run_key]

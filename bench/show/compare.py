@@ -1,0 +1,282 @@
+"""Two methods of a benchmark side by side, from their records alone: difference, interval, p-value, and what it says.
+
+With one seed each, the verdict is about these networks. About methods it speaks only where training was repeated, and
+never about two seeds of one method (docs/statistics.md has the reasons).
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tabulate import tabulate
+
+from bench.config.schema import Benchmark
+from bench.results import records
+from bench.results import statistics as stats
+from bench.results.records import Record
+from bench.show.tables import COLUMNS, NONE, departures
+from bench.system import paths
+from bench.system.errors import BenchError, unknown
+
+METRICS = tuple(name for name in COLUMNS if not name.startswith("mpjpe_"))  # blocks have the headline's
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: its records, one a seed."""
+
+    name: str
+    records: tuple[Record, ...]
+
+    @property
+    def seeds(self) -> str:
+        """The seeds as a person reads them."""
+        return ", ".join(str(one.seed) for one in self.records)
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether other seeds would be other networks."""
+        first = self.records[0]
+        return first.weights is None and not first.scored_from
+
+    @property
+    def fixed(self) -> bool:
+        """Whether there is nothing to train, so that a seed is as good as many."""
+        return self.records[0].training.get("kept") == stats.NOTHING_TRAINED
+
+    @property
+    def repeated(self) -> bool:
+        """Whether it is known what another seed would do."""
+        return self.fixed or (self.trained_here and len(self.records) > 1)
+
+    @property
+    def networks(self) -> str:
+        """What was scored, in words."""
+        method = self.records[0].method
+        if self.fixed:
+            return method
+        if not self.trained_here:
+            return f"{method} (not trained here)"
+        return f"{method} (seed{'s' if len(self.records) > 1 else ''} {self.seeds})"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two sides under one metric. actions: action -> sequences, values of both, their difference and its interval."""
+
+    benchmark: Benchmark
+    metric: str
+    first: Side
+    second: Side
+    found: stats.Comparison
+    actions: Mapping[str, tuple[int, float, float, stats.Interval | None]]
+
+    @property
+    def text(self) -> str:
+        """All of it, as a person reads it."""
+        column, networks = COLUMNS[self.metric], self.found.networks
+        better = "higher" if column.higher_is_better else "lower"
+        subjects = ", ".join(self.benchmark.protocol.test_subjects)
+        lines = [
+            f"{self.benchmark.name}: {column.title} in {column.unit}, {better} is better; {networks.blocks} test "
+            f"sequences of {subjects} with all their views, {self.first.records[0].frames:,} frames",
+            self._sides(),
+            f"A - B over sequences: {self._difference(networks.interval)}, p = {networks.p_value:.2g}",
+        ]
+        if self.found.methods:
+            lines[-1] += f"\nA - B over sequences and seeds: {self._difference(self.found.methods)}"
+        return "\n\n".join([*lines, self._per_action(), self.verdict])
+
+    @property
+    def verdict(self) -> str:
+        """What may be concluded, in words."""
+        networks = self.found.networks
+        p_value = f"p = {networks.p_value:.2g}"
+        if self.same_method:
+            return (
+                f"Verdict: no difference of methods. Both are {self.first.records[0].method}; {p_value} over sequences "
+                "says how far two of its networks lie apart, which is what seeds do."
+            )
+        if self.found.methods is None:
+            return f"Verdict, on these networks: {self._ranked(self.found.significant, p_value)} {self._not_repeated()}"
+        if self.found.significant:
+            return (
+                f"Verdict, on the methods: {self._ranked(True, p_value)} "
+                "Neither the choice of sequences nor that of seeds explains it."
+            )
+        reason = "the spread over seeds" if networks.significant else "chance over sequences"
+        return (
+            f"Verdict, on the methods: no difference is shown ({p_value} over sequences); {reason} explains it. That "
+            f"is no proof that they are equal: anything within {self._interval(self.found.methods)} "
+            f"{COLUMNS[self.metric].unit} would look like this."
+        )
+
+    @property
+    def same_method(self) -> bool:
+        """Whether the two differ in nothing but their seeds."""
+        first, second = self.first.records[0], self.second.records[0]
+        return (first.method, first.weights, first.scored_from) == (second.method, second.weights, second.scored_from)
+
+    def _ranked(self, significant: bool, p_value: str) -> str:
+        """Which of the two is better on sequences like those, or that it does not show."""
+        networks, column = self.found.networks, COLUMNS[self.metric]
+        if not significant:
+            return f"no difference between {self.first.networks} and {self.second.networks} is shown ({p_value})."
+        better, worse = self.first.networks, self.second.networks
+        if (networks.value > 0) != column.higher_is_better:
+            better, worse = worse, better
+        found = f"{abs(networks.value):.{column.digits}f} {column.unit}"
+        return f"{better} is better than {worse} by {found} on sequences like these ({p_value})."
+
+    def _not_repeated(self) -> str:
+        """Why this is about networks, and how it would be about methods."""
+        once = [side for side in (self.first, self.second) if not side.repeated]
+        said = (
+            f"This says nothing about methods: of {' and '.join(one.name for one in once)} there is a single network, "
+            "and how far others lie from it is not known."
+        )
+        if here := [one.records[0].method for one in once if one.trained_here]:
+            said += f" More seeds tell:\n  bench run {self.benchmark.name} --methods {','.join(here)} --seeds 3"
+        return said
+
+    def _sides(self) -> str:
+        """Headline, spread over seeds and interval of both."""
+        column = COLUMNS[self.metric]
+        rows = []
+        for letter, side in (("A", self.first), ("B", self.second)):
+            values = [one.metrics[self.metric].value for one in side.records]
+            found = stats.averaged([stats.recorded(one, self.metric) for one in side.records])
+            shown = stats.interval(found["mean"], found["weight"])
+            spread = f" ± {statistics.stdev(values):.{column.digits}f}" if len(values) > 1 else ""
+            rows.append(
+                {
+                    "": letter,
+                    "method": side.name,
+                    f"{column.title} ({column.unit})": f"{statistics.fmean(values):.{column.digits}f}{spread}",
+                    "95 % interval": self._interval(shown),
+                    "seeds": side.seeds,
+                }
+            )
+        return tabulate(
+            rows, headers="keys", disable_numparse=True, colalign=("left", "left", "right", "right", "left")
+        )
+
+    def _per_action(self) -> str:
+        digits = COLUMNS[self.metric].digits
+        rows = [
+            {
+                "action": action,
+                "sequences": str(count),
+                "A": f"{first:.{digits}f}",
+                "B": f"{second:.{digits}f}",
+                "A - B": f"{first - second:+.{digits}f}",
+                "95 % interval": self._interval(found, sign="+"),
+            }
+            for action, (count, first, second, found) in self.actions.items()
+        ]
+        note = "Each action's interval stands alone: of twenty, one leaves out zero by chance."
+        table = tabulate(rows, headers="keys", disable_numparse=True, colalign=("left", *["right"] * 5))
+        return f"{table}\n{note}" if any(found for *_, found in self.actions.values()) else table
+
+    def _difference(self, found: stats.Interval) -> str:
+        column = COLUMNS[self.metric]
+        return f"{found.value:+.{column.digits}f} {column.unit}, 95 % interval {self._interval(found, sign='+')}"
+
+    def _interval(self, found: stats.Interval | None, sign: str = "") -> str:
+        digits = COLUMNS[self.metric].digits
+        return f"[{found.low:{sign}.{digits}f}, {found.high:{sign}.{digits}f}]" if found else NONE
+
+
+def compare(benchmark: Benchmark, first: str, second: str, metric: str = "mpjpe") -> Comparison:
+    """Compare two methods of a benchmark, or what was scored on it, by what records say.
+
+    first, second: a name for all its seeds, `NAME:SEED` for one, `NAME:weights` for published weights where the method
+    was trained as well. Raises BenchError for what has no record, for records without blocks, and for the same twice.
+    """
+    if benchmark.protocol.accounting != "shared":
+        raise BenchError(
+            f"{benchmark.name} counts as each method's own code does, so its rows do not compare; compare the same "
+            "predictions under accounting: shared"
+        )
+    known = _known(benchmark)
+    ours, theirs = (_side(benchmark, known, text) for text in (first, second))
+    if shared := {one.run_key for one in ours.records} & {one.run_key for one in theirs.records}:
+        seeds = sorted(one.seed for one in ours.records if one.run_key in shared)
+        raise BenchError(f"{first} and {second} are both seed {', '.join(map(str, seeds))} of the same method")
+    for one in (*ours.records, *theirs.records):
+        _check_blocks(benchmark, one, metric)
+    try:
+        found = stats.compare_records(ours.records, theirs.records, metric)
+    except ValueError as error:
+        raise BenchError(f"{first} and {second} on {benchmark.name}: {error}") from None
+    return Comparison(benchmark, metric, ours, theirs, found, _actions(ours, theirs, metric))
+
+
+def _known(benchmark: Benchmark) -> list[Record]:
+    """The records of a benchmark, and those that only the folders of finished runs have; the newest of each seed."""
+    finished = sorted((paths.cache() / "runs" / benchmark.name).glob("*/record.json"))
+    by_key: dict[str, Record] = {}
+    for one in [*map(records.read, finished), *records.load(benchmark.name)]:  # a committed one before another's
+        if one.accounting == "shared" and (one.run_key not in by_key or one.blocks):
+            by_key[one.run_key] = one
+    return sorted(records.newest(by_key.values()), key=lambda one: one.seed)
+
+
+def _side(benchmark: Benchmark, known: Sequence[Record], text: str) -> Side:
+    """What the user named."""
+    name, _, which = text.partition(":")
+    if which and which != "weights" and not which.isdecimal():
+        raise BenchError(f"{text!r} is not of the form NAME, NAME:SEED or NAME:weights")
+    mine = [one for one in known if one.method == name]
+    command = f"bench run {benchmark.name} --methods {name}"
+    if not mine:
+        if name in benchmark.methods:
+            raise BenchError(f"{name} has no record on {benchmark.name}; this makes one: {command}")
+        raise unknown(f"method or submission on {benchmark.name}", name, {one.method for one in known})
+    fitting = [one for one in mine if not departures(one, benchmark)]
+    if not fitting:
+        reasons = "; ".join(departures(mine[-1], benchmark))
+        raise BenchError(
+            f"{name} was not run as {benchmark.name} states: {reasons}. Say --set KEY=VALUE as the run was given"
+        )
+    trained = [one for one in fitting if one.weights is None]
+    chosen = trained if trained and which != "weights" else [one for one in fitting if one.weights is not None]
+    if which.isdecimal():
+        chosen = [one for one in chosen if one.seed == int(which)]
+        command += f" --seeds {int(which) + 1}"
+    if not chosen:
+        seeds = ", ".join(str(one.seed) for one in trained or fitting)
+        raise BenchError(f"{text} has no record on {benchmark.name}; there is seed {seeds}. This makes one: {command}")
+    if len({one.seed for one in chosen}) < len(chosen):
+        made = "; ".join(f"results/records/{one.path.as_posix()}" for one in chosen)
+        raise BenchError(f"{text} has several records of a seed; remove those that are not meant: {made}")
+    return Side(text, tuple(chosen))
+
+
+def _check_blocks(benchmark: Benchmark, record: Record, metric: str) -> None:
+    """Raise BenchError if a record does not say how each test sequence scored."""
+    if record.lacks_blocks:
+        again = f"bench run {benchmark.name} --methods {record.method} --seeds {record.seed + 1}"
+        if record.scored_from:
+            again = f"bench score {benchmark.name} --name {record.method}, with its file {record.training.get('file')}"
+        raise BenchError(
+            f"results/records/{record.path.as_posix()} is from before records said how each test sequence scored; "
+            f"this makes it anew: {again}"
+        )
+    taken = record.blocks[0].means
+    if metric not in taken:
+        raise BenchError(f"{benchmark.name} has no {metric}; its records compare by {', '.join(taken)}")
+
+
+def _actions(first: Side, second: Side, metric: str) -> dict[str, tuple[int, float, float, stats.Interval | None]]:
+    """Each action alone; Student's interval, as an action has few sequences."""
+    ours, theirs = (stats.averaged([stats.recorded(one, metric) for one in side.records]) for side in (first, second))
+    found = {}
+    for action, part in ours.groupby(level="action", sort=True):
+        weights = (part["weight"] / part["weight"].sum()).to_numpy()
+        first_mean, second_mean = part["mean"].to_numpy(), theirs.loc[part.index, "mean"].to_numpy()
+        apart = stats.student(first_mean - second_mean, weights)
+        found[str(action)] = (len(part), float(first_mean @ weights), float(second_mean @ weights), apart)
+    return found

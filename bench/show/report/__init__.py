@@ -1,0 +1,70 @@
+"""The report: one HTML file that shows what the records and the finished runs hold; it asks the network for nothing.
+
+`gather` collects what is shown as plain data, `runs` what the folders of finished runs add to the records, `render`
+puts the data, the style and the scripts into one page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.show.report.gather import gather
+from bench.show.report.render import render
+from bench.system import paths
+from bench.system.paths import shown
+
+
+def default_path() -> Path:
+    """Where the report lies unless somebody says otherwise."""
+    return paths.results() / "report.html"
+
+
+def write_report(output: Path | None = None, benchmarks: Sequence[str] = (), *, data: str | Path | None = None) -> str:
+    """Write the report and say what is in it.
+
+    output: default `default_path()`. benchmarks: some of those in configs/, default all. data: the folder of the data
+    sets' files, where the cache does not have them. Raises BenchError for a benchmark that is not known, and for a
+    record that is broken or lies where another belongs.
+    """
+    path = output or default_path()
+    content = gather(benchmarks, beside=path.parent, data=data)
+    text = render(content)
+    paths.write_text(path, text)
+    lines = [f"written     {shown(path)}  ({len(text.encode()) / 1e6:.1f} MB; open it in a browser)"]
+    return "\n".join([*lines, *map(_line, content["benchmarks"])])
+
+
+def log_report(path: Path) -> str:
+    """Keep a copy of a written report in MLflow, as a run of the experiment `report`; say where."""
+    from bench.data.files.archive import file_digest
+    from bench.results.tracking import tracker as tracking
+    from bench.results.tracking.mlflow_store import store_uri, without_password
+
+    tracker = tracking.open_tracker("report")
+    if tracker.uri is None:
+        return "tracked in  nothing: the store cannot be used"
+    digest = file_digest(path)
+    with (
+        tracker.invocation("bench report", {"report_sha256": digest}) as invocation,
+        invocation.run("report", run_key=digest, params={}, tags={}) as run,
+    ):
+        run.file(path)
+    return f"tracked in  {without_password(store_uri())}, experiment report"
+
+
+def _line(benchmark: dict[str, Any]) -> str:
+    """What the report has of one benchmark."""
+    rows = [row for board in benchmark["boards"] for row in board["rows"]]
+    records, courses = sum(len(row["records"]) for row in rows), len(benchmark["courses"])
+    nothing = "published numbers only" if any(row["published"] for row in rows) else "nothing yet"
+    parts = [f"{records} record{'s' * (records != 1)}" if records else nothing]
+    if courses:
+        parts.append(f"{courses} course{'s' * (courses != 1)} of training")
+    if benchmark["pck"]:
+        parts.append(f"predictions of {len(benchmark['pck']['curves'])} methods")
+    if benchmark["viewer"]:
+        parts.append(f"{len(benchmark['viewer']['clips'])} clips")
+    problems = [f"\n            {problem}" for problem in benchmark["problems"]]
+    return f"  {benchmark['name']:<24}  {', '.join(parts)}" + "".join(problems)

@@ -1,0 +1,209 @@
+"""What the report shows, as plain data that JSON can hold: from configs/, records and published numbers.
+
+Numbers are those of the tables (`bench.show.tables`), with the same rows in the same order. What only the folders of
+finished runs know comes from `bench.show.report.runs`, and is None or empty where they are gone.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.config.load import benchmark_names, load_benchmark
+from bench.config.schema import Benchmark
+from bench.data import loader
+from bench.geometry.skeleton import Skeleton
+from bench.results import records, sweeps
+from bench.results.records import Record
+from bench.show.report.runs import Runs, found_runs
+from bench.show.sweeps import lines
+from bench.show.sweeps import values as sweep_values
+from bench.show.tables import COLUMNS, departures, rows
+from bench.show.tables.model import Row
+from bench.system import paths
+from bench.system.provenance import provenance
+
+CLIP_BUDGET = 3_300_000  # bytes of base64 for the clips of all benchmarks: keeps the page below 5 MB
+
+
+def gather(benchmarks: Sequence[str] = (), *, beside: Path, data: str | Path | None = None) -> dict[str, Any]:
+    """Everything that the page shows. benchmarks: default all. beside: the page's folder, for links to records.
+
+    data: the folder of the data sets' files, asked only where the cache does not have what runs were tested on.
+
+    Raises BenchError for a benchmark that is not known and for a broken record.
+    """
+    names = list(dict.fromkeys(benchmarks)) or benchmark_names()
+    numbers = records.published()
+    shown = [_measured(load_benchmark(name), numbers, data) for name in names]
+    with_runs = sum(runs.lifted is not None for *_, runs in shown)
+    budget = CLIP_BUDGET // max(1, with_runs)
+    facts = provenance()
+    return {
+        "made": {
+            "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "git": facts["git"],
+            "packages": facts["packages"],
+        },
+        "metrics": {name: column._asdict() for name, column in COLUMNS.items()},
+        # Each is let go when it is done: the errors of a large test set take a lot of memory.
+        "benchmarks": [_benchmark(*shown.pop(0), numbers, beside, budget) for _ in names],
+    }
+
+
+Boards = Mapping[str, Sequence[Row]]
+
+
+def _measured(benchmark: Benchmark, numbers: pd.DataFrame, data: str | Path | None) -> tuple[Benchmark, Boards, Runs]:
+    """The rows of a benchmark under each accounting, and the runs behind those of `shared`."""
+    eligible = [one for one in records.load(benchmark.name) if not departures(one, benchmark)]
+    boards = {"shared": rows(benchmark, eligible, numbers)}
+    others = [one for one in rows(benchmark, eligible, numbers, accounting="as-published") if one.records]
+    if others:
+        boards["as-published"] = others
+    return benchmark, boards, found_runs(benchmark, {_id(one): one.records for one in boards["shared"]}, data)
+
+
+def _benchmark(
+    benchmark: Benchmark, boards: Boards, runs: Runs, numbers: pd.DataFrame, beside: Path, budget: int
+) -> dict[str, Any]:
+    protocol = benchmark.protocol
+    own = numbers[numbers["benchmark"] == benchmark.name]
+    return {
+        "name": benchmark.name,
+        "title": benchmark.title,
+        "protocol": {
+            "tested_on": protocol.tested_on.model_dump(),
+            "trained_on": protocol.trained_on.model_dump() if protocol.crosses else None,
+            "train_subjects": list(protocol.fitted_subjects),
+            "test_subjects": list(protocol.test_subjects),
+            "frames": sorted({benchmark.frames(method) for method in benchmark.methods}),
+            "averaging": protocol.averaging,
+            "flip_test": protocol.flip_test,
+        },
+        "boards": [
+            {"accounting": accounting, "rows": [_row(one, beside) for one in table]}
+            for accounting, table in boards.items()
+        ],
+        "skeleton": _skeleton(loader(protocol.trained_on.dataset).SKELETON),
+        "sources": [
+            {"labels": sorted(set(quoted["label"])), "source": str(source)}
+            for source, quoted in own.groupby("source", sort=False)
+        ],
+        "sweeps": [_sweep(sweeps.read(path)) for path in sweeps.files(benchmark.name)],
+        "courses": runs.courses(),
+        "pck": runs.lifted.pck() if runs.lifted else None,
+        "viewer": runs.lifted.viewer(budget) if runs.lifted else None,
+        "problems": runs.problems,
+    }
+
+
+def _sweep(outcome: sweeps.Outcome) -> dict[str, Any]:
+    """MPJPE of every line of a sweep at every value of its knob, means over seeds, with intervals."""
+    values = sweep_values(outcome)
+    return {
+        "name": outcome.sweep,
+        "knob": sweeps.KNOBS[outcome.knob],
+        "counts": outcome.knob in sweeps.COUNTS,
+        "values": values,
+        "lines": [
+            {
+                "label": line.label,
+                "method": line.method,
+                "oracle": line.oracle,
+                "mpjpe": [line.mean(value, "mpjpe") for value in values],
+                "ci": [line.interval(value, "mpjpe") for value in values],
+            }
+            for line in lines(outcome)
+        ],
+    }
+
+
+def _id(row: Row) -> str:
+    """What tells a row from the others of its benchmark."""
+    made = "" if row.trained else " published-weights"
+    return f"{row.method}@{row.frames or '-'}{made}" + (f" from {row.scored_from}" if row.scored_from else "")
+
+
+def _row(row: Row, beside: Path) -> dict[str, Any]:
+    """One method at one receptive field; means over its seeds, from the newest record of each."""
+    names = sorted({name for record in row.records for name in record.metrics})
+    return {
+        "id": _id(row),
+        "method": row.method,
+        "label": row.label,
+        "frames": row.frames,
+        "published": row.published,
+        "measured": {name: _number(row, name) for name in names},
+        "notes": row.notes,
+        "parameters": next((one.parameters for one in row.records if one.parameters is not None), None),
+        "macs": next((one.macs_per_frame for one in row.records if one.macs_per_frame is not None), None),
+        "per_action": _means([one.per_action for one in row.records]),
+        "per_joint": _means([one.per_joint for one in row.records]),
+        "records": [_record(one, beside) for one in row.records],
+    }
+
+
+def _number(row: Row, metric: str) -> dict[str, Any]:
+    """Mean and standard deviation over seeds; the interval over sequences where records have one."""
+    seeds = list(row.seeds(metric).values())
+    spread = statistics.stdev(seeds) if len(seeds) > 1 else None
+    return {"value": statistics.fmean(seeds), "sd": spread, "ci": row.interval(metric)}
+
+
+def _means(seeds: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
+    """The MPJPE of each action or joint, mean over the seeds that have it."""
+    values: dict[str, list[float]] = {}
+    for names in seeds:
+        for name, found in names.items():
+            if "mpjpe" in found:
+                values.setdefault(name, []).append(found["mpjpe"])
+    return {name: round(statistics.fmean(found), 2) for name, found in values.items()}
+
+
+def _record(record: Record, beside: Path) -> dict[str, Any]:
+    """Where a record lies, seen from the page, and where its numbers come from."""
+    origin = record.provenance
+    return {
+        "seed": record.seed,
+        "href": Path(os.path.relpath(paths.records() / record.path, beside)).as_posix(),
+        "run_key": record.run_key,
+        "frames": record.frames,
+        "sequences": record.sequences,
+        "epochs": record.training.get("epochs"),
+        "seconds": record.training.get("seconds"),
+        "finished_at": origin.finished_at.isoformat(),
+        "git": origin.git,
+        "config": origin.config_hash,
+        "data": origin.data_fingerprint,
+        "hardware": origin.hardware,
+        "packages": origin.packages,
+        "mlflow": origin.mlflow_run_id,
+    }
+
+
+def _skeleton(skeleton: Skeleton) -> dict[str, Any]:
+    return {
+        "joints": skeleton.joints,
+        "bones": skeleton.bones,
+        "left": skeleton.left,
+        "right": skeleton.right,
+        "root": skeleton.root,
+        "front": [FRONT[joint] for joint in skeleton.joints],
+    }
+
+
+# Where a person who faces the viewer has each joint: x to the viewer's right, y down, hips to head about 1.
+FRONT = {
+    "pelvis": (0, 0), "spine": (0, -0.27), "thorax": (0, -0.56), "neck": (0, -0.72), "head": (0, -0.88),
+    "head top": (0, -1.02), "right hip": (-0.14, 0.03), "left hip": (0.14, 0.03), "right knee": (-0.18, 0.47),
+    "left knee": (0.18, 0.47), "right ankle": (-0.2, 0.9), "left ankle": (0.2, 0.9), "right shoulder": (-0.22, -0.55),
+    "left shoulder": (0.22, -0.55), "right elbow": (-0.4, -0.25), "left elbow": (0.4, -0.25),
+    "right wrist": (-0.53, 0.06), "left wrist": (0.53, 0.06),
+}  # fmt: skip

@@ -1,0 +1,144 @@
+"""The pages `results/tables/*.md` and the marked blocks of README.md, made from results/ and configs/ alone."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bench.config.load import load_benchmark
+from bench.config.schema import Benchmark, Protocol
+from bench.results.records import Record, published
+from bench.show import sweeps
+from bench.show.tables import markdown
+from bench.show.tables.content import all_tables, short_table
+from bench.show.tables.gather import eligible, rows
+from bench.show.tables.model import Row
+from bench.system import paths
+from bench.system.errors import BenchError, unknown
+
+
+def write(check: bool = False, root: Path | None = None, results: Path | None = None) -> list[str]:
+    """Render the page of every benchmark and of its sweeps, and the blocks of README.md; return the files that change.
+
+    check: change nothing, only say what has drifted. root: the project. results: where records and tables lie, default
+    `paths.results()`, or the results folder of a given root; README.md always shows the records of the project itself.
+    Raises BenchError for a record that does not belong where it lies, and for a block that names no benchmark.
+    """
+    results = results or (root / "results" if root else paths.results())
+    root = root or paths.root()
+    configs = {path.stem: path for path in sorted((root / "configs").glob("*.yaml"))}
+    benchmarks = {name: load_benchmark(path) for name, path in configs.items()}
+    numbers = published(root / "results" / "published.csv")
+    records = {name: eligible(benchmark, results) for name, benchmark in benchmarks.items()}
+
+    files = {
+        results / "tables" / f"{name}.md": full(benchmark, records[name], numbers)
+        for name, benchmark in benchmarks.items()
+    }
+    files |= sweeps.pages(results)
+    readme, own = root / "README.md", root / "results"
+    if readme.exists():
+        if own != results:
+            records = {name: eligible(benchmark, own) for name, benchmark in benchmarks.items()}
+        blocks = {name: short(benchmark, records[name], numbers) for name, benchmark in benchmarks.items()}
+        files[readme] = fill(readme.read_text(encoding="utf-8"), blocks)
+
+    drifted = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in [] if check else drifted:
+        paths.write_text(path, files[path])
+    return [Path(os.path.relpath(path, root)).as_posix() for path in drifted]
+
+
+def fill(text: str, blocks: Mapping[str, str]) -> str:
+    """Put a block between every pair of `<!-- table:NAME -->` and `<!-- /table:NAME -->` of a text."""
+    pairs = re.compile(r"<!-- table:(\S+) -->\n.*?<!-- /table:\1 -->", re.DOTALL)
+    for marker in re.findall(r"<!-- /?table:\S+ -->", pairs.sub("", text)):
+        raise BenchError(f"README.md: {marker} has no partner; a block is <!-- table:NAME --> ... <!-- /table:NAME -->")
+
+    def block(pair: re.Match[str]) -> str:
+        name = pair[1]
+        if name not in blocks:
+            raise unknown("benchmark", name, blocks)
+        return f"<!-- table:{name} -->\n\n{blocks[name]}\n\n<!-- /table:{name} -->"
+
+    return pairs.sub(block, text)
+
+
+def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame) -> str:
+    """The page of a benchmark: metrics, size, seeds, records; then every action, and cost; an accounting a section."""
+    protocol = benchmark.protocol
+    frames = " or ".join(str(one) for one in sorted({benchmark.frames(method) for method in benchmark.methods}))
+    over_frames = protocol.averaging == "frames"
+    scored = "valid test frame" if over_frames else "test frame"
+    parts = [
+        f"# {benchmark.title}",
+        f"<!-- Rendered by `make tables` from results/ and configs/{benchmark.name}.yaml: edits are lost. -->",
+        *crossing(protocol),
+        f"Data set {protocol.tested_on.dataset}, 2D keypoints {protocol.tested_on.keypoints}, {frames} frames, "
+        f"tested on {', '.join(protocol.test_subjects)}. Measured numbers count every {scored} once, the predicted "
+        "root at zero; ± is the standard deviation over seeds. The best of a column is bold, if there is a choice."
+        + (_OVER_FRAMES if over_frames else "")
+        + (_INTERVALS if any(metric.ci for one in records for metric in one.metrics.values()) else ""),
+        *_section(protocol, rows(benchmark, records, numbers)),
+    ]
+    if others := [one for one in rows(benchmark, records, numbers, accounting="as-published") if one.records]:
+        parts += ["## Accounting as published", _AS_PUBLISHED, *_section(protocol, others, ranked=False)]
+    parts += _sources(numbers[numbers["benchmark"] == benchmark.name])
+    return "\n\n".join(parts) + "\n"
+
+
+_AS_PUBLISHED = (
+    "Each row is counted by the rules of its method's own code, in the notes. They differ, so rows do not compare with "
+    "each other or with those above, only with their own published numbers; nothing is bold."
+)
+
+_OVER_FRAMES = (
+    " They are means over these frames; the MPJPE over actions is the plain mean over the test sequences, which some "
+    "papers report."
+)
+
+
+_INTERVALS = (
+    " [a, b] is the 95 % interval over test sequences. Notes name the rows whose MPJPE does not differ from the best "
+    "beyond chance. With one seed, a difference, like a tie, is one of these networks, not of the methods ([what "
+    "numbers allow to be said](../../docs/statistics.md))."
+)
+
+
+def crossing(protocol: Protocol) -> list[str]:
+    """What a reader of a benchmark that tests on other data than it trains on has to know, wherever it is shown."""
+    trained_on, tested_on = (
+        f"{one.dataset} ({one.keypoints} keypoints)" for one in (protocol.trained_on, protocol.tested_on)
+    )
+    line = (
+        f"Trained on {trained_on}, tested on {tested_on}: how far what is learnt on the one carries to the other. Only "
+        "joints at the same place in both are scored, and nothing is rescaled (docs/protocols.md)."
+    )
+    return [line] if protocol.crosses else []
+
+
+def short(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame) -> str:
+    """The block of a benchmark in README.md: headline metrics, size, records."""
+    table = markdown.render(short_table(rows(benchmark, records, numbers)))
+    more = f"All metrics, every action: [results/tables/{benchmark.name}.md](results/tables/{benchmark.name}.md)"
+    return "\n\n".join([*crossing(benchmark.protocol), table, more])
+
+
+def _section(protocol: Protocol, table: Sequence[Row], ranked: bool = True) -> list[str]:
+    return [markdown.render(one, records="../records") for one in all_tables(protocol, table, ranked)]
+
+
+def _sources(numbers: pd.DataFrame) -> list[str]:
+    """Where the published columns come from: a line a source."""
+    lines = []
+    for source in dict.fromkeys(numbers["source"]):
+        quoted = numbers[numbers["source"] == source]
+        papers = dict.fromkeys(
+            f"{label} ({paper})" for label, paper in zip(quoted["label"], quoted["paper"], strict=True)
+        )
+        lines.append(f"- {', '.join(papers)}: {source}")
+    return ["## Sources of the published numbers", "\n".join(lines)] if lines else []

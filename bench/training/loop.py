@@ -1,0 +1,263 @@
+"""Training: the one loop. Every method and every stage of one is trained by it, and an epoch leaves a checkpoint.
+
+Everything random follows from (seed, epoch), so a run that was stopped and resumed ends with the same weights as one
+that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.config.schema import Averaging, Recipe
+from bench.data.pose_dataset import PoseDataset
+from bench.data.windows import Table, gather, train_windows
+from bench.evaluation.predictions import predict
+from bench.evaluation.scoring import score
+from bench.method import checkpoint
+from bench.method.base import Method, checked_loss
+from bench.system.errors import BenchError
+from bench.system.progress import Progress, duration, say
+
+# Raised by hand when the loop changes what it computes: part of a run's identity.
+REVISION = 1
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to. loss: by name, mean over windows. validation_mpjpe_mm: None where nothing is held out."""
+
+    epoch: int
+    loss: dict[str, float]
+    learning_rate: float
+    validation_mpjpe_mm: float | None
+    seconds: float
+    frames_per_second: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training came to. best_epoch: lowest validation error. kept: which weights the method holds."""
+
+    history: list[Epoch]
+    windows: int
+    best_epoch: int | None
+    kept: str
+
+    @property
+    def seconds(self) -> float:
+        return sum(epoch.seconds for epoch in self.history)
+
+
+def fit(
+    method: Method,
+    training: PoseDataset,
+    validation: PoseDataset | None,
+    recipe: Recipe,
+    *,
+    seed: int,
+    averaging: Averaging = "actions",
+    folder: Path,
+    device: torch.device,
+    label: str = "train",
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    everything: PoseDataset | None = None,
+) -> Trained:
+    """Train a method and leave it with the weights that the recipe keeps.
+
+    validation: what the best epoch is chosen on, by its MPJPE over what `averaging` says. folder: gets `last.pt` after
+    every epoch and `best.pt`; if it holds a `last.pt` already, training goes on from there. on_epoch: told every epoch,
+    those done earlier included. everything: the data set with its test subjects, for a method that takes a statistic of
+    it as published. Raises BenchError if the loss stops being a number, and for such a method under a recipe that is
+    not as published.
+    """
+    table = training_windows(training, method, recipe)
+    prepare(method, training, everything if recipe.as_published else None)
+    method.to(device)
+    if not method.trainable:
+        return Trained([], len(table), None, "none to train")
+    optimizer = new_optimizer(method, recipe)
+    history = _resume(method, optimizer, folder)
+    for epoch in history:
+        on_epoch(epoch)
+
+    per_epoch = epoch_windows(len(table), recipe) * method.window.frames
+    with Progress(label, recipe.epochs * per_epoch, done=len(history) * per_epoch) as progress:
+        for number in range(len(history), recipe.epochs):
+            started = time.monotonic()
+            rate = learning_rate(recipe, number)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            set_batch_norm_momentum(method, recipe, number)
+            loss = _run_epoch(method, training, table, optimizer, recipe, seed, number, device, progress)
+            spent = time.monotonic() - started
+            error = None if validation is None else _validate(method, validation, seed, device, averaging)
+            seconds = time.monotonic() - started
+            history.append(Epoch(number, loss, rate, error, seconds, per_epoch / spent))
+            _save(method, optimizer, history, folder)
+            on_epoch(history[-1])
+            say(f"{label}: {_line(history[-1], recipe.epochs)}")
+    best = _best(history)
+    kept = recipe.keep if best is not None or recipe.keep == "last" else "last"
+    if kept != "last":
+        method.load_state_dict(checkpoint.load(folder / "best.pt")["method"])
+    return Trained(history, len(table), best, kept)
+
+
+def resumable_epochs(folder: Path) -> int:
+    """How many epochs the checkpoint in a run's folder has behind it."""
+    last = folder / "last.pt"
+    return len(checkpoint.load(last, lazily=True)["history"]) if last.is_file() else 0
+
+
+def training_windows(training: PoseDataset, method: Method, recipe: Recipe) -> Table:
+    """The windows of one epoch, unmirrored: the method's own, laid out and spaced as the recipe says."""
+    window = method.window
+    if recipe.window_stride is not None:
+        window = replace(window, stride=recipe.window_stride)
+    return train_windows(training.lengths, window, recipe.window_layout)
+
+
+def epoch_windows(windows: int, recipe: Recipe) -> int:
+    """How many windows an epoch trains on: each also mirrored, without a last batch that is left out."""
+    seen = windows * (2 if recipe.flip else 1)
+    return seen - seen % recipe.batch_windows if recipe.drop_last and seen >= recipe.batch_windows else seen
+
+
+def prepare(method: Method, training: PoseDataset, everything: PoseDataset | None) -> None:
+    """Show a method the data it takes its statistics from.
+
+    Raises BenchError if it wants to see the test subjects too and may not (`everything` is None).
+    """
+    if method.prepares_on == "training":
+        method.prepare(training)
+    elif everything is not None:
+        method.prepare(everything)
+    else:
+        raise BenchError(
+            f"{method.name}: its hyper-parameters take a statistic from the test subjects too, as the published code "
+            "does; only recipe.as_published: true may do that"
+        )
+
+
+def new_optimizer(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
+    """One group of all parameters, decayed alike, as every one of the papers has it."""
+    options: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(method.parameters(), **options)
+    return torch.optim.Adam(method.parameters(), amsgrad=True, **options)
+
+
+def learning_rate(recipe: Recipe, epochs_done: int) -> float:
+    """The rate of the epoch that follows: decayed after every epoch, by another factor after every so many."""
+    large = epochs_done // recipe.large_decay_every if recipe.large_decay_every else 0
+    return recipe.learning_rate * recipe.learning_rate_decay ** (epochs_done - large) * recipe.large_decay**large
+
+
+def set_batch_norm_momentum(method: Method, recipe: Recipe, epochs_done: int) -> None:
+    """Let the running statistics of all batch norms follow ever more slowly (Pavllo et al., CVPR 2019, appendix)."""
+    if recipe.batch_norm_momentum is None:
+        return
+    first, last = recipe.batch_norm_momentum
+    for module in method.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = first * (last / first) ** (epochs_done / recipe.epochs)
+
+
+def _run_epoch(
+    method: Method,
+    training: PoseDataset,
+    table: Table,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    seed: int,
+    epoch: int,
+    device: torch.device,
+    progress: Progress,
+) -> dict[str, float]:
+    """One pass over all windows, each also mirrored, in an order drawn for this epoch."""
+    rows = np.arange(len(table) * 2 if recipe.flip else len(table))
+    order = np.random.default_rng([seed, epoch]).permutation(rows)[: epoch_windows(len(table), recipe)]
+    generator = torch.Generator().manual_seed(_mix(seed, epoch, 1))
+    mixed = _mixed_precision(recipe, device)
+    totals: dict[str, float] = {}
+    method.train()
+    # Dropout and stochastic depth draw from torch's global generators: seed those for the epoch, then put them back.
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(_mix(seed, epoch, 2))
+        for first in range(0, len(order), recipe.batch_windows):
+            chosen = order[first : first + recipe.batch_windows]
+            batch = gather(training, table[chosen % len(table)], method.window, flipped=chosen >= len(table)).to(device)
+            with torch.autocast(device.type, dtype=torch.bfloat16) if mixed else nullcontext():
+                losses = checked_loss(method, batch, generator)
+            optimizer.zero_grad(set_to_none=True)
+            losses["total"].backward()  # type: ignore[no-untyped-call]
+            if recipe.gradient_clip is not None:
+                torch.nn.utils.clip_grad_norm_(method.parameters(), recipe.gradient_clip)
+            optimizer.step()
+            values = {name: float(value.detach()) for name, value in losses.items()}
+            if not np.isfinite(values["total"]):
+                raise BenchError(
+                    f"{method.name}: the loss is {values['total']} in epoch {epoch + 1}; training diverged. "
+                    "Lower recipe.learning_rate or set recipe.gradient_clip"
+                )
+            for name, value in values.items():
+                totals[name] = totals.get(name, 0.0) + value * len(chosen)
+            rate = optimizer.param_groups[0]["lr"]
+            shown = {"epoch": str(epoch + 1), "loss": f"{values['total']:.4g}", "lr": f"{rate:.2g}"}
+            progress.update(len(chosen) * method.window.frames, **shown)
+    return {name: value / len(order) for name, value in totals.items()}
+
+
+def _validate(method: Method, validation: PoseDataset, seed: int, device: torch.device, averaging: Averaging) -> float:
+    """MPJPE in mm on the held-out subjects, averaged as the headline; not mirrored, as it only chooses an epoch."""
+    predictions = predict(method, validation, flip=False, seed=seed, device=device, label="validate")
+    return score(predictions, validation, averaging).summary["mpjpe"]
+
+
+def _mixed_precision(recipe: Recipe, device: torch.device) -> bool:
+    return recipe.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+def _mix(*numbers: int) -> int:
+    """One 63-bit seed out of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _best(history: list[Epoch]) -> int | None:
+    judged = [epoch for epoch in history if epoch.validation_mpjpe_mm is not None]
+    return min(judged, key=lambda epoch: (epoch.validation_mpjpe_mm, epoch.epoch)).epoch if judged else None
+
+
+def _save(method: Method, optimizer: torch.optim.Optimizer, history: list[Epoch], folder: Path) -> None:
+    if _best(history) == history[-1].epoch:
+        checkpoint.save({"method": method.state_dict(), "epoch": history[-1].epoch}, folder / "best.pt")
+    content = {
+        "method": method.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "history": [asdict(epoch) for epoch in history],
+    }
+    checkpoint.save(content, folder / "last.pt")
+
+
+def _resume(method: Method, optimizer: torch.optim.Optimizer, folder: Path) -> list[Epoch]:
+    if not (folder / "last.pt").is_file():
+        return []
+    content = checkpoint.load(folder / "last.pt")
+    method.load_state_dict(content["method"])
+    optimizer.load_state_dict(content["optimizer"])
+    return [Epoch(**epoch) for epoch in content["history"]]
+
+
+def _line(epoch: Epoch, epochs: int) -> str:
+    parts = [f"epoch {epoch.epoch + 1}/{epochs}", f"loss {epoch.loss['total']:.4g}", f"lr {epoch.learning_rate:.2g}"]
+    if epoch.validation_mpjpe_mm is not None:
+        parts.append(f"validation {epoch.validation_mpjpe_mm:.1f} mm")
+    return "  ".join([*parts, f"{epoch.frames_per_second:,.0f} frames/s", duration(epoch.seconds)])

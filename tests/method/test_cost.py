@@ -1,0 +1,191 @@
+"""Multiply-accumulates are those that the layers' sizes say."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from bench import Method, Window, build
+from bench.method import cost as costs
+from bench.method.cost import macs_per_frame, timed, training_macs
+from bench.system.errors import BenchError
+
+JOINTS, DIM, DEPTH, FRAMES = 17, 512, 8, 81
+
+
+def encoder(frames: int, dim: int, depth: int) -> int:
+    """Twice `depth` blocks: 8 D² for each token, and the two products of attention over joints and over frames."""
+    tokens = frames * JOINTS
+    return 16 * depth * dim**2 * tokens + 2 * depth * dim * (frames * JOINTS**2 + JOINTS * frames**2)
+
+
+@pytest.mark.parametrize(("frames", "dim", "depth", "heads"), [(FRAMES, DIM, DEPTH, 8), (9, 16, 2, 2)])
+def test_mixste(frames: int, dim: int, depth: int, heads: int) -> None:
+    window = encoder(frames, dim, depth) + 5 * dim * frames * JOINTS
+    method = build("mixste", frames=frames, dim=dim, depth=depth, heads=heads)
+    assert macs_per_frame(method, JOINTS) == window // frames
+
+
+@pytest.mark.parametrize(("frames", "dim", "depth", "heads", "steps"), [(FRAMES, DIM, DEPTH, 8, 3), (9, 16, 2, 2, 1)])
+def test_diff3dhpe_counts_every_sampling_step(frames: int, dim: int, depth: int, heads: int, steps: int) -> None:
+    time = 6 * dim**2 + 4 * depth * dim**2  # two maps to 2 D, and one of 2 D to D in each block
+    one = encoder(frames, dim, depth) + 8 * dim * frames * JOINTS + time
+    method = build("diff3dhpe", frames=frames, dim=dim, depth=depth, heads=heads, sampling_steps=steps)
+    assert macs_per_frame(method, JOINTS) == steps * one // frames
+
+
+def test_a_mean_pose_multiplies_nothing() -> None:
+    assert macs_per_frame(build("mean_pose", frames=9), JOINTS) == 0
+
+
+def test_a_method_for_the_centre_frame_pays_a_window_for_each_frame() -> None:
+    class Centre(Method):
+        name = "centre"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.window = Window(9, targets="centre")
+            self.layer = torch.nn.Linear(9 * JOINTS * 2, JOINTS * 3)
+
+        def lift(self, keypoints_2d, *, generator=None):
+            return self.layer(keypoints_2d.flatten(1)).reshape(-1, 1, JOINTS, 3)
+
+    assert macs_per_frame(Centre(), JOINTS) == 9 * JOINTS * 2 * JOINTS * 3
+
+
+def test_counting_leaves_the_method_alone() -> None:
+    method = build("diff3dhpe", frames=9, dim=16, depth=1, heads=2).train()
+    before = {key: value.clone() for key, value in method.state_dict().items()}
+    state = torch.get_rng_state()
+    macs_per_frame(method, JOINTS)
+    assert method.training
+    assert all(torch.equal(before[key], value) for key, value in method.state_dict().items())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_method_that_needs_values_to_lift_is_told_so() -> None:
+    class Reads(Method):
+        name = "reads"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.window = Window(9)
+
+        def lift(self, keypoints_2d, *, generator=None):
+            return keypoints_2d.new_zeros(1, 9, JOINTS, 3) * keypoints_2d.max().item()
+
+    with pytest.raises(BenchError, match=r"reads: lift\(\) of \(1, 9, 17, 2\) failed on PyTorch's meta device"):
+        macs_per_frame(Reads(), JOINTS)
+
+
+@pytest.mark.parametrize(
+    ("targets", "answer", "found", "expected"),
+    [
+        ("all", lambda poses: poses[:, :1], "(1, 1, 17, 3)", "(1, 9, 17, 3)"),
+        ("centre", lambda poses: poses, "(1, 9, 17, 3)", "(1, 1, 17, 3)"),
+        ("last", lambda poses: poses[:, 0], "(1, 17, 3)", "(1, 1, 17, 3)"),
+        ("all", lambda poses: poses[..., :2], "(1, 9, 17, 2)", "(1, 9, 17, 3)"),
+        ("all", lambda poses: [poses], "a list", "(1, 9, 17, 3)"),
+    ],
+)
+def test_a_method_that_answers_in_another_shape_is_told_so(targets, answer, found, expected) -> None:
+    class Misshapen(Method):
+        name = "misshapen"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.window = Window(9, targets=targets)
+
+        def lift(self, keypoints_2d, *, generator=None):
+            return answer(keypoints_2d.new_zeros(len(keypoints_2d), 9, JOINTS, 3))
+
+    with pytest.raises(BenchError) as caught:
+        macs_per_frame(Misshapen(), JOINTS)
+    assert (
+        f"misshapen: lift() of (1, 9, 17, 2) returned {found}; with targets={targets!r} it must be {expected}"
+        in str(caught.value)
+    )
+
+
+class Learns(Method):
+    """A linear map of each joint."""
+
+    name = "learns"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = Window(9)
+        self.layer = torch.nn.Linear(2, 3)
+
+    def lift(self, keypoints_2d, *, generator=None):
+        return self.layer(keypoints_2d)
+
+    def loss(self, batch, generator=None):
+        return {"total": (self.lift(batch.keypoints_2d) - batch.poses_3d).norm(dim=-1).mean()}
+
+
+@pytest.mark.parametrize(
+    ("name", "summed", "found"), [("position", True, r"position \(\)"), ("total", False, r"total \(2,\)")]
+)
+def test_a_loss_without_one_number_to_minimise_is_told_so(name, summed, found) -> None:
+    class Aimless(Learns):
+        def loss(self, batch, generator=None):
+            total = super().loss(batch)["total"]
+            return {name: total if summed else total.expand(2)}
+
+    with pytest.raises(BenchError, match=rf"learns: loss\(\) must return a `total` of shape \(\) .*; found {found}"):
+        training_macs(Aimless(), JOINTS)
+
+
+def test_a_training_step_costs_about_three_times_its_forward_pass():
+    method = build("mixste", frames=9, dim=16, depth=2, heads=2)
+    forward = macs_per_frame(method, 17) * 9
+    assert 2.9 < training_macs(method, 17) / forward < 3.1
+
+
+def test_a_loss_that_looks_at_values_is_counted_too():
+    class Picky(type(build("mixste", frames=9, dim=16, depth=2, heads=2))):
+        def loss(self, batch, generator=None):
+            return {"total": super().loss(batch)["total"] * batch.poses_3d[batch.supervised].square().mean()}
+
+    plain, picky = build("mixste", frames=9, dim=16, depth=2, heads=2), Picky(9, dim=16, depth=2, heads=2)
+    state = torch.get_rng_state()
+    assert training_macs(picky, 17) == training_macs(plain, 17)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(parameter.grad is None for parameter in picky.parameters())
+
+
+def test_a_call_is_timed_and_its_answer_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 12.5])
+    monkeypatch.setattr("bench.method.cost.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    answer, cost = timed(lambda: "poses", 1000, torch.device("cpu"))
+    assert answer == "poses"
+    assert cost.test_frames_per_second == 400.0
+    assert (cost.threads, bool(cost.device)) == (torch.get_num_threads(), True)
+
+
+@pytest.mark.skipif(not costs.CLEAR.exists(), reason="Linux tells")
+def test_peak_memory_of_a_cpu_is_what_the_call_made_the_process_grow_by() -> None:
+    kept = torch.ones(16_000_000)  # 64 MB that were there before
+    torch.ones(64_000_000)  # 256 MB, freed before
+    _, found = timed(lambda: torch.ones(8_000_000).sum(), 10, torch.device("cpu"))
+    assert found.peak_memory_mb is not None
+    assert 30 <= found.peak_memory_mb < 60
+    assert len(kept) == 16_000_000
+
+
+def test_where_the_system_does_not_tell_there_is_no_peak_memory(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setattr(costs, "CLEAR", tmp_path / "none" / "clear_refs")
+    assert timed(lambda: None, 10, torch.device("cpu"))[1].peak_memory_mb is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_peak_memory_is_of_the_call_alone() -> None:
+    device = torch.device("cuda")
+    torch.zeros(64_000_000, device=device)  # freed before
+    _, cost = timed(lambda: torch.zeros(1_000_000, device=device), 10, device)
+    assert cost.peak_memory_mb is not None
+    assert 4.0 <= cost.peak_memory_mb < 64
+    assert cost.device == torch.cuda.get_device_name(device)

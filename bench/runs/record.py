@@ -119,7 +119,7 @@ def _intervals(scores: Scores) -> dict[str, tuple[float, float]]:
             name = metric if averaging == scores.averaging else f"{metric}_{averaging}"
             if name in scores.summary:
                 blocks = stats.blocks(scores.per_frame, metric, averaging)
-                if interval := stats.interval(blocks["mean"], blocks["weight"]):
+                if interval := stats.headline_interval(blocks):
                     found[name] = (interval.low, interval.high)
     return found
 

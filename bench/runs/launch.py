@@ -41,7 +41,7 @@ from bench.system.provenance import provenance
 from bench.training.loop import Epoch, Trained, fit, prepare
 
 # How published weights were trained is not known here.
-AS_PUBLISHED = Trained([], None, None, "published weights")
+AS_PUBLISHED = Trained([], 0, None, "published weights")
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,14 @@ class Finished:
     failed: Mapping[str, Exception] = field(default_factory=dict)
     elsewhere: Sequence[str] = ()
     tracked_in: str | None = None
+
+    def check(self) -> None:
+        """Raise what the first run failed with, if one did; BenchError names every other."""
+        for error in self.failed.values():
+            if len(self.failed) == 1 or not isinstance(error, BenchError):
+                raise error
+        if self.failed:
+            raise BenchError("\n".join(f"{name} failed: {error}" for name, error in self.failed.items()))
 
 
 class BusyError(BenchError):
@@ -81,8 +89,7 @@ def run_benchmark(
     where = choose_device(device)
     plan = make_plan(benchmark, data=data, methods=methods, seeds=seeds, weights=weights, imported=imported)
     done = run_plan(plan, where, track=track)
-    if done.failed:
-        raise BenchError("\n".join(f"{name} failed: {error}" for name, error in done.failed.items()))
+    done.check()
     return done.records
 
 
@@ -218,14 +225,15 @@ def _complete(run: Run, split: Split) -> None:
     record = run.record
     if record is None or not (record.lacks_blocks or _scored_otherwise(record)):
         return
+    why = "its record has no blocks" if record.lacks_blocks else "its record was scored by other rules"
     if not run.predicted:
         say(
-            f"{run.name}: its record was scored by an older version, and its predictions are gone; remove "
-            f"{paths.shown(run.folder)} and run again to have it scored by this one"
+            f"{run.name}: {why} and its predictions are gone; remove {paths.shown(run.folder)} and run again to "
+            "have it scored as others are"
         )
         return
     with _only_here(run):
-        say(f"{run.name}: score again, its record is of an older version")
+        say(f"{run.name}: score again, {why}")
         protocol = run.benchmark.protocol
         accounting = accounting_of(protocol.accounting, run.registered, protocol.tested_on.dataset)
         scores = score(Predictions.load(run.predictions_file), split.testing, protocol.averaging, accounting)

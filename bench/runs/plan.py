@@ -40,6 +40,17 @@ class Plan:
     split: Split
     runs: tuple[Run, ...]
 
+    def check(self) -> None:
+        """Raise BenchError for what would end a run after hours of others: sizes that do not fit, text that no record may hold."""
+        joints = len(self.split.training.skeleton)
+        for run in self.runs:
+            if run.finished or run.predicted:
+                continue
+            records.check_portable(run.entry.model_dump(mode="json"), f"{self.benchmark.name}, {run.method}")
+            method = run.build(joints)
+            for stage in run.stages:
+                stage.build(method)
+
     def only(self, key: str) -> Plan:
         """The one run whose key begins so, or a run's stages up to the one whose key does.
 
@@ -74,7 +85,9 @@ def make_plan(
     """
     published = published_weights(benchmark, chosen_methods(benchmark, methods), weights or {}, imported)
     split = Split.load(benchmark.protocol, data)
-    return Plan(benchmark, split, tuple(plan(benchmark, split, methods, seeds, published)))
+    made = Plan(benchmark, split, tuple(plan(benchmark, split, methods, seeds, published)))
+    made.check()
+    return made
 
 
 @dataclass(frozen=True)

@@ -176,8 +176,7 @@ def _train_receptive_fields(planned: SweepPlan, track: bool) -> None:
         runs = tuple(trial.run for trial in planned.trials if trial.value == value)
         if any(not run.finished for run in runs):
             plan = Plan(_with_frames(planned.benchmark, int(value)), planned.split, runs)
-            if failed := run_plan(plan, planned.device, track=track).failed:
-                raise BenchError("\n".join(f"{name} failed: {error}" for name, error in failed.items()))
+            run_plan(plan, planned.device, track=track).check()
 
 
 def swept_methods(benchmark: Benchmark, name: str, methods: Sequence[str] = ()) -> list[str]:

@@ -278,8 +278,8 @@ def _portable(value: Any, shown: str, key: str = "") -> Any:
     if isinstance(value, str):
         if _PATH.search(value) or _in_home(value):
             raise BenchError(
-                f"{shown}: {key} is {value!r}, which looks like a path of this machine. Records are shared and hold none: "
-                "give a name, or a path relative to the project"
+                f"{shown}: {key} is {value!r}, which looks like a path of this machine. Records are shared and hold "
+                "none: give a name, or a path relative to the project"
             )
         return value
     if value is None or isinstance(value, int):

@@ -22,7 +22,6 @@ from bench.method.cost import timed
 from bench.results import records
 from bench.results.records import Record
 from bench.results.tracking import tracker as tracking
-from bench.results.tracking.mlflow_store import sqlite_file, store_uri, without_password
 from bench.runs.forecast import describe
 from bench.runs.log import inputs, log_model, log_outcome, parameters, tags
 from bench.runs.plan import Run, StageRun, chosen_methods, plan, published_weights
@@ -71,25 +70,21 @@ def run_benchmark(
     print()
     for run in runs:
         _complete(run, split)
+    tracker = tracking.open_tracker(benchmark.name, enabled=track, system_metrics=system_metrics)
     waiting = [run for run in runs if not run.finished]
     if waiting:
         facts = provenance()  # before training, lest it names an edit made meanwhile
-        with tracking.stoppable():
-            tracker = tracking.open_tracker(benchmark.name, enabled=track, system_metrics=system_metrics)
-            with tracker.invocation(
-                f"bench run {benchmark.name}", tags(facts, split.testing, split.training)
-            ) as invocation:
-                for run in waiting:
-                    _do(run, split, where, invocation, facts)
-                invocation.compare([records.read(run.record_file).provenance.mlflow_run_id for run in waiting])
+        about = tags(facts, split.testing, split.training)
+        with tracking.stoppable(), tracker.invocation(f"bench run {benchmark.name}", about) as invocation:
+            for run in waiting:
+                _do(run, split, where, invocation, facts)
+            invocation.compare([records.read(run.record_file).provenance.mlflow_run_id for run in waiting])
     done = [records.read(run.record_file) for run in runs]
     print(f"\n{benchmark.title}\n\n{tables.terminal(benchmark, done)}\n")
     for record in done:
         _say_record(record)
-    if track:
-        database = sqlite_file(store_uri())
-        where_to = f"{paths.shown(database)}  (make ui shows it)" if database else without_password(store_uri())
-        print(f"tracked in  {where_to}")
+    if tracker.where:
+        print(f"tracked in  {tracker.where}")
     report = paths.results() / "report.html"
     made = f"{paths.shown(report)}  (make report brings it up to date)"
     print(f"report      {made if report.is_file() else 'make report  (one HTML file: tables, charts, poses in 3D)'}")

@@ -26,7 +26,6 @@ from bench.method import blackbox
 from bench.results import records
 from bench.results.records import Record
 from bench.results.tracking import tracker as tracking
-from bench.results.tracking.mlflow_store import sqlite_file, store_uri, without_password
 from bench.runs.log import inputs, log_outcome, tags
 from bench.runs.record import measured, origin
 from bench.show import tables
@@ -171,32 +170,32 @@ def _score(
     track: bool,
 ) -> Record:
     """Score it unless that has been done, and print the outcome."""
+    tracker = tracking.open_tracker(submission.benchmark.name, enabled=record and track)
     if submission.record_file.is_file() and not (done := records.read(submission.record_file)).lacks_blocks:
-        _print_outcome(submission, done, record, track)
+        _print_outcome(submission, done, tracker.where)
         return done
     benchmark, facts = submission.benchmark, provenance()
     predictions = predictions_of()
     plausibility.check(predictions, testing, paths.shown(submission.file))
     scores = score(predictions, testing, benchmark.protocol.averaging)
     about = tags(facts, testing)
-    with tracking.stoppable():
-        tracker = tracking.open_tracker(benchmark.name, enabled=record and track)
-        with (
-            tracker.invocation(f"bench score {benchmark.name}", about) as invocation,
-            invocation.run(
-                submission.name,
-                run_key=submission.key,
-                params=_parameters(submission),
-                tags=about | {"method": submission.method, "config_sha256": submission.config_hash},
-                datasets=inputs(benchmark.protocol, testing),
-            ) as log,
-        ):
-            done = _record(submission, scores, testing, facts, log.run_id)
-            if record:
-                log_outcome(log, submission, done, scores, predictions, testing)
-                records.write(done)
+    with (
+        tracking.stoppable(),
+        tracker.invocation(f"bench score {benchmark.name}", about) as invocation,
+        invocation.run(
+            submission.name,
+            run_key=submission.key,
+            params=_parameters(submission),
+            tags=about | {"method": submission.method, "config_sha256": submission.config_hash},
+            datasets=inputs(benchmark.protocol, testing),
+        ) as log,
+    ):
+        done = _record(submission, scores, testing, facts, log.run_id)
+        if record:
+            log_outcome(log, submission, done, scores, predictions, testing)
+            records.write(done)
     done = Record.model_validate_json(records.text(done))  # as it is read when the same is scored again
-    _print_outcome(submission, done, record, track)
+    _print_outcome(submission, done, tracker.where)
     return done
 
 
@@ -232,7 +231,7 @@ def _parameters(submission: Submission) -> dict[str, object]:
     return {"method": submission.method, "seed": submission.seed, **submission.about, **shown}
 
 
-def _print_outcome(submission: Submission, done: Record, record: bool, track: bool) -> None:
+def _print_outcome(submission: Submission, done: Record, tracked_in: str | None) -> None:
     """What was scored, its numbers in detail, the benchmark's table with its row, and where the record is."""
     benchmark = submission.benchmark
     known = [one for one in records.load(benchmark.name) if not tables.departures(one, benchmark)]
@@ -246,10 +245,8 @@ def _print_outcome(submission: Submission, done: Record, record: bool, track: bo
         print("record      none: --no-record")
         return
     print(f"record      {paths.shown(submission.record_file)}")
-    if record and track and done.provenance.mlflow_run_id:
-        database = sqlite_file(store_uri())
-        where = f"{paths.shown(database)}  (make ui shows it)" if database else without_password(store_uri())
-        print(f"tracked in  {where}")
+    if tracked_in and done.provenance.mlflow_run_id:
+        print(f"tracked in  {tracked_in}")
 
 
 def _headline(submission: Submission, done: Record) -> str:

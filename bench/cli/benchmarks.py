@@ -169,6 +169,7 @@ def _methods(options: argparse.Namespace) -> int:
 
 
 def _ui(options: argparse.Namespace) -> int:
-    from bench.results.tracking.ui import serve
+    from bench.results.tracking import ui
 
-    serve(options.port)
+    print(*ui.announcement(options.port), sep="\n", flush=True)
+    ui.serve(options.port)

@@ -225,6 +225,14 @@ def portable_text(content: Strict, shown: str) -> str:
     return json.dumps(plain, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+def check_portable(content: Any, shown: str) -> None:
+    """Raises BenchError for what `write` refuses: to be asked of settings before hours are spent on them.
+
+    content: dictionaries, lists, numbers and texts; shown: what it is the content of, for the message.
+    """
+    _portable(content, shown)
+
+
 def read(path: Path) -> Record:
     """Read one record. Raises BenchError naming the file and the key if it is not what `write` writes."""
     shown = paths.shown(path)
@@ -295,11 +303,14 @@ def _portable(value: Any, shown: str, key: str = "") -> Any:
         return value.isoformat()
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise BenchError(f"{shown}: {key} is {value}; records hold finite numbers only. Did the training diverge?")
+            raise BenchError(f"{shown}: {key} is {value}; records hold finite numbers only")
         return _six_digits(value)
     if isinstance(value, str):
         if _PATH.search(value) or _in_home(value):
-            raise BenchError(f"{shown}: {key} is {value!r}, which looks like a path of this machine. Leave it out")
+            raise BenchError(
+                f"{shown}: {key} is {value!r}, which looks like a path of this machine. Records are shared and hold "
+                "none: give a name, or a path relative to the project"
+            )
         return value
     if value is None or isinstance(value, int):
         return value

@@ -104,26 +104,23 @@ def run_plan(plan: Plan, device: torch.device, *, track: bool = True, system_met
     waiting = [run for run in plan.runs if not run.finished]
     failed: dict[str, Exception] = {}
     elsewhere: list[str] = []
-    tracked_in = None
+    tracker = tracking.open_tracker(plan.benchmark.name, enabled=track, system_metrics=system_metrics)
     if waiting:
         made_with = provenance()  # before training, lest it names an edit made meanwhile
-        with tracking.stoppable():
-            tracker = tracking.open_tracker(plan.benchmark.name, enabled=track, system_metrics=system_metrics)
-            tracked_in = tracker.uri
-            about = tags(made_with, plan.split.testing, plan.split.training)
-            with tracker.invocation(f"bench run {plan.benchmark.name}", about) as invocation:
-                for run in waiting:
-                    try:
-                        _do(run, plan.split, device, invocation, made_with)
-                    except BusyError as error:
-                        elsewhere.append(run.name)
-                        say(f"{run.name}: skipped: {error}")
-                    except Exception as error:  # a method may raise anything
-                        failed[run.name] = error
-                        say(f"{run.name}: failed: {_reason(error)}")
-                invocation.compare([run.record.provenance.mlflow_run_id for run in waiting if run.record])
+        about = tags(made_with, plan.split.testing, plan.split.training)
+        with tracking.stoppable(), tracker.invocation(f"bench run {plan.benchmark.name}", about) as invocation:
+            for run in waiting:
+                try:
+                    _do(run, plan.split, device, invocation, made_with)
+                except BusyError as error:
+                    elsewhere.append(run.name)
+                    say(f"{run.name}: skipped: {error}")
+                except Exception as error:  # a method may raise anything
+                    failed[run.name] = error
+                    say(f"{run.name}: failed: {_reason(error)}")
+            invocation.compare([run.record.provenance.mlflow_run_id for run in waiting if run.record])
     done = [record for run in plan.runs if (record := run.record) is not None]
-    return Finished(plan, done, failed, elsewhere, tracked_in)
+    return Finished(plan, done, failed, elsewhere, tracker.where)
 
 
 def _reason(error: Exception) -> str:

@@ -41,7 +41,7 @@ class Plan:
     runs: tuple[Run, ...]
 
     def check(self) -> None:
-        """Raise BenchError for what would end a run after hours of others: sizes that do not fit, text that no record may hold."""
+        """Raise BenchError for sizes that do not fit and text that no record may hold: others take hours before."""
         joints = len(self.split.training.skeleton)
         for run in self.runs:
             if run.finished or run.predicted:

@@ -184,35 +184,33 @@ def _score(
     track: bool,
 ) -> Scored:
     """Score it unless that has been done."""
+    tracker = tracking.open_tracker(submission.benchmark.name, enabled=record and track)
     if submission.record_file.is_file() and not (done := records.read(submission.record_file)).lacks_blocks:
-        return Scored(submission, done)
+        return Scored(submission, done, tracker.where)
     benchmark, made_with = submission.benchmark, provenance()
     predictions = predictions_of()
     plausibility.check(predictions, testing, paths.shown(submission.file))
     scores = score(predictions, testing, benchmark.protocol.averaging)
     about = tags(made_with, testing)
-    with tracking.stoppable():
-        tracker = tracking.open_tracker(benchmark.name, enabled=record and track)
-        with (
-            tracker.invocation(f"bench score {benchmark.name}", about) as invocation,
-            invocation.run(
-                submission.name,
-                run_key=submission.key,
-                params=_parameters(submission),
-                tags=about | {"method": submission.method, "config_sha256": submission.config_hash},
-                datasets=inputs(benchmark.protocol, testing),
-            ) as log,
-        ):
-            done = _record(submission, scores, testing, made_with, log.run_id)
-            if record:
-                records.write(done)
-                picture = partial(log_picture, log, submission, scores, predictions, testing)
-                numbers = partial(log_outcome, log, submission, done, scores)
-                log_all(
-                    submission.name, {"its numbers and tables": numbers, "the picture of the median frame": picture}
-                )
+    with (
+        tracking.stoppable(),
+        tracker.invocation(f"bench score {benchmark.name}", about) as invocation,
+        invocation.run(
+            submission.name,
+            run_key=submission.key,
+            params=_parameters(submission),
+            tags=about | {"method": submission.method, "config_sha256": submission.config_hash},
+            datasets=inputs(benchmark.protocol, testing),
+        ) as log,
+    ):
+        done = _record(submission, scores, testing, made_with, log.run_id)
+        if record:
+            records.write(done)
+            picture = partial(log_picture, log, submission, scores, predictions, testing)
+            numbers = partial(log_outcome, log, submission, done, scores)
+            log_all(submission.name, {"its numbers and tables": numbers, "the picture of the median frame": picture})
     done = Record.model_validate_json(records.text(done))  # as it is read when the same is scored again
-    return Scored(submission, done, tracker.uri)
+    return Scored(submission, done, tracker.where)
 
 
 def _record(

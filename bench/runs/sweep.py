@@ -278,9 +278,7 @@ def _do(
         for combined, scores in _scored(trial, split, device).items():
             metrics = _metrics(scores, intervals=run.benchmark.protocol.accounting == "shared")
             for name, metric in metrics.items():
-                logged[tracking.metric_name("test", *filter(None, [combined]), logged_name(name, metric))] = (
-                    metric.value
-                )
+                logged["/".join(filter(None, ("test", combined, logged_name(name, metric))))] = metric.value
             points.append(
                 Point.model_validate(
                     {

@@ -90,12 +90,12 @@ def test_apart_where_nothing_is_another_it_differs(again: Record) -> None:
 
 
 def test_the_limit_is_one_of_the_worst_metric() -> None:
-    text = "differs: mpjve 0.1 mm apart, more than the 2 % that other kernels or threads explain (other processor)"
-    assert said(make(THERE, mpjpe=55.25, mpjve=4.73)) == ("differs", text)
-    assert said(make(THERE, mpjpe=54.77 * 1.0199))[0] == "agrees"
-    assert said(make(THERE, mpjpe=54.77 * 1.0201))[0] == "differs"
+    text = "differs: mpjve 0.2 mm apart, more than the 4 % that other kernels or threads explain (other processor)"
+    assert said(make(THERE, mpjpe=55.25, mpjve=4.83)) == ("differs", text)
+    assert said(make(THERE, mpjpe=54.77 * 1.0399))[0] == "agrees"
+    assert said(make(THERE, mpjpe=54.77 * 1.0401))[0] == "differs"
     assert said(make(mpjpe=65.77))[1].endswith(
-        "mpjpe 11 mm apart, more than the 2 % that other kernels or threads explain"
+        "mpjpe 11 mm apart, more than the 4 % that other kernels or threads explain"
     )
     assert said(make(THERE, mpjve=4.64))[1] == "agrees: mpjve 0.01 mm apart, other processor", "mpjpe is the same"
 
@@ -119,7 +119,7 @@ def test_a_record_that_names_no_kernels_may_be_of_others() -> None:
     text = "agrees: mpjpe 0.48 mm apart, perhaps other kernels, which the record does not name"
     assert said(make(mpjpe=55.25), make(BEFORE)) == ("agrees", text)
     assert said(make(THERE, mpjpe=55.25), make(BEFORE))[1].endswith("apart, other processor")
-    assert said(make(mpjpe=57), make(BEFORE))[0] == "differs"
+    assert said(make(mpjpe=57.5), make(BEFORE))[0] == "differs"
 
 
 def test_a_gpu_need_not_reproduce() -> None:
@@ -140,5 +140,6 @@ def test_records_of_two_runs_are_not_compared() -> None:
 
 
 def test_the_limits_leave_room_for_what_was_measured() -> None:
-    """docs/explanation/reproducibility.md: VideoPose3D 0.48 of 54.8 mm, P-STMO 0.69 of 90.6 mm on another processor."""
-    assert 2 * max(0.48 / 54.8, 0.69 / 90.6) < module.TRAINED
+    """docs/explanation/reproducibility.md: VideoPose3D on two threads, mpjpe and mpjve; P-STMO on another processor."""
+    measured = max(0.72 / 54.77, 0.096 / 4.629, 0.69 / 90.6)
+    assert measured < module.TRAINED < 2 * measured, "and no more room than that"

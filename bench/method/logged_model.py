@@ -10,6 +10,7 @@ milliseconds: it loads the model that it has just written, and notes absolute pa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -26,8 +27,9 @@ from torch import Tensor
 
 from bench.data.batch import Window
 from bench.geometry.skeleton import Skeleton
-from bench.method.base import Method, checked_lift
+from bench.method.base import Method, checked_lift, generator_of
 from bench.method.registry import build
+from bench.system.device import float32_products
 from bench.system.errors import BenchError
 from bench.system.paths import shown
 
@@ -48,7 +50,7 @@ def save_model(content: Mapping[str, Any], window: Window, skeleton: Skeleton, f
     from mlflow.models import Model, ModelSignature
     from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
-    joints, answered = len(skeleton), window.answered.stop - window.answered.start
+    joints = len(skeleton)
     about = {"name": content["name"], "model": content["model"], "frames": content["frames"], "joints": joints}
     _save_weights(content["method"], about, folder / WEIGHTS)
     shutil.copyfile(Path(__file__).with_name(CODE), folder / CODE)
@@ -63,7 +65,7 @@ def save_model(content: Mapping[str, Any], window: Window, skeleton: Skeleton, f
     model = Model(
         signature=ModelSignature(
             inputs=tensor(window.frames, joints, 2),
-            outputs=tensor(answered, joints, 3),
+            outputs=tensor(window.answers, joints, 3),
             params=ParamSchema([ParamSpec("seed", DataType.long, 0)]),
         ),
         saved_input_example_info={"artifact_path": EXAMPLE, "type": "ndarray"},
@@ -108,12 +110,18 @@ def load_method(path: str | Path) -> Method:
 def lift(method: Method, keypoints_2d: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
     """`method.lift` of arrays: (batch, frames, joints, 2) to metres, (batch, frames or 1, joints, 3).
 
-    seed: of the noise of methods that sample; each window draws its own from it, whatever batch it comes in. Raises
-    BenchError if the method answers with anything but the shape it should.
+    seed: of the noise of methods that sample. Each window draws its own, which follows from the seed and from its
+    keypoints: whatever batch it comes in, the result is the same. Raises BenchError if the method returns anything but
+    the shape it should.
     """
-    generators = [torch.Generator().manual_seed(seed) for _ in keypoints_2d] if method.stochastic else None
-    with torch.inference_mode():
+    generators = [_noise(window, seed) for window in keypoints_2d] if method.stochastic else None
+    with float32_products(), torch.inference_mode():
         return checked_lift(method, torch.from_numpy(keypoints_2d), generators).float().numpy()
+
+
+def _noise(window: NDArray[np.float32], seed: int) -> torch.Generator:
+    """The generator of one window: a logged model is not told from which video and frame, so its content names it."""
+    return generator_of(f"{seed}/{hashlib.sha256(window.astype('<f4').tobytes()).hexdigest()}")
 
 
 def _save_weights(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -33,7 +34,7 @@ from bench.system.device import choose_device, threads_for
 from bench.system.errors import BenchError
 from bench.system.progress import say
 from bench.system.provenance import provenance
-from bench.training.loop import Epoch, Trained, fit, prepare
+from bench.training.loop import Epoch, Job, Trained, fit, prepare
 
 # How published weights were trained is not known here.
 AS_PUBLISHED = Trained([], 0, None, "published weights")
@@ -115,8 +116,7 @@ def _do(run: Run, split: Split, device: torch.device, invocation: tracking.Invoc
             prepare(method, split.training, split.everything)
             trained = AS_PUBLISHED
         else:
-            trained = fit(
-                method,
+            job = Job(
                 split.training,
                 judged,
                 recipe,
@@ -128,6 +128,7 @@ def _do(run: Run, split: Split, device: torch.device, invocation: tracking.Invoc
                 on_epoch=partial(_log_epoch, log, judged_on="test-set" if recipe.keep == "best-test" else "validation"),
                 everything=split.everything,
             )
+            trained = fit(method, job)
         cost = None
         if run.predicted:
             predictions = Predictions.load(run.predictions_file)
@@ -192,8 +193,7 @@ def _train_before(
         if stage.state != "finished":
             on_epoch = partial(_log_epoch, free.enter_context(_logged(invocation, stage, split, device, facts)))
         free.enter_context(threads_for(learner.parameter_count, device))
-        trained = fit(
-            learner,
+        job = Job(
             split.training,
             None,
             stage.settings.recipe,
@@ -204,7 +204,7 @@ def _train_before(
             on_epoch=on_epoch,
             everything=split.everything,
         )
-        return trained, learner.cpu()
+        return fit(learner, job), learner.cpu()
 
 
 @contextmanager
@@ -247,7 +247,8 @@ def _log_epoch(log: tracking.Run, epoch: Epoch, judged_on: str = "validation") -
     values |= {"train/learning_rate": epoch.learning_rate, "train/frames_per_second": epoch.frames_per_second}
     if epoch.validation_mpjpe_mm is not None:
         values[f"{judged_on}/mpjpe_mm"] = epoch.validation_mpjpe_mm
-    log.metrics(epoch.epoch + 1, values)
+    # A checkpoint of an earlier version may hold a loss that is no number: then it has no value to log.
+    log.metrics(epoch.epoch + 1, {name: value for name, value in values.items() if math.isfinite(value)})
     log.flush()
 
 

@@ -101,12 +101,12 @@ def checked_loss(method: Method, batch: Batch, generator: torch.Generator | None
         name: tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
         for name, value in losses.items()
     }
-    if "total" not in shapes or any(shape != () for shape in shapes.values()):
+    if shapes.get("total") != ():
         found = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "nothing"
-        raise BenchError(
-            f"{method.name}: loss() must return a `total` of shape () to minimise, and other losses to be logged "
-            f"likewise; found {found}"
-        )
+        raise BenchError(f"{method.name}: loss() must return a `total` of shape () to minimise; found {found}")
+    for name, shape in shapes.items():
+        if shape != ():
+            raise BenchError(f"{method.name}: loss {name!r} must be a tensor of shape () to be logged; found {shape}")
     return losses
 
 

@@ -31,7 +31,7 @@ INK, GRID = "#333b47", "#e3e7ec"
 
 @dataclass(frozen=True)
 class Point:
-    """A method: multiply-adds per frame (None: unknown), mm, parameters. interval: the lowest and highest mm it may be."""
+    """A method: multiply-adds per frame (None: unknown), mm, parameters. interval: lowest and highest plausible mm."""
 
     label: str
     kind: Literal["published", "measured"]
@@ -44,9 +44,9 @@ class Point:
 def cost_figure(path: Path, benchmark: Benchmark) -> None:
     """Draw a benchmark: measured points filled, published ones hollow, their area by parameters, cost on a log scale.
 
-    A bar is the confidence interval of a record, or ± the standard deviation of several seeds. What multiplies nothing
-    or is of unknown cost has no place on a log scale and stands in a line below the title. The file's suffix chooses the format.
-    Raises BenchError for another suffix, and for a benchmark with no number to draw.
+    A bar is the confidence interval of a record, or ± the standard deviation of several seeds. A method that multiplies
+    nothing, or whose cost is unknown, has no place on a log scale: it is named below the title. The file's suffix
+    chooses the format. Raises BenchError for another suffix, and for a benchmark with no number to draw.
     """
     if path.suffix.lstrip(".") not in FORMATS:
         raise BenchError(f"a figure is written as {', '.join(FORMATS)}, not as {path.suffix or 'no suffix'}")

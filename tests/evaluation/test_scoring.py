@@ -21,9 +21,9 @@ from bench.data.pose_dataset import COLUMNS, PoseDataset, offsets
 from bench.data.windows import gather, mirror, scored_windows, test_windows
 from bench.evaluation import Predictions, evaluate, predict, score
 from bench.evaluation.groups import official_tables
-from bench.method.base import generator_of
 from bench.evaluation.scores import METRICS
 from bench.geometry.skeleton import H36M_17, MPI_INF_3DHP_17
+from bench.method.base import generator_of
 from bench.system.errors import BenchError
 
 SIZES = {"frames": 9, "dim": 16, "depth": 1, "heads": 2}

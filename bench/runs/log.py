@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from typing import Protocol as Interface
@@ -24,6 +25,7 @@ from bench.results.tracking import tracker as tracking
 from bench.runs.plan import Run, StageRun
 from bench.show import draw
 from bench.system import paths
+from bench.system.progress import say
 
 
 class Scored(Interface):
@@ -39,10 +41,17 @@ class Scored(Interface):
     def outcome_folder(self) -> Path: ...
 
 
-def log_outcome(
-    log: tracking.Run, run: Scored, record: Record, scores: Scores, predictions: Predictions, testing: PoseDataset
-) -> None:
-    """Log the final numbers, and the artifacts that a person looks for first."""
+def log_all(name: str, parts: Mapping[str, Callable[[], None]]) -> None:
+    """Log each part of a run that has its record: what fails is said in a line, the run is finished all the same."""
+    for what, work in parts.items():
+        try:
+            work()
+        except Exception as error:  # a full disk, a server that is gone, a picture that cannot be drawn
+            say(f"{name}: {what} not in the log: {type(error).__name__}: {error}")
+
+
+def log_outcome(log: tracking.Run, run: Scored, record: Record, scores: Scores) -> None:
+    """Final numbers, and the tables a person looks for first."""
     final = {f"test/{logged_name(name, metric)}": metric.value for name, metric in record.metrics.items()}
     for action, values in record.per_action.items():
         final[f"test/mpjpe_mm/{action}"] = values["mpjpe"]
@@ -77,11 +86,18 @@ def log_outcome(
     with paths.whole_file(errors) as unfinished, unfinished.open("wb") as stream:
         np.savez_compressed(stream, errors_mm=scores.errors)
     log.file(errors)
+
+
+def log_picture(log: tracking.Run, run: Scored, scores: Scores, predictions: Predictions, testing: PoseDataset) -> None:
+    """A picture of the frame with the median error."""
     picture = run.outcome_folder / "median_frame.png"
     draw_median_frame(picture, predictions, scores, testing)
     log.file(picture, "figures")
-    if (weights := run.folder / "weights.pt").is_file():
-        log.file(weights, "checkpoints")
+
+
+def log_weights(log: tracking.Run, run: Run) -> None:
+    """A copy of the weights that were tested."""
+    log.file(run.weights_file, "checkpoints")
 
 
 def logged_name(name: str, metric: records.Metric) -> str:
@@ -92,7 +108,7 @@ def logged_name(name: str, metric: records.Metric) -> str:
 
 def log_model(log: tracking.Run, run: Run, method: Method, training: PoseDataset) -> None:
     """The trained method, to be loaded from the log."""
-    log.model(trained_model(checkpoint.load(run.folder / "weights.pt"), method.window, training.skeleton))
+    log.model(trained_model(checkpoint.load(run.weights_file), method.window, training.skeleton))
 
 
 def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, testing: PoseDataset) -> None:

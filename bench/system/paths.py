@@ -33,6 +33,16 @@ def records() -> Path:
     return results() / "records"
 
 
+def own_records() -> Path:
+    """Git-ignored: records of runs of this checkout where `records` holds one of the same run, made elsewhere."""
+    return results() / "own"
+
+
+def trial_records() -> Path:
+    """Git-ignored: records of runs with other settings than a benchmark's file states (`--set`)."""
+    return results() / "trials"
+
+
 def cache() -> Path:
     """Memory-mapped data, checkpoints and predictions; git-ignored."""
     return results() / "cache"

@@ -130,20 +130,20 @@ def test_the_code_of_a_model_imports_no_more_of_the_suite_than_the_address_that_
 
 EARLIER_CODE = """
 import mlflow
+import numpy as np
 from bench.logged_model import lift, load_method
 
 class Lifter(mlflow.pyfunc.PythonModel):
     def load_context(self, context):
         self.method = load_method(context.artifacts["weights"])
 
-    def predict(self, context, model_input, params=None):
+    def predict(self, context, model_input: np.ndarray, params=None):
         return lift(self.method, model_input, **(params or {}))
 
 mlflow.models.set_model(Lifter())
 """
 
 
-@pytest.mark.filterwarnings("ignore:.*Add type hints")
 def test_a_model_of_an_earlier_version_is_loaded(tmp_path):
     import mlflow
 

@@ -24,6 +24,7 @@ from bench.results.tracking import mlflow_store
 from bench.results.tracking import tracker as tracking
 from bench.results.tracking.null import NullInvocation, NullRun
 from bench.runs.launch import run_benchmark
+from bench.system.errors import BenchError
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
@@ -132,19 +133,21 @@ def test_actions_of_any_script_are_trained_recorded_and_logged(tmp_path, monkeyp
     assert "tracking" not in capsys.readouterr().err
 
 
-def test_a_loss_term_that_is_infinite_is_missing_in_the_log_and_ends_nothing(tmp_path, monkeypatch, store):
+def test_a_run_that_an_infinite_loss_term_stopped_is_not_bricked(tmp_path, monkeypatch, store):
     monkeypatch.setattr(split, "load_dataset", lambda name, root, keypoints: toy_dataset())
     loss = VideoPose3D.loss
 
     def with_a_term(self, batch, generator=None):
         return loss(self, batch, generator) | {"aux": torch.tensor(math.inf)}
 
-    monkeypatch.setattr(VideoPose3D, "loss", with_a_term)
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoPose3D, "loss", with_a_term)
+        with pytest.raises(BenchError, match="aux"):
+            run(tmp_path, methods=["videopose3d"])
     (record,) = run(tmp_path, methods=["videopose3d"])
-    client_run = store.get_run(record.provenance.mlflow_run_id)
-    assert client_run.info.status == "FINISHED"
-    assert "train/aux" not in client_run.data.metrics
-    assert [point.step for point in store.get_metric_history(client_run.info.run_id, "train/total")] == [1, 2]
+    logged = store.get_run(record.provenance.mlflow_run_id)
+    assert logged.info.status == "FINISHED"
+    assert [point.step for point in store.get_metric_history(logged.info.run_id, "train/total")] == [1, 2]
 
 
 def identifiers(path: Path) -> Iterator[str]:

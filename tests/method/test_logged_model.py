@@ -89,7 +89,7 @@ def test_what_mlflow_loads_lifts_as_the_method_did(name, tmp_path, nothing_is_un
     loaded = mlflow.pyfunc.load_model(str(folder))
     keypoints_2d = np.random.default_rng(1).uniform(-1, 1, (3, 9, 17, 2)).astype(np.float32)
     for seed in (0, 5):
-        generators = [torch.Generator().manual_seed(seed) for _ in range(3)]
+        generators = [logged_model._noise(window, seed) for window in keypoints_2d]
         with torch.inference_mode():
             expected = method.lift(torch.from_numpy(keypoints_2d), generator=generators).numpy()
         np.testing.assert_array_equal(loaded.predict(keypoints_2d, params={"seed": seed}), expected)
@@ -103,6 +103,18 @@ def test_what_mlflow_loads_lifts_as_the_method_did(name, tmp_path, nothing_is_un
     assert loaded.predict(example).shape == (1, *again.shape[1:])
     with pytest.raises(mlflow.MlflowException, match="does not match expected shape"):
         loaded.predict(keypoints_2d[:, :5])
+
+
+def test_every_window_of_a_logged_model_has_noise_of_its_own_whatever_batch_it_comes_in():
+    method = trained("diff3dhpe")
+    still = np.random.default_rng(1).uniform(-1, 1, (1, 9, 17, 2)).astype(np.float32)
+    windows = np.concatenate([still, still + np.float32(1e-6), still])
+    together = logged_model.lift(method, windows)
+    assert np.abs(together[0] - together[1]).max() > 0.01, "nearly the same keypoints, but other noise"
+    alone = np.concatenate([logged_model.lift(method, window[None]) for window in windows])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(together[0], together[2], atol=1e-5)
+    assert np.abs(logged_model.lift(method, windows, seed=1) - together).max() > 0.01
 
 
 def test_the_folder_holds_text_and_safetensors_and_nothing_of_this_machine(tmp_path):

@@ -15,7 +15,7 @@ import bench
 from bench import Batch, Method, Window
 from bench.cli import main
 from bench.method import checkpoint, in_float32, registry
-from bench.results.records import Record
+from bench.results.records import Record, published
 from bench.runs.launch import run_benchmark
 from bench.show.cost_figure import Point, draw, points
 from bench.show.tables import rows
@@ -82,7 +82,7 @@ def test_it_runs_and_its_cost_is_unknown_wherever_costs_are_shown(folder, capsys
     assert stranger.parameters == 9
 
     benchmark = bench.load_benchmark(str(folder / "tiny.yaml"))
-    found = points(benchmark, rows(benchmark, records, []))
+    found = points(benchmark, rows(benchmark, records, published()))
     assert {one.label: one.macs for one in found} == {"mean_pose": 0, "stranger": None}
     (axes,) = draw("Tiny people", [*found, Point("other", "measured", 1e6, 50.0, 1e4)]).axes
     assert any("stranger, of unknown cost:" in text.get_text() for text in axes.texts)

@@ -105,6 +105,18 @@ def test_what_mlflow_loads_lifts_as_the_method_did(name, tmp_path, nothing_is_un
         loaded.predict(keypoints_2d[:, :5])
 
 
+def test_every_window_of_a_logged_model_has_noise_of_its_own_whatever_batch_it_comes_in():
+    method = trained("diff3dhpe")
+    still = np.random.default_rng(1).uniform(-1, 1, (1, 9, 17, 2)).astype(np.float32)
+    windows = np.concatenate([still, still + np.float32(1e-6), still])
+    together = logged_model.lift(method, windows)
+    assert np.abs(together[0] - together[1]).max() > 0.01, "nearly the same keypoints, but other noise"
+    alone = np.concatenate([logged_model.lift(method, window[None]) for window in windows])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(together[0], together[2], atol=1e-5)
+    assert np.abs(logged_model.lift(method, windows, seed=1) - together).max() > 0.01
+
+
 def test_the_folder_holds_text_and_safetensors_and_nothing_of_this_machine(tmp_path):
     folder = saved(trained("mixste"), tmp_path / "model")
     assert {path.name for path in folder.iterdir()} == {

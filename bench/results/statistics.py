@@ -73,9 +73,8 @@ def blocks(per_frame: pd.DataFrame, metric: str = "mpjpe", averaging: Averaging 
 
 def recorded(record: Record, metric: str = "mpjpe") -> pd.DataFrame:
     """The same from what a record keeps; without rows where it has no blocks, or none with this metric."""
-    counted = "steps" if metric == "mpjve" else "frames"
     rows = [
-        (one.subject, one.action, one.sequence, one.means[metric], getattr(one, counted))
+        (one.subject, one.action, one.sequence, one.means[metric], one.count(metric))
         for one in record.blocks
         if metric in one.means
     ]

@@ -32,7 +32,7 @@ COMBINED = {
 }
 
 
-class Point(Strict):
+class SweepPoint(Strict):
     """One method with one seed at one value of the knob."""
 
     method: str = Field(pattern=NAME)  # its key in the benchmark
@@ -57,7 +57,7 @@ class Outcome(Strict):
     knob: Literal["noise_half_widths", "joint_drop", "sampling_steps", "hypotheses", "frames"]
     data: Data
     protocol: dict[str, Any]
-    points: tuple[Point, ...] = Field(min_length=1)
+    points: tuple[SweepPoint, ...] = Field(min_length=1)
     provenance: Provenance  # of the newest points
 
     @property

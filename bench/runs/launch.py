@@ -20,6 +20,7 @@ from bench.method import checkpoint
 from bench.method.base import Method
 from bench.method.cost import timed
 from bench.results import records
+from bench.results.metrics import check_functions
 from bench.results.records import Record
 from bench.results.tracking import tracker as tracking
 from bench.results.tracking.mlflow_store import sqlite_file, store_uri, without_password
@@ -60,6 +61,7 @@ def run_benchmark(
     """
     if system_metrics:
         tracking.check_system_metrics()
+    check_functions()
     where = choose_device(device)
     # A wrong name or file should not wait for the data to be read.
     published = published_weights(benchmark, chosen_methods(benchmark, methods), weights or {}, imported)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import re
+import unicodedata
 from pathlib import Path
 from typing import Any, Literal
 from typing import Protocol as Interface
@@ -84,9 +86,15 @@ def log_outcome(
 
 
 def logged_name(name: str, metric: records.Metric) -> str:
-    """What MLflow calls a number: with its unit, as far as MLflow accepts that in a name."""
-    units = {"mm": "mm", "mm/frame": "mm", "%": "percent"}  # MLflow accepts no more
-    return f"{name}_{units[metric.unit]}"
+    """What MLflow calls a number: with its unit, in the characters that MLflow accepts in a name.
+
+    "mm/frame²" becomes "mm_per_frame2"; what has no such characters is left out.
+    """
+    if metric.unit == "mm/frame":
+        return f"{name}_mm"  # as MLflow stores hold it already
+    spelt = metric.unit.replace("%", " percent ").replace("°", " degrees ").replace("/", " per ")
+    plain = unicodedata.normalize("NFKD", spelt).encode("ascii", "ignore").decode()  # ² is 2
+    return "_".join([name, *re.findall(r"[A-Za-z0-9.-]+", plain)])
 
 
 def log_model(log: tracking.Run, run: Run, method: Method, training: PoseDataset) -> None:

@@ -219,7 +219,7 @@ def _run_epoch(
 def _validate(method: Method, validation: PoseDataset, seed: int, device: torch.device, averaging: Averaging) -> float:
     """MPJPE in mm on the held-out subjects, averaged as the headline; not mirrored, as it only chooses an epoch."""
     predictions = predict(method, validation, flip=False, seed=seed, device=device, label="validate")
-    return score(predictions, validation, averaging).summary["mpjpe"]
+    return score(predictions, validation, averaging, only=("mpjpe",)).summary["mpjpe"]
 
 
 def _mixed_precision(recipe: Recipe, device: torch.device) -> bool:

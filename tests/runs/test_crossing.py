@@ -186,7 +186,7 @@ def test_from_3dhp_to_human36m_the_same_joints_are_scored(data):
     table = scored_windows(found, Window(1))
     scores = score(Predictions(Window(1), table, found.poses_3d[:, None].numpy()), found)
     assert set(scores.joints) == SCORED
-    assert scores.units.keys() == {"mpjpe", "p_mpjpe", "n_mpjpe", "mpjve", "mpjpe_raw_root"}
+    assert scores.units.keys() == {"mpjpe", "p_mpjpe", "n_mpjpe", "mpjve", "mpjpe_raw_root", "pck150", "accel"}
     assert np.abs(scores.errors).max() == 0
 
 

@@ -14,9 +14,10 @@ import pandas as pd
 from bench.config.accounting import Preset, for_method
 from bench.config.load import load_benchmark
 from bench.config.schema import SOURCES, Benchmark, Source
+from bench.results.metrics import described
 from bench.results.records import Record, load, newest
 from bench.results.statistics import compare_records
-from bench.show.tables.model import COLUMNS, NONE, Row
+from bench.show.tables.model import NONE, Row
 from bench.system import paths
 from bench.system.errors import BenchError
 
@@ -115,8 +116,9 @@ def _check_belongs(record: Record, benchmark: Benchmark) -> None:
                 "Remove the record; other data need a benchmark of their own in configs/"
             )
     for name, metric in record.metrics.items():
-        if name in COLUMNS and metric.unit != COLUMNS[name].unit:
-            raise BenchError(f"{where}: metrics.{name} is in {metric.unit!r}, tables show {COLUMNS[name].unit!r}")
+        shown = described(name)
+        if shown and metric.unit != shown.unit:
+            raise BenchError(f"{where}: metrics.{name} is in {metric.unit!r}, tables show {shown.unit!r}")
 
 
 def left_out(results: Path | None = None) -> list[str]:

@@ -23,6 +23,8 @@ ESCAPES = {
     "±": r"$\pm$",
     "×": r"$\times$",
     "—": "--",
+    "²": r"\textsuperscript{2}",
+    "³": r"\textsuperscript{3}",
 }
 
 

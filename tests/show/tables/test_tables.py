@@ -13,6 +13,7 @@ import pytest
 
 from bench.config import identity, load_benchmark
 from bench.results import records
+from bench.results.metrics import METRICS
 from bench.results.records import Record
 from bench.show import tables
 from bench.system.errors import BenchError
@@ -69,7 +70,9 @@ def add_benchmark(project: Path, name: str, dataset: str, keypoints: str, frames
 def measured(method: str, seed: int = 0, *, day: int = 1, **changes: Any) -> Record:
     """A record of `method` on the toy benchmark; metric values may be given by name."""
     units = {"pck": "%", "auc": "%", "mpjve": "mm/frame"}
-    metrics = {name: changes.pop(name) for name in list(changes) if name in tables.COLUMNS} or {"mpjpe": 50.0}
+    metrics = {name: changes.pop(name) for name in list(changes) if name in METRICS or name.startswith("mpjpe_")} or {
+        "mpjpe": 50.0
+    }
     fields: dict[str, Any] = {
         "run_key": identity([method, seed, day, changes.get("benchmark"), changes.get("accounting")]),
         "benchmark": "toy",

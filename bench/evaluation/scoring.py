@@ -64,7 +64,7 @@ def _values(metric: Metric, poses: ScoredPoses) -> NDArray[np.float64] | None:
         found = metric.load()(poses.copied())
         if found is None:
             return None
-        values = np.array(found.detach().cpu() if isinstance(found, torch.Tensor) else found, np.float64)
+        values = np.array(found.detach().cpu().numpy() if isinstance(found, torch.Tensor) else found, np.float64)
         problem = _problem(values, len(poses.predicted))
     except Exception as error:  # a stranger's function may raise anything; the other numbers are not its to lose
         problem = f"{type(error).__name__}: {error}"

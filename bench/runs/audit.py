@@ -26,7 +26,6 @@ from bench.data.windows import scored_windows
 from bench.evaluation.predictions import Predictions, predict
 from bench.evaluation.scores import Scores
 from bench.evaluation.scoring import score
-from bench.method import checkpoint
 from bench.results.metrics import columns, metrics
 from bench.runs.plan import Run, one_run
 from bench.show.tables import NONE
@@ -213,8 +212,7 @@ def _by_lifting(
     run: Run, testing: PoseDataset, averaging: Averaging, device: torch.device
 ) -> Iterator[tuple[Rule, Scores]]:
     """`shared` with one rule changed that acts before there are predictions."""
-    method = run.build(len(testing.skeleton))
-    method.load_state_dict(checkpoint.load(run.folder / "weights.pt")["method"])
+    method = run.trained(len(testing.skeleton))
     flip = run.benchmark.protocol.flip_test
     changed = [(MIRRORED if not flip else PLAIN, testing, not flip)]
     if testing.valid is not None:

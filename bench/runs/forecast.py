@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from tabulate import tabulate
@@ -17,7 +17,7 @@ from bench.data.windows import scored_windows
 from bench.evaluation.predictions import FRAMES_PER_PASS
 from bench.method.base import Method, checked_loss
 from bench.method.cost import macs_per_frame, training_macs
-from bench.runs.plan import Run, StageRun
+from bench.runs.plan import Plan, Run, StageRun
 from bench.system.device import threads_for
 from bench.system.progress import duration
 from bench.training.loop import epoch_windows, new_optimizer, resumable_epochs, training_windows
@@ -35,9 +35,9 @@ SAMPLE_MACS = 1e9
 TOO_LONG = 1.0
 
 
-def describe(runs: Sequence[Run], split: Split, device: torch.device) -> str:
-    """The plan as text: what is measured, then a line for each run and each stage before it."""
-    benchmark = runs[0].benchmark
+def forecast(plan: Plan, device: torch.device) -> str:
+    """A plan as text: what is measured, then a line for each run and each stage before it, with the time it takes."""
+    benchmark, split = plan.benchmark, plan.split
     protocol = benchmark.protocol
     training, testing = split.training, split.testing
     counting = COUNTING[protocol.accounting] + (", averaged with the mirrored input" if protocol.flip_test else "")
@@ -56,7 +56,7 @@ def describe(runs: Sequence[Run], split: Split, device: torch.device) -> str:
     ]
     stopwatch = Stopwatch(device, len(training.skeleton))
     rows, total = [], 0.0
-    for run in runs:
+    for run in plan.runs:
         for row, seconds in _forecast(run, split, stopwatch):
             rows.append({column: row.get(column, "-") for column in COLUMNS})
             total += seconds

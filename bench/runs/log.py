@@ -1,10 +1,11 @@
-"""What the tracker keeps of a run."""
+"""What is logged of a run: its parameters, tags and data; in the end its numbers, artifacts and trained method."""
 
 from __future__ import annotations
 
 import platform
 import re
 import unicodedata
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from typing import Protocol as Interface
@@ -17,18 +18,20 @@ from bench.data.pose_dataset import PoseDataset
 from bench.evaluation.groups import official_tables
 from bench.evaluation.predictions import Predictions
 from bench.evaluation.scores import Scores
-from bench.method import checkpoint, logged_model
+from bench.method import checkpoint
 from bench.method.base import Method
+from bench.method.logged_model import trained_model
 from bench.results import records
 from bench.results.records import Record
 from bench.results.tracking import tracker as tracking
 from bench.runs.plan import Run, StageRun
 from bench.show import draw
 from bench.system import paths
+from bench.system.progress import say
 
 
 class Scored(Interface):
-    """What has been scored: a run of the suite, or something made elsewhere."""
+    """What was scored: a run of the suite, or predictions or a model made elsewhere."""
 
     @property
     def benchmark(self) -> Benchmark: ...
@@ -40,15 +43,22 @@ class Scored(Interface):
     def outcome_folder(self) -> Path: ...
 
 
-def log_outcome(
-    log: tracking.Run, run: Scored, record: Record, scores: Scores, predictions: Predictions, testing: PoseDataset
-) -> None:
-    """Final numbers and the artifacts a person looks for first."""
+def log_all(name: str, parts: Mapping[str, Callable[[], None]]) -> None:
+    """Log each part of a run that has its record: what fails is said in a line, the run is finished all the same."""
+    for what, work in parts.items():
+        try:
+            work()
+        except Exception as error:  # a full disk, a server that is gone, a picture that cannot be drawn
+            say(f"{name}: {what} not in the log: {type(error).__name__}: {error}")
+
+
+def log_outcome(log: tracking.Run, run: Scored, record: Record, scores: Scores) -> None:
+    """Final numbers, and the tables a person looks for first."""
     final = {f"test/{logged_name(name, metric)}": metric.value for name, metric in record.metrics.items()}
     for action, values in record.per_action.items():
-        final[tracking.metric_name("test/mpjpe_mm", action)] = values["mpjpe"]
+        final[f"test/mpjpe_mm/{action}"] = values["mpjpe"]
     for joint, values in record.per_joint.items():
-        final[tracking.metric_name("test/joint_mpjpe_mm", joint)] = values["mpjpe"]
+        final[f"test/joint_mpjpe_mm/{joint}"] = values["mpjpe"]
     final |= {
         "cost/parameters": float(record.parameters or 0),
         "cost/macs_per_frame": float(record.macs_per_frame or 0),
@@ -78,29 +88,35 @@ def log_outcome(
     with paths.whole_file(errors) as unfinished, unfinished.open("wb") as stream:
         np.savez_compressed(stream, errors_mm=scores.errors)
     log.file(errors)
+
+
+def log_picture(log: tracking.Run, run: Scored, scores: Scores, predictions: Predictions, testing: PoseDataset) -> None:
+    """A picture of the frame with the median error."""
     picture = run.outcome_folder / "median_frame.png"
     draw_median_frame(picture, predictions, scores, testing)
     log.file(picture, "figures")
-    if (weights := run.folder / "weights.pt").is_file():
-        log.file(weights, "checkpoints")
+
+
+def log_weights(log: tracking.Run, run: Run) -> None:
+    """A copy of the weights that were tested."""
+    log.file(run.weights_file, "checkpoints")
 
 
 def logged_name(name: str, metric: records.Metric) -> str:
-    """What MLflow calls a number: with its unit, in the characters that MLflow accepts in a name.
+    """What a number is called in the log: with its unit, in letters and digits that every tracker accepts.
 
-    "mm/frame²" becomes "mm_per_frame2"; what has no such characters is left out.
+    "mm/frame²" becomes "mm_per_frame2"; of a unit what has no such letters is left out.
     """
     if metric.unit == "mm/frame":
-        return f"{name}_mm"  # as MLflow stores hold it already
+        return f"{name}_mm"  # as it has always been logged
     spelt = metric.unit.replace("%", " percent ").replace("°", " degrees ").replace("/", " per ")
     plain = unicodedata.normalize("NFKD", spelt).encode("ascii", "ignore").decode()  # ² is 2
     return "_".join([name, *re.findall(r"[A-Za-z0-9.-]+", plain)])
 
 
 def log_model(log: tracking.Run, run: Run, method: Method, training: PoseDataset) -> None:
-    """The trained method as a model that MLflow loads."""
-    content = checkpoint.load(run.folder / "weights.pt")
-    log.model(lambda folder: logged_model.save_model(content, method.window, training.skeleton, folder))
+    """The trained method, to be loaded from the log."""
+    log.model(trained_model(checkpoint.load(run.weights_file), method.window, training.skeleton))
 
 
 def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, testing: PoseDataset) -> None:
@@ -118,7 +134,7 @@ def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, test
 
 
 def parameters(work: Run | StageRun) -> dict[str, object]:
-    """What MLflow shows as the parameters of a run or stage: hyper-parameters, recipe and protocol, flat."""
+    """The parameters of a run or stage in the log: hyper-parameters, recipe and protocol, flat."""
     flat: dict[str, object] = {"method": work.method, "seed": work.seed}
     flat["registered"] = work.benchmark.registered(work.method)
     protocol = work.benchmark.protocol.model_dump(mode="json")
@@ -134,7 +150,7 @@ def parameters(work: Run | StageRun) -> dict[str, object]:
 
 
 def tags(facts: dict[str, Any], testing: PoseDataset, training: PoseDataset | None = None) -> dict[str, str]:
-    """Where a run comes from, as MLflow tags. training: None where nothing was trained."""
+    """Where a run comes from, as tags. training: None where nothing was trained."""
     git = facts["git"]
     found = {"git_sha": git["sha"], "git_dirty": git["dirty"], "data_sha256": testing.fingerprint}
     if training is not None and training.fingerprint != testing.fingerprint:
@@ -146,7 +162,7 @@ def tags(facts: dict[str, Any], testing: PoseDataset, training: PoseDataset | No
 def inputs(
     protocol: Protocol, testing: PoseDataset, training: PoseDataset | None = None
 ) -> list[tracking.DatasetInput]:
-    """The data as MLflow inputs, with our own digest. training: None where nothing was trained."""
+    """The data that a run reads, for the log. training: None where nothing was trained."""
     parts = {"train": protocol.fitted_subjects, "test": protocol.test_subjects}
     subjects = {f"{part}_subjects": ",".join(names) for part, names in parts.items()}
 

@@ -44,3 +44,9 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def resolved_precision(stated: str, device: torch.device) -> str:
+    """What a recipe's `precision` comes to on a device: float32 or bfloat16."""
+    mixed = stated == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if mixed else "float32"

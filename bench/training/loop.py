@@ -44,10 +44,14 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training came to. best_epoch: lowest validation error. kept: which weights the method holds."""
+    """What training came to.
+
+    windows: of an epoch, unmirrored; None where it is not known. best_epoch: lowest validation error. kept: which
+    weights the method holds.
+    """
 
     history: list[Epoch]
-    windows: int
+    windows: int | None
     best_epoch: int | None
     kept: str
 
@@ -115,6 +119,17 @@ def resumable_epochs(folder: Path) -> int:
     """How many epochs the checkpoint in a run's folder has behind it."""
     last = folder / "last.pt"
     return len(checkpoint.load(last, lazily=True)["history"]) if last.is_file() else 0
+
+
+def finished_training(folder: Path, recipe: Recipe) -> Trained | None:
+    """What training came to by the checkpoint in a run's folder, if that is of its end. Its windows are not known."""
+    last = folder / "last.pt"
+    if not last.is_file():
+        return None
+    history = [Epoch(**epoch) for epoch in checkpoint.load(last, lazily=True)["history"]]
+    best = _best(history)
+    kept = recipe.keep if best is not None or recipe.keep == "last" else "last"
+    return Trained(history, None, best, kept) if len(history) >= recipe.epochs else None
 
 
 def training_windows(training: PoseDataset, method: Method, recipe: Recipe) -> Table:

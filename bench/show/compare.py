@@ -24,7 +24,7 @@ from bench.system.errors import BenchError, unknown
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: its records, one a seed."""
+    """One of the two: its records, one per seed."""
 
     name: str
     records: tuple[Record, ...]
@@ -52,7 +52,7 @@ class Side:
 
     @property
     def networks(self) -> str:
-        """What was scored, in words."""
+        """The networks that were scored, in words."""
         method = self.records[0].method
         if self.fixed:
             return method
@@ -74,7 +74,7 @@ class Comparison:
 
     @property
     def text(self) -> str:
-        """All of it, as a person reads it."""
+        """The whole comparison as plain text."""
         metric, networks = self.metric, self.found.networks
         better = "higher" if metric.higher_is_better else "lower"
         subjects = ", ".join(self.benchmark.protocol.test_subjects)
@@ -189,7 +189,7 @@ class Comparison:
 
 
 def compare(benchmark: Benchmark, first: str, second: str, metric: str = "mpjpe") -> Comparison:
-    """Compare two methods of a benchmark, or what was scored on it, by what records say.
+    """Compare two methods of a benchmark, or what was scored on it, by their records.
 
     first, second: a name for all its seeds, `NAME:SEED` for one, `NAME:weights` for published weights where the method
     was trained as well. Raises BenchError for what has no record, for records without blocks, and for the same twice.
@@ -224,7 +224,7 @@ def _known(benchmark: Benchmark) -> list[Record]:
 
 
 def _side(benchmark: Benchmark, known: Sequence[Record], text: str) -> Side:
-    """What the user named."""
+    """The side that the user named."""
     name, _, which = text.partition(":")
     if which and which != "weights" and not which.isdecimal():
         raise BenchError(f"{text!r} is not of the form NAME, NAME:SEED or NAME:weights")

@@ -1,4 +1,4 @@
-"""A picture of what accuracy costs: MPJPE against multiply-adds, a point a method.
+"""A picture of what accuracy costs: MPJPE against multiply-adds, one point per method.
 
 matplotlib and torch are imported by the functions: `import bench.show.cost_figure` costs nothing.
 """
@@ -31,7 +31,7 @@ INK, GRID = "#333b47", "#e3e7ec"
 
 @dataclass(frozen=True)
 class CostPoint:
-    """A method: multiply-adds for a frame, mm, parameters. interval: the lowest and highest mm that it may be."""
+    """One method: multiply-adds per frame, MPJPE in mm, parameters, and the interval of the MPJPE if there is one."""
 
     label: str
     kind: Literal["published", "measured"]
@@ -42,10 +42,10 @@ class CostPoint:
 
 
 def cost_figure(path: Path, benchmark: Benchmark) -> None:
-    """Draw a benchmark: measured points filled, published ones hollow, their area by parameters, cost on a log scale.
+    """Draw a benchmark: measured points filled, published ones outlined, area by parameters, cost on a log scale.
 
-    A bar is the confidence interval of a record, or ± the standard deviation of several seeds. What multiplies nothing
-    has no place on a log scale and stands in a line below the title. The file's suffix chooses the format.
+    A bar is the confidence interval of a record, or ± the standard deviation over seeds. A method without
+    multiply-adds has no place on a log scale and is named below the title. The file's suffix chooses the format.
     Raises BenchError for another suffix, and for a benchmark with no number to draw.
     """
     if path.suffix.lstrip(".") not in FORMATS:
@@ -83,7 +83,7 @@ def points(benchmark: Benchmark, table: Sequence[Row]) -> list[CostPoint]:
 
 
 def _size(benchmark: Benchmark, row: Row) -> tuple[float, float] | None:
-    """Multiply-adds for a frame, and parameters."""
+    """Multiply-adds per frame, and parameters."""
     for one in row.records:
         if one.macs_per_frame is not None and one.parameters is not None:
             return one.macs_per_frame, one.parameters
@@ -195,7 +195,7 @@ def _label(axes: Any, areas: Mapping[CostPoint, float], colours: Mapping[str, st
             if inside and not any(place.overlaps(other) for other in taken):
                 break
             text.remove()
-        else:  # nowhere is free: better over another name than not at all
+        else:  # every place is taken: better over another name than not at all
             text = axes.annotate(one.label, (one.macs, one.mpjpe), (reach, 0), ha="left", va="center", **style)
             place = text.get_window_extent(renderer)
         taken.append(place)

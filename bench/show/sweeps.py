@@ -1,4 +1,4 @@
-"""The committed outcome of a sweep, results/sweeps/BENCHMARK/NAME.json, and what is made of it: text, page and figure.
+"""The committed outcome of a sweep, results/sweeps/BENCHMARK/NAME.json, as text, page and figure.
 
 Neither torch nor mlflow is needed.
 """
@@ -34,7 +34,7 @@ def write(outcome: Outcome) -> Path:
 
 
 class Line(NamedTuple):
-    """One method, and how its hypotheses were made one: its points by value, of every seed."""
+    """One method, and how its hypotheses were combined: its points by value, of every seed."""
 
     label: str
     method: str

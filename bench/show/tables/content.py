@@ -105,7 +105,7 @@ def _interval(ends: tuple[float, float] | None, shown: Metric) -> str:
 
 
 def _size(title: str, rows: Sequence[Row], key: Literal["parameters", "macs_per_frame"]) -> Column:
-    """A count with three digits and k, M, G; 0 for what has nothing to train."""
+    """A count with three digits and k, M, G; 0 for a method without parameters."""
     counts: list[Values] = [
         {one.seed: count for one in row.records if (count := getattr(one, key)) is not None} for row in rows
     ]
@@ -204,7 +204,7 @@ def _group_sizes(kind: str, found: Sequence[Mapping[int, Found]]) -> str:
 def _by_name(
     rows: Sequence[Row], kind: str, metric: str, found: Sequence[Mapping[int, Found]], ranked: bool, about: str = ""
 ) -> list[Table]:
-    """One metric by action, group or joint. found: what every seed of each row has."""
+    """One metric by action, group or joint. found: for each row, the values of every seed."""
     of = metrics()[metric]
     measured: dict[int, dict[str, dict[int | None, float]]] = {}  # row -> name -> value of every seed
     for number, seeds in enumerate(found):
@@ -236,7 +236,7 @@ def _ordered(names: Collection[str]) -> list[str]:
 
 
 def _costs(rows: Sequence[Row]) -> list[Table]:
-    """Size, time and memory of what was timed, unranked: machines differ. A quantity that nobody has is left out."""
+    """Size, time and memory of the timed rows, unranked, as machines differ. A quantity without values is left out."""
     timed = [one for one in rows if any(record.cost or training_seconds(record) for record in one.records)]
     mpjpe = [column for column in metric_columns(timed, ["mpjpe"], ranked=False) if column.kind == "measured"]
     shown = [
@@ -263,7 +263,7 @@ _COST = (
 
 
 def training_seconds(record: Record) -> float | None:
-    """Of all epochs, and of those of the stages before; None where nothing was trained."""
+    """Seconds of all epochs, earlier stages included; None where nothing was trained."""
     courses = [record.training, *record.training.get("stages", {}).values()]
     return sum(course.get("seconds", 0.0) for course in courses) or None
 
@@ -279,7 +279,7 @@ def _memory(record: Record) -> float | None:
 def _quantity(
     title: str, rows: Sequence[Row], name: str, unit: str, of: Callable[[Record], float | None], per: float = 1
 ) -> list[Column]:
-    """A column of what some records have, in text divided by `per`; none if no record has it."""
+    """A column of a quantity that some records have, divided by `per` in the text; no column if none has it."""
     values: list[Values] = [{one.seed: value for one in row.records if (value := of(one)) is not None} for row in rows]
     means = [statistics.fmean(seeds.values()) / per if seeds else None for seeds in values]
     texts = [NONE if mean is None else f"{mean:,.0f}" if mean >= 100 else f"{mean:.1f}" for mean in means]
@@ -288,7 +288,7 @@ def _quantity(
 
 
 def _devices(records: Sequence[Record]) -> str:
-    """The device that predicted, with its threads; of records from before that was kept, the machine."""
+    """The device that predicted, with its threads; the machine, in records from before devices were kept."""
     return "; ".join(dict.fromkeys(_device(one) for one in records))
 
 

@@ -18,7 +18,7 @@ from bench.results.statistics import averaged, interval, recorded
 NONE, UNMEASURED = "—", "not measured yet"
 
 
-Values = Mapping[int | None, float]  # of every seed that has it; what is published has the seed None
+Values = Mapping[int | None, float]  # by seed; a published number has the seed None
 
 
 @dataclass
@@ -28,10 +28,10 @@ class Row:
     method: str
     label: str
     frames: int | None
-    trained: bool = True  # here; else published weights were tested
-    scored_from: str | None = None  # what came from elsewhere, if it did
+    trained: bool = True  # in this suite; else published weights were tested
+    scored_from: str | None = None  # "predictions" or a kind of model, if it was made elsewhere
     published: dict[str, float] = field(default_factory=dict)
-    sources: dict[str, str] = field(default_factory=dict)  # of what is published, by metric
+    sources: dict[str, str] = field(default_factory=dict)  # of the published numbers, by metric
     notes: list[str] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
 
@@ -66,7 +66,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A cell for each row; of numbers also the metric, its unit, whose they are, and which action, group or joint."""
+    """A cell for each row. A column of numbers also has metric, unit, kind, and the action, group or joint."""
 
     title: str
     cells: Sequence[Cell]

@@ -1,4 +1,4 @@
-"""Tables for the terminal: what a finished run prints, and all that one record holds."""
+"""Tables for the terminal: the table of a finished run, and every number of one record."""
 
 from __future__ import annotations
 

@@ -55,11 +55,10 @@ def _score(options: argparse.Namespace) -> int:
     common = {"data": options.data, "record": options.record, "track": options.track}
     if options.predictions:
         scored = score_predictions(benchmark, Path(options.predictions), options.name, **common)
+    elif options.onnx:
+        scored = score_model(benchmark, Path(options.onnx), "onnx", options.name, **asked, **common)
     else:
-        kind = "onnx" if options.onnx else "torchscript"
-        scored = score_model(
-            benchmark, Path(options.onnx or options.torchscript), kind, options.name, **asked, **common
-        )
+        scored = score_model(benchmark, Path(options.torchscript), "torchscript", options.name, **asked, **common)
     print(_closing(scored))
     return 0
 

@@ -148,7 +148,7 @@ def evaluation_batches(poses: ScoredPoses) -> NDArray[np.int64]:
     """The evaluation batch of each frame, (frames,): so many windows in the order of the data set, of one action."""
     predictions, counted = poses.predictions, poses.counted
     windows = np.bincount(test_windows(poses.dataset.lengths, predictions.window)[:, SEQUENCE])  # of each video
-    hop = predictions.window.frames if predictions.window.targets == "all" else 1
+    hop = predictions.window.answers
     within = predictions.table[counted.windows, COUNT_FROM] // hop
     batches, last = np.empty(len(counted.rows), np.int64), -1
     for action in np.unique(counted.actions):

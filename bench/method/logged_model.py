@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -20,9 +21,10 @@ from torch import Tensor
 
 from bench.data.batch import Window
 from bench.geometry.skeleton import Skeleton
-from bench.method.base import Method, checked_lift
+from bench.method.base import Method, checked_lift, generator_of
 from bench.method.registry import build
 from bench.results.tracking.tracker import TrainedModel
+from bench.system.device import float32_products
 from bench.system.errors import BenchError
 from bench.system.paths import shown
 
@@ -39,7 +41,7 @@ def trained_model(content: Mapping[str, Any], window: Window, skeleton: Skeleton
         method=content["name"],
         joints=tuple(skeleton.joints),
         frames=window.frames,
-        answered=window.answered.stop - window.answered.start,
+        answered=window.answers,
         write_weights=partial(_save_weights, content["method"], about),
     )
 
@@ -68,12 +70,18 @@ def load_method(path: str | Path) -> Method:
 def lift(method: Method, keypoints_2d: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
     """`method.lift` of arrays: (batch, frames, joints, 2) to metres, (batch, frames or 1, joints, 3).
 
-    seed: of the noise of methods that sample; each window draws its own noise from it, whatever batch it comes in.
-    Raises BenchError if the method answers in another shape.
+    seed: of the noise of methods that sample. Each window draws its own, which follows from the seed and from its
+    keypoints: whatever batch it comes in, the result is the same. Raises BenchError if the method returns anything but
+    the shape it should.
     """
-    generators = [torch.Generator().manual_seed(seed) for _ in keypoints_2d] if method.stochastic else None
-    with torch.inference_mode():
+    generators = [_noise(window, seed) for window in keypoints_2d] if method.stochastic else None
+    with float32_products(), torch.inference_mode():
         return checked_lift(method, torch.from_numpy(keypoints_2d), generators).float().numpy()
+
+
+def _noise(window: NDArray[np.float32], seed: int) -> torch.Generator:
+    """The generator of one window: a logged model is not told from which video and frame, so its content names it."""
+    return generator_of(f"{seed}/{hashlib.sha256(window.astype('<f4').tobytes()).hexdigest()}")
 
 
 def _save_weights(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> None:

@@ -112,7 +112,7 @@ class Record(Strict):
     parameters: int | None = Field(ge=0)
     macs_per_frame: int | float | None = Field(ge=0)
     precision: str | None = None  # that training and predicting ran in: float32, tf32, bfloat16; None: not recorded
-    scoring_revision: int | None = Field(None, ge=1)  # bench.evaluation.scoring.REVISION; None: not recorded
+    scoring_revision: int | None = Field(None, ge=1)  # SCORING_REVISION of bench.evaluation.scoring; None: not recorded
     cost: Cost | None = None  # of predicting; None where the predictions were there already, or came from elsewhere
     training: dict[str, Any] = Field({})
     provenance: Provenance

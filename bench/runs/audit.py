@@ -183,7 +183,7 @@ def _predictions(run: Run, testing: PoseDataset, file: Path | None) -> Predictio
             f"{shown(path)} is no file of predictions as `bench run` leaves them, window by window: {error}"
         ) from None
     expected = scored_windows(testing, found.window)
-    shape = (len(expected), found.window.frames if found.window.targets == "all" else 1, len(testing.skeleton), 3)
+    shape = (len(expected), found.window.answers, len(testing.skeleton), 3)
     if not np.array_equal(found.table, expected) or found.poses_3d.shape != shape:
         raise BenchError(
             f"{shown(path)}: these predictions are not of the test videos of {run.benchmark.name}, "

@@ -16,7 +16,7 @@ from bench.data.split import Split
 from bench.data.windows import scored_windows
 from bench.evaluation.predictions import FRAMES_PER_PASS
 from bench.method.base import Method, checked_loss
-from bench.method.cost import macs_per_frame, training_macs
+from bench.method.cost import macs_per_frame, macs_text, training_macs
 from bench.runs.plan import Plan, Run, StageRun
 from bench.system.device import threads_for
 from bench.system.progress import duration
@@ -92,7 +92,7 @@ def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[di
             seconds = _epochs_left(stage) * stopwatch.epoch(trained, stage.settings.recipe, training)
         state = "finished" if run.finished else stage.state
         yield row | {"run": stage.name, "to do": state, "time": _time(state, seconds)}, seconds
-    row = {"frames": str(run.frames), "MMACs/frame": f"{macs_per_frame(method, joints) / 1e6:,.1f}"}
+    row = {"frames": str(run.frames), "MMACs/frame": macs_text(macs_per_frame(method, joints))}
     row |= {"parameters": f"{method.parameter_count:,}"}
     to_train = method.trainable and not run.weights
     if to_train:
@@ -172,10 +172,12 @@ class Stopwatch:
     def testing(self, method: Method, dataset: PoseDataset, flip: bool) -> float:
         """Seconds of lifting a data set."""
         table = scored_windows(dataset, method.window)
-        answered = method.window.frames if method.window.targets == "all" else 1
-        macs = macs_per_frame(method, self._joints) * answered
+        counted = macs_per_frame(method, self._joints)
+        macs = (counted or 0) * method.window.answers
         versions = len(table) * (2 if flip else 1)
-        windows = self._sample(macs, min(versions, FRAMES_PER_PASS // method.window.frames))
+        windows = (
+            self._sample(macs, min(versions, FRAMES_PER_PASS // method.window.frames)) if counted is not None else 1
+        )
         if windows == 0:
             return versions * macs / self._rate()
         method = copy.deepcopy(method).eval().to(self._device)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from bench.config.schema import Benchmark, identity, stated
 from bench.method.registry import code_version, method_class
 from bench.method.weights import Weights
-from bench.training.loop import REVISION
+from bench.training.loop import TRAINING_REVISION
 
 
 class Keys(NamedTuple):
@@ -38,7 +38,7 @@ def keys(
         "seed": seed,
         "data": trained_on,
         "code": code_version(registered),
-        "training": REVISION,
+        "training": TRAINING_REVISION,
     }
     elsewhere = {"tested_on": tested_on} if benchmark.protocol.crosses else {}
     shared = {key: value for key, value in protocol.items() if key != "accounting"}

@@ -6,6 +6,7 @@ may fail: that is said in a line, and the run is finished. A run that fails does
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -20,9 +21,8 @@ import torch
 from bench.config.accounting import accounting_of
 from bench.config.schema import Benchmark
 from bench.data.split import Split
-from bench.evaluation import scoring
 from bench.evaluation.predictions import Predictions, predict
-from bench.evaluation.scoring import score
+from bench.evaluation.scoring import SCORING_REVISION, score
 from bench.method import checkpoint
 from bench.method.base import Method
 from bench.method.cost import timed
@@ -38,7 +38,7 @@ from bench.system.device import choose_device, threads_for
 from bench.system.errors import BenchError
 from bench.system.progress import say
 from bench.system.provenance import provenance
-from bench.training.loop import Epoch, Trained, fit, prepare
+from bench.training.loop import Epoch, Job, Trained, fit, prepare
 
 # How published weights were trained is not known here.
 AS_PUBLISHED = Trained([], 0, None, "published weights")
@@ -158,7 +158,7 @@ def _do(
             predictions, cost = _test(run, method, split, device)
         accounting = accounting_of(protocol.accounting, run.registered, protocol.tested_on.dataset)
         scores = score(predictions, split.testing, protocol.averaging, accounting)
-        made = Made(device, made_with, log.run_id, scoring.REVISION)
+        made = Made(device, made_with, log.run_id, SCORING_REVISION)
         record = make_record(run, method, course, scores, cost, split, made)
         paths.write_text(run.record_file, records.text(record))  # this is what makes the run finished
         records.keep(record, trial=run.trial)
@@ -180,8 +180,7 @@ def _train(run: Run, method: Method, split: Split, device: torch.device, log: tr
         prepare(method, split.training, split.everything)
         return AS_PUBLISHED
     chosen_on = split.testing if recipe.keep == "best-test" else split.validation  # best-test: only as_published
-    return fit(
-        method,
+    job = Job(
         split.training,
         chosen_on,
         recipe,
@@ -193,6 +192,7 @@ def _train(run: Run, method: Method, split: Split, device: torch.device, log: tr
         on_epoch=partial(_log_epoch, log, chosen_on=_chosen_on(run)),
         everything=split.everything,
     )
+    return fit(method, job)
 
 
 def _test(run: Run, method: Method, split: Split, device: torch.device) -> tuple[Predictions, Cost]:
@@ -235,7 +235,7 @@ def _complete(run: Run, split: Split) -> None:
         accounting = accounting_of(protocol.accounting, run.registered, protocol.tested_on.dataset)
         scores = score(Predictions.load(run.predictions_file), split.testing, protocol.averaging, accounting)
         numbers = measured(scores, protocol.accounting)
-        again = record.model_copy(update={**numbers, "scoring_revision": scoring.REVISION})
+        again = record.model_copy(update={**numbers, "scoring_revision": SCORING_REVISION})
         whole = again if _scored_otherwise(record) else records.completed(record, again)
         if whole is not None:
             if run.trial or (paths.records() / record.path).is_file():  # else it was withdrawn
@@ -247,7 +247,7 @@ def _complete(run: Run, split: Split) -> None:
 
 
 def _scored_otherwise(record: Record) -> bool:
-    return record.scoring_revision not in (None, scoring.REVISION)
+    return record.scoring_revision not in (None, SCORING_REVISION)
 
 
 def _train_before(
@@ -268,8 +268,7 @@ def _train_before(
         if stage.state != "finished":
             on_epoch = partial(_log_epoch, stack.enter_context(_logged(invocation, stage, split, device, made_with)))
         stack.enter_context(threads_for(learner.parameter_count, device))
-        trained = fit(
-            learner,
+        job = Job(
             split.training,
             None,
             stage.settings.recipe,
@@ -280,7 +279,7 @@ def _train_before(
             on_epoch=on_epoch,
             everything=split.everything,
         )
-        return trained, learner.cpu()
+        return fit(learner, job), learner.cpu()
 
 
 @contextmanager
@@ -333,5 +332,6 @@ def _log_epoch(log: tracking.Run, epoch: Epoch, chosen_on: str = "validation") -
     values |= {"train/learning_rate": epoch.learning_rate, "train/frames_per_second": epoch.frames_per_second}
     if epoch.validation_mpjpe_mm is not None:
         values[f"{chosen_on}/mpjpe_mm"] = epoch.validation_mpjpe_mm
-    log.metrics(epoch.epoch + 1, values)
+    # A checkpoint of an earlier version may hold a loss that is no number: then it has no value to log.
+    log.metrics(epoch.epoch + 1, {name: value for name, value in values.items() if math.isfinite(value)})
     log.flush()

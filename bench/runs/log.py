@@ -59,10 +59,8 @@ def log_outcome(log: tracking.Run, run: Scored, record: Record, scores: Scores) 
         final[f"test/mpjpe_mm/{action}"] = values["mpjpe"]
     for joint, values in record.per_joint.items():
         final[f"test/joint_mpjpe_mm/{joint}"] = values["mpjpe"]
-    final |= {
-        "cost/parameters": float(record.parameters or 0),
-        "cost/macs_per_frame": float(record.macs_per_frame or 0),
-    }
+    sizes = {"cost/parameters": record.parameters, "cost/macs_per_frame": record.macs_per_frame}
+    final |= {name: float(size) for name, size in sizes.items() if size is not None}  # unknown is not zero
     if record.cost:
         final["cost/test_frames_per_second"] = record.cost.test_frames_per_second
         if record.cost.peak_memory_mb:

@@ -45,7 +45,7 @@ from bench.system.errors import BenchError, unknown
 from bench.system.progress import say
 from bench.system.provenance import provenance
 
-REVISION = 1  # of what this, corruption and hypotheses do to a number: part of a trial's key
+SWEEP_REVISION = 1  # of what this, corruption and hypotheses do to a number: part of a trial's key
 
 _POINTS = TypeAdapter(list[SweepPoint])
 
@@ -60,7 +60,7 @@ class Trial:
 
     @cached_property
     def key(self) -> str:
-        return identity({"run": self.run.key, self.knob: self.value, "revision": REVISION})
+        return identity({"run": self.run.key, self.knob: self.value, "revision": SWEEP_REVISION})
 
     @property
     def name(self) -> str:

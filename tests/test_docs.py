@@ -28,7 +28,7 @@ from bench.data.mocap.detector import Detector
 from bench.method import registry
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z][a-z%-]*):", MAKEFILE, re.M))
@@ -300,7 +300,7 @@ def test_every_dependency_is_explained():
 def test_every_page_is_in_the_navigation_once():
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     listed = re.findall(r"[\w-]+\.md", text.partition("\nnav:\n")[2])
-    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").rglob("*.md"))
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from bench.results.records import Record
 from bench.runs.course import Course
 from bench.runs.plan import Run
 from bench.system.device import resolved_precision
+from bench.system.provenance import hardware_text
 from bench.training.loop import Trained
 
 
@@ -54,7 +55,7 @@ def make_record(
     if course.stages:
         training["stages"] = {stage: _course(one) for stage, one in course.stages.items()}
     return Record(
-        schema=1,
+        schema=records.SCHEMA,
         run_key=run.key,
         benchmark=run.benchmark.name,
         method=run.method,
@@ -136,7 +137,7 @@ def _intervals(scores: Scores) -> dict[str, tuple[float, float]]:
             name = metric if averaging == scores.averaging else f"{metric}_{averaging}"
             if name in scores.summary:
                 blocks = stats.blocks(scores.per_frame, metric, averaging)
-                if interval := stats.interval(blocks["mean"], blocks["weight"]):
+                if interval := stats.headline_interval(blocks):
                     found[name] = (interval.low, interval.high)
     return found
 
@@ -152,7 +153,7 @@ def origin(
         config_hash=config_hash,
         data_fingerprint=dataset.fingerprint,
         packages={name: version for name, version in made_with["packages"].items() if version},
-        hardware=", ".join(str(hardware[part]) for part in ("cpu", "cores", "gpu", "platform") if hardware[part]),
+        hardware=hardware_text(hardware),
         finished_at=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
     )
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from bench.results.metrics import Metric
 from bench.results.records import Record
-from bench.results.statistics import averaged, interval, recorded
+from bench.results.statistics import averaged, headline_interval, recorded
 
 NONE, UNMEASURED = "—", "not measured yet"
 
@@ -47,8 +47,7 @@ class Row:
         seeds = [recorded(one, metric) for one in self.records]
         if not all(map(len, seeds)):
             return None
-        over_seeds = averaged(seeds)
-        shown = interval(over_seeds["mean"], over_seeds["weight"])
+        shown = headline_interval(averaged(seeds))
         return (shown.low, shown.high) if shown else None
 
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 ROOT = Path(__file__).parent.parent
 RUNS = {"tracking.md", "in-the-wild.md", "scoring.md"}
-ELSEWHERE = {"adding-a-method.md"}
+ELSEWHERE = {"adding-a-method.md", "adding-a-metric.md"}
 PUBLISHED = {"README.md", "methods.md"}  # read licensed data and published checkpoints of full size
 BENCHMARK = """
 title: Synthetic people

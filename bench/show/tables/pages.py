@@ -22,10 +22,10 @@ from bench.system.errors import BenchError, unknown
 
 
 def write(check: bool = False, root: Path | None = None, results: Path | None = None) -> list[str]:
-    """Render the page of every benchmark and of its sweeps, and the blocks of README.md; return the files that change.
+    """Render the page of every benchmark and of its sweeps, and the blocks of README.md; return the changed files.
 
-    check: change nothing, only say what has drifted. root: the project. results: where records and tables lie, default
-    `paths.results()`, or the results folder of a given root; README.md always shows the records of the project itself.
+    check: change nothing, only return what has drifted. root: the project. results: where records and tables are;
+    default `paths.results()`, or the results folder of a given root. README.md always shows the records of the project.
     Raises BenchError for a record that does not belong where it lies, and for a block that names no benchmark.
     """
     results = results or (root / "results" if root else paths.results())
@@ -69,7 +69,7 @@ def fill(text: str, blocks: Mapping[str, str]) -> str:
 
 
 def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame) -> str:
-    """The page of a benchmark: metrics, size, seeds, records; then every action, and cost; an accounting a section."""
+    """The page of a benchmark: metrics, size, seeds, records, then every action, and cost; a section per accounting."""
     protocol = benchmark.protocol
     frames = " or ".join(str(one) for one in sorted({benchmark.frames(method) for method in benchmark.methods}))
     over_frames = protocol.averaging == "frames"
@@ -110,7 +110,7 @@ _INTERVALS = (
 
 
 def crossing(protocol: Protocol) -> list[str]:
-    """What a reader of a benchmark that tests on other data than it trains on has to know, wherever it is shown."""
+    """The sentence that goes with every benchmark that tests on other data than it trains on; else nothing."""
     trained_on, tested_on = (
         f"{one.dataset} ({one.keypoints} keypoints)" for one in (protocol.trained_on, protocol.tested_on)
     )
@@ -133,7 +133,7 @@ def _section(protocol: Protocol, table: Sequence[Row], ranked: bool = True) -> l
 
 
 def _sources(numbers: pd.DataFrame) -> list[str]:
-    """Where the published columns come from: a line a source."""
+    """Where the published columns come from: one line per source."""
     lines = []
     for source in dict.fromkeys(numbers["source"]):
         quoted = numbers[numbers["source"] == source]

@@ -11,11 +11,18 @@ from bench.system.lazy import lazily
 
 if TYPE_CHECKING:
     from bench.config.load import load_benchmark as load_benchmark
+    from bench.data import datasets as datasets
     from bench.data import load_dataset as load_dataset
     from bench.data.batch import Batch as Batch
     from bench.data.batch import Window as Window
+    from bench.data.dataset import Dataset as Dataset
+    from bench.data.dataset import Origin as Origin
+    from bench.data.pose_dataset import Video as Video
     from bench.evaluation.scores import Scores as Scores
     from bench.evaluation.scoring import evaluate as evaluate
+    from bench.geometry.camera import Camera as Camera
+    from bench.geometry.camera import View as View
+    from bench.geometry.skeleton import Skeleton as Skeleton
     from bench.method.base import Method as Method
     from bench.method.checkpoint import import_upstream as import_upstream
     from bench.method.registry import build as build
@@ -25,10 +32,17 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Batch": "bench.data.batch",
+    "Camera": "bench.geometry.camera",
+    "Dataset": "bench.data.dataset",
     "Method": "bench.method.base",
+    "Origin": "bench.data.dataset",
     "Scores": "bench.evaluation.scores",
+    "Skeleton": "bench.geometry.skeleton",
+    "Video": "bench.data.pose_dataset",
+    "View": "bench.geometry.camera",
     "Window": "bench.data.batch",
     "build": "bench.method.registry",
+    "datasets": "bench.data.registry",
     "evaluate": "bench.evaluation.scoring",
     "import_upstream": "bench.method.checkpoint",
     "load_benchmark": "bench.config.load",

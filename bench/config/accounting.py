@@ -124,7 +124,7 @@ PRESETS = {
 
 def is_3dhp(dataset: str) -> bool:
     """Whether a data set is MPI-INF-3DHP, with either of its labels."""
-    return dataset.startswith("3dhp")
+    return dataset in ("3dhp", "3dhp-annot3")
 
 
 def presets(dataset: str) -> list[Preset]:

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.config.accounting import accounting_of
 from bench.config.schema import Benchmark, Sweep, identity
-from bench.data import loader
+from bench.data import dataset_named
 from bench.data.split import Split
 from bench.evaluation.corruption import with_dropped_joints, with_noise
 from bench.evaluation.hypotheses import lift_hypotheses
@@ -299,7 +299,7 @@ def _predicted(trial: Trial, split: Split, device: torch.device) -> dict[str, Pr
     }
     with threads_for(method.parameter_count, device):
         if trial.knob == "hypotheses":
-            camera = loader(run.benchmark.protocol.tested_on.dataset).camera
+            camera = dataset_named(run.benchmark.protocol.tested_on.dataset).camera
             where = zip(testing.sequences["subject"], testing.sequences["camera"], strict=True)
             views = [camera(subject, name) for subject, name in where]
             return lift_hypotheses(method, testing, views, int(trial.value), **options)

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data.pose_dataset import COLUMNS, PoseDataset, offsets
+from bench.data.pose_dataset import SEQUENCE_COLUMNS, PoseDataset, offsets
 from bench.data.windows import (
     COUNT_FROM,
     COUNT_TO,
@@ -193,7 +193,7 @@ def stored_videos(golden: dict, kind: str, left: list[int], right: list[int]) ->
         keypoints="gt",
         fps=50.0,
         skeleton=Skeleton("stored", names, (-1, *[0] * (joints - 1)), tuple(left), tuple(right), root=0),
-        sequences=pd.DataFrame(rows, columns=list(COLUMNS)),
+        sequences=pd.DataFrame(rows, columns=list(SEQUENCE_COLUMNS)),
         keypoints_2d=torch.from_numpy(np.concatenate([golden[f"in/{kind}_seq2d_{index}"] for index in range(2)])),
         poses_3d=torch.from_numpy(np.concatenate(poses_3d)),
         roots=torch.zeros(sum(lengths), 3),
@@ -323,7 +323,7 @@ def made_up(lengths: list[int]) -> PoseDataset:
         keypoints="gt",
         fps=50.0,
         skeleton=H36M_17,
-        sequences=pd.DataFrame(rows, columns=list(COLUMNS)),
+        sequences=pd.DataFrame(rows, columns=list(SEQUENCE_COLUMNS)),
         keypoints_2d=torch.randn(total, 17, 2, generator=generator),
         poses_3d=torch.randn(total, 17, 3, generator=generator),
         roots=torch.randn(total, 3, generator=generator),

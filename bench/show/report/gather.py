@@ -17,7 +17,7 @@ import pandas as pd
 
 from bench.config.load import benchmark_names, load_benchmark
 from bench.config.schema import Benchmark
-from bench.data import loader
+from bench.data import dataset_named
 from bench.geometry.skeleton import Skeleton
 from bench.results import records, sweeps
 from bench.results.records import Record
@@ -91,7 +91,7 @@ def _benchmark(
             {"accounting": accounting, "rows": [_row(one, beside) for one in table]}
             for accounting, table in boards.items()
         ],
-        "skeleton": _skeleton(loader(protocol.trained_on.dataset).SKELETON),
+        "skeleton": _skeleton(dataset_named(protocol.trained_on.dataset).skeleton),
         "sources": [
             {"labels": sorted(set(quoted["label"])), "source": str(source)}
             for source, quoted in own.groupby("source", sort=False)

@@ -29,12 +29,16 @@ if TYPE_CHECKING:
     from bench.method.registry import methods as methods
     from bench.method.registry import register as register
     from bench.method.weights import load_weights as load_weights
+    from bench.system.errors import BenchError as BenchError
+    from bench.system.errors import MissingDataError as MissingDataError
 
 _HOME = {
     "Batch": "bench.data.batch",
+    "BenchError": "bench.system.errors",
     "Camera": "bench.geometry.camera",
     "Dataset": "bench.data.dataset",
     "Method": "bench.method.base",
+    "MissingDataError": "bench.system.errors",
     "Origin": "bench.data.dataset",
     "Scores": "bench.evaluation.scores",
     "Skeleton": "bench.geometry.skeleton",

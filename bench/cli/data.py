@@ -115,5 +115,5 @@ def _fetch(options: argparse.Namespace) -> int:
     from bench.data import fetch  # brings numpy: only once the command line is known to be good
 
     root = Path(options.data) if options.data else paths.data()
-    print(fetch.fetch_cmu(root, names(options.subjects), names(options.trials), options.url or fetch.SITE))
+    fetch.fetch_cmu(root, names(options.subjects), names(options.trials), options.url or fetch.SITE)
     return 0

@@ -57,11 +57,11 @@ def listed_trials() -> dict[str, Listed]:
     return {row["trial"]: Listed(**row) for row in csv.DictReader(io.StringIO(text))}
 
 
-def fetch_cmu(root: Path, subjects: Sequence[str] = (), trials: Sequence[str] = (), url: str = SITE) -> str:
+def fetch_cmu(root: Path, subjects: Sequence[str] = (), trials: Sequence[str] = (), url: str = SITE) -> None:
     """Fetch trials that are not there yet into `cmu/` below `root`, and write `cmu/trials.csv` if there is none.
 
-    subjects: all listed trials of these; trials: these, listed or not; neither: all listed ones. Says each file as it
-    arrives, and returns what is there in the end.
+    subjects: all listed trials of these; trials: these, listed or not; neither: all listed ones. Says each file on standard
+    error as it arrives.
     Raises BenchError for a name that cannot be, if the server cannot be reached, and at the end for files that it does
     not have or that are not what they should be; what has arrived is kept, and the same call goes on where it stopped.
     """
@@ -76,14 +76,14 @@ def fetch_cmu(root: Path, subjects: Sequence[str] = (), trials: Sequence[str] = 
     try:
         with filelock.FileLock(folder / ".fetch.lock", timeout=0):
             _list_trials(folder / "trials.csv")
-            failures, there = _fetch_all(folder, wanted, url.rstrip("/"))
+            failures = _fetch_all(folder, wanted, url.rstrip("/"))
     except filelock.Timeout:
         raise BenchError(f"{paths.shown(folder)} is being filled by another process; wait for it or stop it") from None
+    say(ACKNOWLEDGEMENT)
     if failures:
         raise BenchError(
             f"{len(failures)} of {len(wanted)} trials were not fetched:\n  " + "\n  ".join(failures.values())
         )
-    return f"{len(wanted)} trials in {paths.shown(folder)}, {there} were there before\n{ACKNOWLEDGEMENT}"
 
 
 def _chosen(subjects: Sequence[str], trials: Sequence[str]) -> dict[str, Listed]:
@@ -120,11 +120,8 @@ def _list_trials(path: Path) -> None:
 # --- file by file
 
 
-def _fetch_all(folder: Path, wanted: dict[str, Listed], url: str) -> tuple[dict[str, str], int]:
-    """Fetch skeletons and motions; a trial needs its subject's skeleton.
-
-    Returns what went wrong, by trial, and how many trials were there before.
-    """
+def _fetch_all(folder: Path, wanted: dict[str, Listed], url: str) -> dict[str, str]:
+    """Fetch skeletons and motions. Returns what went wrong, by trial; a trial needs its subject's skeleton."""
     failures: dict[str, str] = {}
     failed: dict[Path, str] = {}
     there = 0
@@ -147,7 +144,8 @@ def _fetch_all(folder: Path, wanted: dict[str, Listed], url: str) -> tuple[dict[
             if path in failed:
                 failures[trial] = f"{trial}: {failed[path]}"
                 break
-    return failures, there
+    say(f"{len(wanted) - len(failures)} of {len(wanted)} trials in {paths.shown(folder)}, {there} were there before")
+    return failures
 
 
 def _already(path: Path) -> Path | None:

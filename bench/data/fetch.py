@@ -60,9 +60,8 @@ def listed_trials() -> dict[str, Listed]:
 def fetch_cmu(root: Path, subjects: Sequence[str] = (), trials: Sequence[str] = (), url: str = SITE) -> None:
     """Fetch trials that are not there yet into `cmu/` below `root`, and write `cmu/trials.csv` if there is none.
 
-    subjects: all listed trials of these; trials: these, listed or not; neither: all listed ones. Says each file on standard
-    error as it arrives.
-    Raises BenchError for a name that cannot be, if the server cannot be reached, and at the end for files that it does
+    subjects: all listed trials of these; trials: these, listed or not; neither: all listed ones. Each file
+    is named on standard error as it arrives. Raises BenchError for a name that cannot be, if the server cannot be reached, and at the end for files that it does
     not have or that are not what they should be; what has arrived is kept, and the same call goes on where it stopped.
     """
     if not re.match(r"https?://", url):

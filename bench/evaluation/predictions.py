@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.config.accounting import SHARED, Accounting
 from bench.data.batch import Window
 from bench.data.pose_dataset import PoseDataset
 from bench.data.windows import (
@@ -86,16 +87,17 @@ def predict(
     label: str = "predict",
     seen: Skeleton | None = None,
     hypothesis: int = 0,
+    accounting: Accounting = SHARED,
 ) -> Predictions:
     """Lift every video of a data set.
 
     flip: average each window with the mirrored prediction for its mirror image, both in one pass. seed: of the noise
     of methods that sample. seen: the joints of the 2D, where they are not those of the poses. hypothesis: which of the
-    samples that such a method may draw. Raises BenchError if a prediction is not a number or has another shape than the
+    samples that such a method may draw. accounting: lays the windows, of videos shorter than one. Raises BenchError if a prediction is not a number or has another shape than the
     window's.
     """
     window = method.window
-    table = scored_windows(dataset, window)
+    table = scored_windows(dataset, window, accounting)
     keys = window_keys(dataset, table) if method.stochastic else []
     joints = len(dataset.skeleton)
     poses = np.empty((len(table), window.frames if window.targets == "all" else 1, joints, 3), np.float32)

@@ -21,10 +21,10 @@ from bench.data.split import testing_part
 from bench.data.windows import (
     COUNT_FROM,
     SEQUENCE,
-    START,
     answered_part,
     block_rows,
     counted_frames,
+    recounted,
     test_windows,
 )
 from bench.evaluation.predictions import Predictions, _check_once, predict
@@ -89,14 +89,9 @@ class _Counted:
 def _counted(predictions: Predictions, dataset: PoseDataset, accounting: Accounting) -> _Counted:
     """What counts under an accounting."""
     table, window = answered_part(predictions.table, predictions.window)
-    rows, counts = block_rows(dataset, table, window), counted_frames(table, window)
-    _check_once(rows[counts], dataset)
-    frames = table[:, START, None] + np.arange(window.frames)
-    real = (frames >= 0) & (frames < dataset.lengths[table[:, SEQUENCE], None])
-    if accounting.tail == "twice":
-        counts |= real
-    if accounting.padding == "counted":
-        counts |= ~real
+    rows = block_rows(dataset, table, window)
+    _check_once(rows[counted_frames(table, window)], dataset)
+    counts = counted_frames(recounted(table, dataset.lengths, window, accounting), window)
     if dataset.valid is not None:
         counts &= dataset.valid.numpy()[rows]
     windows, slots = np.nonzero(counts)
@@ -212,5 +207,5 @@ def evaluate(
     accounting = accounting_of(protocol.accounting, method.name, protocol.tested_on.dataset)
     testing = testing_part(protocol, dataset)
     options.setdefault("flip", protocol.flip_test)
-    predictions = predict(method, testing, seed=seed, device=device, **options)
+    predictions = predict(method, testing, seed=seed, device=device, accounting=accounting, **options)
     return score(predictions, testing, protocol.averaging, accounting)

@@ -108,7 +108,9 @@ PRESETS = {
         Preset(
             "diff3dhpe",
             "Zhou et al., ICCVW 2023",
-            Accounting(short="left", padding="counted", root="raw", action="prefix", velocity="batch", average="actions"),
+            Accounting(
+                short="left", padding="counted", root="raw", action="prefix", velocity="batch", average="actions"
+            ),
         ),
         Preset(
             "pstmo_3dhp",

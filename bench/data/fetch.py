@@ -60,9 +60,10 @@ def listed_trials() -> dict[str, Listed]:
 def fetch_cmu(root: Path, subjects: Sequence[str] = (), trials: Sequence[str] = (), url: str = SITE) -> None:
     """Fetch trials that are not there yet into `cmu/` below `root`, and write `cmu/trials.csv` if there is none.
 
-    subjects: all listed trials of these; trials: these, listed or not; neither: all listed ones. Each file
-    is named on standard error as it arrives. Raises BenchError for a name that cannot be, if the server cannot be reached, and at the end for files that it does
-    not have or that are not what they should be; what has arrived is kept, and the same call goes on where it stopped.
+    subjects: all listed trials of these; trials: these, listed or not; neither: all listed ones. Each file is named on
+    standard error as it arrives. Raises BenchError for a name that cannot be, if the server cannot be reached, and at
+    the end for files that it does not have or that are not what they should be; what has arrived is kept, and the same
+    call goes on where it stopped.
     """
     if not re.match(r"https?://", url):
         raise BenchError(f"{url!r} is no address of a server: it should begin with http:// or https://")
@@ -176,7 +177,7 @@ def _fetch(address: str, path: Path, sha256: str, asf: Path) -> None:
     if problem:
         part.unlink()
         raise NotFetchedError(f"{address} is not what it should be and was deleted: {problem}")
-    part.replace(path)
+    paths.publish(part, path)
 
 
 def _problem(part: Path, sha256: str, asf: Path) -> str:

@@ -32,7 +32,7 @@ def package(tmp_path, monkeypatch) -> Iterator[Path]:
     """The page's package, declared and on the path, the current folder; its data in the folder `data`."""
     folder = PAGE.write_package(tmp_path / "my-dancers")
     found = EntryPoints([EntryPoint("dancers", "my_dancers:Dancers", GROUP)])
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda **wanted: found.select(**wanted))
+    monkeypatch.setattr("bench.system.entry_points.entry_points", lambda **wanted: found.select(**wanted))
     monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("BENCH_DATA", "data")
     monkeypatch.syspath_prepend(folder)
@@ -109,6 +109,17 @@ def test_a_skeleton_that_changes_without_the_readers_version_is_refused(package,
     assert "16 videos" in bench(capsys, "data", "describe", "dancers")
 
 
+def test_actions_may_be_named_in_any_script(package, capsys, monkeypatch):
+    record = (package / "record.py").read_text()
+    (package / "record.py").write_text(record.replace('"waltz"', '"вальс"').replace('"samba"', '"サンバ"'), "utf-8")
+    runpy.run_path("record.py")
+    assert "actions: вальс, サンバ" in bench(capsys, "data", "describe", "dancers")
+    monkeypatch.setattr("bench.system.paths.configs", lambda: package)
+    bench(capsys, "run", "dancers-gt-9", "--methods", "mean_pose", "--device", "cpu", "--no-track")
+    table = bench(capsys, "tables", "--format", "markdown", "dancers-gt-9", "--by", "action")
+    assert re.search(r"^\| Method +\|.* вальс \|.* サンバ \|", table, re.M)
+
+
 # As a stranger: in a checkout of its own, with an environment of its own, from the shell
 
 
@@ -122,14 +133,14 @@ def test_from_an_empty_folder_to_a_row_and_moving_poses(tmp_path):
     assert "dancers, gt keypoints: 16 videos, 2,400 frames at 25 fps, dancer-13" in text
     assert (checkout / "dancers.png").read_bytes().startswith(b"\x89PNG")
 
+    config = tmp_path / "my-dancers" / "dancers-gt-9.yaml"
+    config.write_text(config.read_text().replace("epochs: 20", "epochs: 2"))
     copy, run, table, report = PAGE.commands("To a table and a report")
     shell(checkout, *copy)
-    text = shell(checkout, *run, "--set", "recipe.epochs=2", "--no-track")
-    assert re.search(r"^videopose3d +0 +\d+\.\d ", text, re.M)
-    config = checkout / "configs" / "dancers-gt-9.yaml"
-    config.write_text(config.read_text().replace("epochs: 20", "epochs: 2"))
-    assert re.search(r"^\| videopose3d .*\| +\d+\.\d ", shell(checkout, *table), re.M)
-    assert re.search(r"dancers-gt-9 +2 records.*predictions of 2 methods, \d clips", shell(checkout, *report))
+    assert re.search(r"^VideoPose3D +0 +\d+\.\d ", shell(checkout, *run, "--no-track"), re.M)
+    assert re.search(r"^\| VideoPose3D[^|]*\| +9 \| +\**\d+\.\d", shell(checkout, *table), re.M)
+    text = shell(checkout, *report)
+    assert re.search(r"dancers-gt-9 +2 records.*predictions of 2 methods, \d clips", text), text
     content = re.search(
         r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', (checkout / "results/report.html").read_text(), re.S
     )

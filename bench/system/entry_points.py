@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import traceback
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from bench.system.errors import BenchError, unknown
 
 def declared(group: str) -> list[str]:
     """The names that installed packages declare in a group, sorted. Imports none of them."""
-    return sorted({point.name for point in importlib.metadata.entry_points(group=group)})
+    return sorted({point.name for point in entry_points(group=group)})
 
 
 def loaded(group: str, name: str, what: str) -> tuple[Any, str]:
@@ -23,7 +22,7 @@ def loaded(group: str, name: str, what: str) -> tuple[Any, str]:
     what: such a thing in a word, "method" or "data set". Raises BenchError for a name that no package declares or that
     two do, and for a package that cannot be imported, with the line where its import fails.
     """
-    points = list({point.value: point for point in importlib.metadata.entry_points(group=group, name=name)}.values())
+    points = list({point.value: point for point in entry_points(group=group, name=name)}.values())
     if not points:
         raise unknown(what, name, declared(group))
     if len(points) > 1:

@@ -115,7 +115,7 @@ def _every_frame(lengths: Lengths, window: Window, every: int) -> Table:
 
 
 def _numbered(count: Numbers) -> tuple[Numbers, Numbers]:
-    """For each of `count` windows a video: the number of its video, and its own number there."""
+    """Of each window, where videos have `count` windows each: the number of its video, and its own number there."""
     sequence = np.repeat(np.arange(len(count)), count)
     return sequence, np.arange(len(sequence)) - offsets(count)[sequence]
 

@@ -1,6 +1,6 @@
 """The studio: motion that was recorded without cameras is filmed by the four cameras of a Human3.6M subject.
 
-Real lenses and real viewing directions make the 2D; only where the cameras stand is ours. A motion may need more floor
+Lenses and viewing directions are the real ones; only the cameras' positions are made up. A motion may need more floor
 than the Human3.6M studio has, so each camera steps back along its optical axis until it sees all of it.
 """
 

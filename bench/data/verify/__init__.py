@@ -124,7 +124,7 @@ def _count_frames_h36m(subjects: tuple[str, ...], here: int, whole: int, report:
     if here == whole:
         return
     if step := known.thinned(here, whole, videos):
-        what = f"only every {_TH[step]} frame is there: {50 / step:g} a second, not 50"
+        what = f"only every {_TH[step]} frame is there: {50 / step:g} per second, not 50"
         report.wrong("frames", what, "the benchmarks use all frames", where)
     elif "S9" in subjects and here == known.H36M_TEST_FRAMES_OF_VIDEOS:
         what = "these are the files cut from the videos, as in MotionBERT's line of work"

@@ -1,6 +1,6 @@
 """The files as they are: every sequence that can be made sense of, however wrong. What cannot is reported and left out.
 
-The loaders refuse what is wrong at once; these readers go on, so that one look shows all there is to repair.
+The data sets' own readers refuse what is wrong at once; these go on, so that one look shows all there is to repair.
 """
 
 from __future__ import annotations

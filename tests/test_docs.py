@@ -23,7 +23,7 @@ from pydantic import BaseModel
 import bench
 from bench.cli import _parser
 from bench.config import MethodEntry, Protocol, Recipe, Stage, Sweep, benchmark_names, load_benchmark
-from bench.data import LOADERS
+from bench.data import datasets
 from bench.data.mocap.detector import Detector
 from bench.method import registry
 
@@ -119,7 +119,12 @@ def test_configuration_keys_exist(page):
 @every_page
 def test_commands_of_bench_exist(page):
     importable = [*bench.methods(), "pstmo-pretrain"]
-    known_names = {"run": benchmark_names(), "data describe": LOADERS, "data verify": LOADERS, "import": importable}
+    known_names = {
+        "run": benchmark_names(),
+        "data describe": datasets(),
+        "data verify": datasets(),
+        "import": importable,
+    }
     known_names |= dict.fromkeys(("score", "export template", "sweep"), benchmark_names())
     for words in commands(page):
         if words[0] != "bench" or len(words) == 1:
@@ -149,7 +154,7 @@ def test_commands_of_make_exist(page):
                     load_benchmark(words[1].removeprefix("bench-"), value.split())
             elif word not in TARGETS:
                 assert f"{kind}-%" in TARGETS, words
-                names = benchmark_names() if kind == "bench" else list(LOADERS)
+                names = benchmark_names() if kind == "bench" else list(datasets())
                 assert name in names or name.isupper(), words
 
 

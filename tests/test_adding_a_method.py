@@ -1,4 +1,4 @@
-"""docs/adding-a-method.md, done as it says: the package it shows is written, installed, run, and gets its row."""
+"""docs/how-to/adding-a-method.md, done as it says: its package is written, installed, run, and gets its row."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bench.system.errors import BenchError
 from bench.testing import check_method
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGE = (REPOSITORY / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "how-to" / "adding-a-method.md").read_text(encoding="utf-8")
 CHECKOUT = ("bench", "baselines", "diff3dhpe", "configs", "Makefile", "pyproject.toml", "constraints.txt", "README.md")
 
 

@@ -1,6 +1,6 @@
 """The Python in the documentation is run as it stands, page by page, on made-up data.
 
-docs/adding-a-method.md has a test of its own, which does all that the page says.
+docs/how-to/adding-a-method.md has a test of its own, which does all that the page says.
 """
 
 from __future__ import annotations

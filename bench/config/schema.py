@@ -134,7 +134,7 @@ class Recipe(Strict):
     batch_norm_momentum: tuple[Momentum, Momentum] | None = None
     precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 on a GPU that has it, float32 elsewhere
     keep: Literal["last", "best-validation", "best-test"] = "last"  # the weights that are tested
-    as_published: bool = False  # bring back what is unsound in the published code (docs/methods.md)
+    as_published: bool = False  # bring back what is unsound in the published code (docs/reference/methods.md)
 
     @model_validator(mode="after")
     def _centred_windows_do_not_overlap(self) -> Recipe:

@@ -1,7 +1,8 @@
 """Files of predictions made elsewhere: one float array a test video in a plain .npz file, whatever framework wrote it.
 
 The key of a video is `subject/sequence/camera`, like `S9/Directions 1/54138969`; its array is (frames, joints, 3),
-metres, camera axes, root-relative. A file holds every test video of its benchmark and nothing else (docs/scoring.md).
+metres, camera axes, root-relative. A file holds every test video of its benchmark and nothing else
+(docs/how-to/scoring.md).
 """
 
 from __future__ import annotations

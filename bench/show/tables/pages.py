@@ -105,7 +105,7 @@ _OVER_FRAMES = (
 _INTERVALS = (
     " [a, b] is the 95 % interval over test sequences. Notes name the rows whose MPJPE does not differ from the best "
     "beyond chance. With one seed, a difference, like a tie, is one of these networks, not of the methods ([what "
-    "numbers allow to be said](../../docs/statistics.md))."
+    "numbers allow to be said](../../docs/explanation/statistics.md))."
 )
 
 
@@ -116,7 +116,7 @@ def crossing(protocol: Protocol) -> list[str]:
     )
     line = (
         f"Trained on {trained_on}, tested on {tested_on}: how far what is learnt on the one carries to the other. Only "
-        "joints at the same place in both are scored, and nothing is rescaled (docs/protocols.md)."
+        "joints at the same place in both are scored, and nothing is rescaled (docs/reference/protocols.md)."
     )
     return [line] if protocol.crosses else []
 

@@ -26,7 +26,8 @@ from bench.testing import check_method
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGE = (REPOSITORY / "docs" / "how-to" / "adding-a-method.md").read_text(encoding="utf-8")
-CHECKOUT = ("bench", "baselines", "diff3dhpe", "configs", "Makefile", "pyproject.toml", "constraints.txt", "README.md")
+PACKAGES = ("bench", "baselines", "diff3dhpe")
+CHECKOUT = (*PACKAGES, "configs", "docs", "Makefile", "pyproject.toml", "constraints.txt", "README.md")
 
 
 def blocks(text: str) -> Iterator[tuple[str, str]]:
@@ -245,5 +246,5 @@ def test_into_the_tables_of_the_repository(installed):
     assert "results/tables/demo.md" in shell(installed, *render)
     row = r"^\| linear +\| +27 \| .* \[s0\]\({}records/demo/linear-s0-\w{{8}}\.json\)"
     assert re.search(row.format(r"\.\./"), (installed / "results" / "tables" / "demo.md").read_text(), re.M)
-    assert re.search(row.format("results/"), (installed / "README.md").read_text(), re.M)
+    assert re.search(r"^\| linear +\| +27 \| .* s0 +\|$", (installed / "docs" / "results.md").read_text(), re.M)
     shell(installed, "make", "tables-check")

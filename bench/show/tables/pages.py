@@ -112,7 +112,7 @@ _OVER_FRAMES = (
 _INTERVALS = (
     " [a, b] is the 95 % interval over test sequences. Notes name the rows whose MPJPE does not differ from the best "
     "beyond chance. With one seed, a difference, like a tie, is one of these networks, not of the methods ([what "
-    "numbers allow to be said](../../docs/explanation/statistics.md))."
+    "can be concluded](../../docs/explanation/statistics.md))."
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -93,11 +94,6 @@ class DropPath(nn.Module):
         return f"rate={self.rate}"
 
 
-def drop_path_rates(last: float, depth: int) -> list[float]:
-    """Stochastic depth that grows linearly with depth, from 0 to `last` (after Huang et al., ECCV 2016)."""
-    return [last * level / max(depth - 1, 1) for level in range(depth)]
-
-
 class Block(nn.Module):
     """Pre-norm transformer block, optionally shifted by a time embedding first. (rows, tokens, dim) to the same.
 
@@ -133,7 +129,7 @@ class Block(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch norm that uses its running statistics, unchanged, where it sees one value a channel: that has no spread.
+    """Batch norm that uses its running statistics, unchanged, where it sees one value per channel, without a spread.
 
     So it is for the last layers when an epoch's last batch is a single window. (batch, channels, time) to the same.
     """
@@ -167,51 +163,59 @@ def check_counts(**counts: int) -> None:
             raise ValueError(f"{name} must be a whole number of at least 1, not {count!r}")
 
 
-def check_sizes(dim: int, depth: int, heads: int, mlp_ratio: float, drop_path: float) -> None:
-    """Raises ValueError, naming it, for a size that no transformer can have: torch would fail late or not at all."""
-    check_counts(dim=dim, depth=depth, heads=heads)
-    if dim % heads:
-        raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
-    if int(dim * mlp_ratio) < 1:
-        raise ValueError(f"mlp_ratio {mlp_ratio} leaves the MLP without a single unit")
-    if not 0 <= drop_path < 1:
-        raise ValueError(f"drop path rate {drop_path} is not in [0, 1)")
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a transformer over joints and frames. Raises ValueError, naming it, for one that it cannot have.
+
+    frames, joints: of a window. dim: channels per token. depth: blocks over joints, and as many over frames. mlp_ratio:
+    hidden channels of the MLPs per channel of a token. drop_path: rate of stochastic depth at the last block.
+    """
+
+    frames: int
+    joints: int
+    dim: int
+    depth: int
+    heads: int
+    mlp_ratio: float
+    drop_path: float
+
+    def __post_init__(self) -> None:
+        check_counts(frames=self.frames, joints=self.joints, dim=self.dim, depth=self.depth, heads=self.heads)
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        if int(self.dim * self.mlp_ratio) < 1:
+            raise ValueError(f"mlp_ratio {self.mlp_ratio} leaves the MLP without a single unit")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop path rate {self.drop_path} is not in [0, 1)")
+
+    @property
+    def drop_path_rates(self) -> list[float]:
+        """Stochastic depth of each block: it grows linearly from 0 to `drop_path` (after Huang et al., ECCV 2016)."""
+        return [self.drop_path * level / max(self.depth - 1, 1) for level in range(self.depth)]
 
 
 class SpatioTemporalEncoder(nn.Module):
     """Alternating attention over the joints of a frame and over the frames of a joint (MixSTE, CVPR 2022, section 3).
 
     (batch, frames, joints, dim) to the same. The two norms are shared by all levels, and the output of each is the
-    residual stream of the next block. Stochastic depth grows linearly from 0 to `drop_path` over the levels.
+    residual stream of the next block. subtract_values, time_dim: as in `Block`.
     """
 
-    def __init__(
-        self,
-        frames: int,
-        joints: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        mlp_ratio: float,
-        drop_path: float,
-        *,
-        subtract_values: bool = False,
-        time_dim: int | None = None,
-    ) -> None:
+    def __init__(self, sizes: Sizes, *, subtract_values: bool = False, time_dim: int | None = None) -> None:
         super().__init__()
-        self.joint_embedding = nn.Parameter(torch.zeros(1, joints, dim))
-        self.frame_embedding = nn.Parameter(torch.zeros(1, frames, dim))
-        rates = drop_path_rates(drop_path, depth)
+        self.joint_embedding = nn.Parameter(torch.zeros(1, sizes.joints, sizes.dim))
+        self.frame_embedding = nn.Parameter(torch.zeros(1, sizes.frames, sizes.dim))
 
         def blocks() -> nn.ModuleList:
             return nn.ModuleList(
-                Block(dim, heads, mlp_ratio, rate, subtract_values=subtract_values, time_dim=time_dim) for rate in rates
+                Block(sizes.dim, sizes.heads, sizes.mlp_ratio, rate, subtract_values=subtract_values, time_dim=time_dim)
+                for rate in sizes.drop_path_rates
             )
 
         self.spatial_blocks = blocks()
         self.temporal_blocks = blocks()
-        self.spatial_norm = nn.LayerNorm(dim, eps=1e-6)
-        self.temporal_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.spatial_norm = nn.LayerNorm(sizes.dim, eps=1e-6)
+        self.temporal_norm = nn.LayerNorm(sizes.dim, eps=1e-6)
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         """x: (batch, frames, joints, dim). time: (batch, time_dim) after its activation, or nothing."""

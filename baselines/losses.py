@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.method import Batch, Window
+from bench.method import Batch, Window, in_float32
 from bench.metrics import mpjpe
 
 
+@in_float32
 def answered_mpjpe(predicted: Tensor, batch: Batch, window: Window) -> Tensor:
     """MPJPE of the frames that a method answers for, the root included; zero if none is supervised.
 

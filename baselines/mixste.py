@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from baselines.layers import SpatioTemporalEncoder, check_sizes
+from baselines.layers import Sizes, SpatioTemporalEncoder
 from bench.geometry.skeleton import MPI_INF_3DHP_17
-from bench.method import Batch, Generators, Method, Window
+from bench.method import Batch, Generators, Method, Window, in_float32
 from bench.method.checkpoint import load_exactly
 
 if TYPE_CHECKING:
@@ -41,18 +41,24 @@ UPSTREAM_NAMES = {
 class MixSTENetwork(nn.Module):
     """(batch, frames, joints, 2) normalised keypoints to (batch, frames, joints, 3) metres, root-relative."""
 
-    def __init__(
-        self, frames: int, joints: int, dim: int, depth: int, heads: int, mlp_ratio: float, drop_path: float
-    ) -> None:
+    def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        check_sizes(dim, depth, heads, mlp_ratio, drop_path)
-        self.embed = nn.Linear(2, dim)
-        self.encoder = SpatioTemporalEncoder(frames, joints, dim, depth, heads, mlp_ratio, drop_path)
-        self.norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(dim, 3)
+        self.embed = nn.Linear(2, sizes.dim)
+        self.encoder = SpatioTemporalEncoder(sizes)
+        self.norm = nn.LayerNorm(sizes.dim)
+        self.head = nn.Linear(sizes.dim, 3)
 
     def forward(self, keypoints_2d: Tensor) -> Tensor:
-        out: Tensor = self.head(self.norm(self.encoder(self.embed(keypoints_2d))))
+        return self._poses(self.encoder(self._tokens(keypoints_2d)))
+
+    @in_float32
+    def _tokens(self, keypoints_2d: Tensor) -> Tensor:
+        tokens: Tensor = self.embed(keypoints_2d)
+        return tokens
+
+    @in_float32
+    def _poses(self, features: Tensor) -> Tensor:
+        out: Tensor = self.head(self.norm(features))
         return out
 
 
@@ -86,7 +92,7 @@ class MixSTE(Method):
         super().__init__()
         self.window = Window(frames, targets="all")
         self.square_loss_gradient = square_loss_gradient
-        self.network = MixSTENetwork(frames, joints, dim, depth, heads, mlp_ratio, drop_path)
+        self.network = MixSTENetwork(Sizes(frames, joints, dim, depth, heads, mlp_ratio, drop_path))
         weights = torch.tensor(JOINT_WEIGHTS if joints == len(JOINT_WEIGHTS) else [1.0] * joints)
         self.register_buffer("joint_weights", weights, persistent=False)
 
@@ -115,6 +121,7 @@ class MixSTE(Method):
         load_exactly(self.network, state, UPSTREAM_NAMES)
 
 
+@in_float32
 def mixste_losses(
     predicted: Tensor, target: Tensor, joint_weights: Tensor, supervised: Tensor | None = None
 ) -> dict[str, Tensor]:

@@ -12,10 +12,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from baselines.layers import Block, WeightedMean, check_sizes, drop_path_rates
+from baselines.layers import Block, Sizes, WeightedMean
 from baselines.losses import answered_mpjpe
 from baselines.mixste import upstream_sizes
-from bench.method import Batch, Generators, Method, Window
+from bench.method import Batch, Generators, Method, Window, in_float32
 from bench.method.checkpoint import load_exactly
 
 # The published implementation's names for our modules.
@@ -39,43 +39,48 @@ class PoseFormerNetwork(nn.Module):
     stages grows linearly from 0 to `drop_path`; a frame drops out by itself in the first and a window in the second.
     """
 
-    def __init__(
-        self, frames: int, joints: int, dim: int, depth: int, heads: int, mlp_ratio: float, drop_path: float
-    ) -> None:
+    def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        check_sizes(dim, depth, heads, mlp_ratio, drop_path)
-        pose_dim = joints * dim
+        pose_dim = sizes.joints * sizes.dim
 
         def blocks(width: int) -> nn.Sequential:
-            return nn.Sequential(*(Block(width, heads, mlp_ratio, rate) for rate in drop_path_rates(drop_path, depth)))
+            return nn.Sequential(*(Block(width, sizes.heads, sizes.mlp_ratio, rate) for rate in sizes.drop_path_rates))
 
-        self.embed = nn.Linear(2, dim)
-        self.joint_embedding = nn.Parameter(torch.zeros(1, joints, dim))
-        self.spatial_blocks = blocks(dim)
-        self.spatial_norm = nn.LayerNorm(dim, eps=1e-6)
-        self.frame_embedding = nn.Parameter(torch.zeros(1, frames, pose_dim))
+        self.embed = nn.Linear(2, sizes.dim)
+        self.joint_embedding = nn.Parameter(torch.zeros(1, sizes.joints, sizes.dim))
+        self.spatial_blocks = blocks(sizes.dim)
+        self.spatial_norm = nn.LayerNorm(sizes.dim, eps=1e-6)
+        self.frame_embedding = nn.Parameter(torch.zeros(1, sizes.frames, pose_dim))
         self.temporal_blocks = blocks(pose_dim)
         self.temporal_norm = nn.LayerNorm(pose_dim, eps=1e-6)
-        self.weighted_mean = WeightedMean(frames)
+        self.weighted_mean = WeightedMean(sizes.frames)
         self.norm = nn.LayerNorm(pose_dim)  # the bias of the mean shifts all channels alike: no effect
-        self.head = nn.Linear(pose_dim, 3 * joints)
+        self.head = nn.Linear(pose_dim, 3 * sizes.joints)
 
     def forward(self, keypoints_2d: Tensor) -> Tensor:
         expected = (self.frame_embedding.shape[1], self.joint_embedding.shape[1], 2)
         if keypoints_2d.shape[1:] != expected:  # sizes of 1 would be broadcast in silence
             raise ValueError(f"a window is (frames, joints, 2) = {expected}, not {tuple(keypoints_2d.shape[1:])}")
-        x = rearrange(self.embed(keypoints_2d), "batch frames joints c -> (batch frames) joints c")
+        x = rearrange(self._tokens(keypoints_2d), "batch frames joints c -> (batch frames) joints c")
         x = self.spatial_norm(self.spatial_blocks(x + self.joint_embedding))
         x = rearrange(x, "(batch frames) joints c -> batch frames (joints c)", frames=expected[0])
-        x = self.temporal_norm(self.temporal_blocks(x + self.frame_embedding))
-        out: Tensor = self.head(self.norm(self.weighted_mean(x)))
+        return self._poses(self.temporal_norm(self.temporal_blocks(x + self.frame_embedding)))
+
+    @in_float32
+    def _tokens(self, keypoints_2d: Tensor) -> Tensor:
+        tokens: Tensor = self.embed(keypoints_2d)
+        return tokens
+
+    @in_float32
+    def _poses(self, features: Tensor) -> Tensor:
+        out: Tensor = self.head(self.norm(self.weighted_mean(features)))
         return rearrange(out, "batch one (joints c) -> batch one joints c", c=3)
 
 
 class PoseFormer(Method):
     """PoseFormer as run by its paper: attention within each frame, then over frames, for the pose of the centre frame.
 
-    dim: channels of a joint; a frame has joints x dim. depth: blocks of each of the two stages.
+    dim: channels per joint; a frame has joints x dim. depth: blocks of each of the two stages.
     """
 
     name = "poseformer"
@@ -96,7 +101,7 @@ class PoseFormer(Method):
     ) -> None:
         super().__init__()
         self.window = Window(frames, targets="centre")
-        self.network = PoseFormerNetwork(frames, joints, dim, depth, heads, mlp_ratio, drop_path)
+        self.network = PoseFormerNetwork(Sizes(frames, joints, dim, depth, heads, mlp_ratio, drop_path))
 
     def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
         poses: Tensor = self.network(keypoints_2d)

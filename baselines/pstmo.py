@@ -22,7 +22,7 @@ from baselines.pstmo_network import (
     upstream_sizes,
 )
 from baselines.pstmo_pretrain import Pretrainer
-from bench.method import Batch, Generators, Method, Window
+from bench.method import Batch, Generators, Method, Window, in_float32
 from bench.method.checkpoint import load_exactly
 
 # Strides of the layers that shorten a window of so many frames to one token.
@@ -171,6 +171,7 @@ class PSTMO(Method):
         load_exactly(self.network, state, UPSTREAM_NAMES, UPSTREAM_STACKED)
 
 
+@in_float32
 def pstmo_losses(every_frame: Tensor, centre: Tensor, target: Tensor) -> dict[str, Tensor]:
     """What fine-tuning minimises: MPJPE of every frame of the window, plus MPJPE of its centre. Metres.
 

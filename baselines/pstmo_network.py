@@ -14,6 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from baselines.layers import MLP, Attention, BatchNorm, check_counts
+from bench.method import in_float32
 
 # The published implementation's names for our modules, longest first.
 UPSTREAM_NAMES = {
@@ -55,6 +56,7 @@ class Norm(nn.Module):
         self.scale = nn.Parameter(torch.ones(dim))
         self.shift = nn.Parameter(torch.zeros(dim))
 
+    @in_float32  # as torch has it for its own layer norm
     def forward(self, x: Tensor) -> Tensor:
         centred = x - x.mean(dim=-1, keepdim=True)
         return self.scale * centred / (x.std(dim=-1, keepdim=True) + 1e-6) + self.shift
@@ -184,11 +186,16 @@ class SpatialMLP(nn.Module):
 
     def forward(self, keypoints_2d: Tensor) -> Tensor:
         x = rearrange(keypoints_2d, "batch frames joints xy -> batch (joints xy) frames")
-        x = self.activate(self.norm(self.expand(x)))
+        x = self.activate(self.norm(self._features(x)))
         branch = self.activate(self.norm1(self.conv1(x)))
         x = x + self.activate(self.norm2(self.conv2(branch)))
         out: Tensor = self.project(x)
         return out
+
+    @in_float32
+    def _features(self, keypoints_2d: Tensor) -> Tensor:
+        features: Tensor = self.expand(keypoints_2d)
+        return features
 
 
 class Encoder(nn.Module):
@@ -223,7 +230,7 @@ class Encoder(nn.Module):
 
 
 class Head(nn.Module):
-    """Batch norm and a linear map to `axes` numbers a joint. (batch, frames, dim) to (batch, frames, joints, axes)."""
+    """Batch norm, and a linear map to each joint's `axes`. (batch, frames, dim) to (batch, frames, joints, axes)."""
 
     def __init__(self, dim: int, joints: int, axes: int) -> None:
         super().__init__()
@@ -231,6 +238,7 @@ class Head(nn.Module):
         self.norm = BatchNorm(dim)
         self.project = nn.Conv1d(dim, joints * axes, 1)
 
+    @in_float32
     def forward(self, x: Tensor) -> Tensor:
         x = self.project(self.norm(x.mT))
         out: Tensor = rearrange(x, "batch (joints axes) frames -> batch frames joints axes", axes=self.axes)

@@ -23,7 +23,7 @@ from baselines.pstmo_network import (
     check_share,
     upstream_sizes,
 )
-from bench.method import Batch, Generators, Method, Window
+from bench.method import Batch, Generators, Method, Window, in_float32
 from bench.method.checkpoint import load_exactly
 
 UPSTREAM_NAMES = {
@@ -167,6 +167,7 @@ def visible_first(frame_mask: Tensor) -> Tensor:
     return order
 
 
+@in_float32
 def masked_pose_loss(recovered: Tensor, keypoints_2d: Tensor, frame_mask: Tensor) -> Tensor:
     """Mean distance of the recovered keypoints from the true ones, hidden and visible alike. A scalar.
 

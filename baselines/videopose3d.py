@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from baselines.layers import BatchNorm
 from baselines.losses import answered_mpjpe
-from bench.method import Batch, Generators, Method, Window
+from bench.method import Batch, Generators, Method, Window, in_float32
 from bench.method.checkpoint import load_exactly
 
 
@@ -55,12 +55,11 @@ class VideoPose3DNetwork(nn.Module):
             raise ValueError(f"{keypoints_2d.shape[1]} frames are too few: one pose is lifted from {self.frames}")
         x = rearrange(keypoints_2d, "batch time joints c -> batch (joints c) time")
         lift = self._lift_one if x.shape[-1] == self.frames and not self.dense else self._lift_all
-        out: Tensor = self.shrink(lift(x))
-        return rearrange(out, "batch (joints c) time -> batch time joints c", c=3)
+        return self._poses(lift(x))
 
     def _lift_all(self, x: Tensor) -> Tensor:
         """Slide over the frames: poses next to each other share what they have in common."""
-        x = self._activate(self.expand_conv(x), self.expand_bn)
+        x = self._activate(self._features(x), self.expand_bn)
         for block in range(len(self.widths) - 1):
             read = self.layers_conv[2 * block](x)
             lost = x.shape[-1] - read.shape[-1]
@@ -70,7 +69,7 @@ class VideoPose3DNetwork(nn.Module):
 
     def _lift_one(self, x: Tensor) -> Tensor:
         """The same function of a single receptive field, without the products that no pose is made of."""
-        x = self._activate(F.conv1d(x, self.expand_conv.weight, stride=self.widths[0]), self.expand_bn)
+        x = self._activate(self._features(x, stride=self.widths[0]), self.expand_bn)
         for block, width in enumerate(self.widths[1:]):
             read = F.conv1d(x, self.layers_conv[2 * block].get_parameter("weight"), stride=width)
             first = width - 1 if self.causal else width // 2
@@ -86,6 +85,15 @@ class VideoPose3DNetwork(nn.Module):
         out: Tensor = self.dropout(F.relu(norm(x)))
         return out
 
+    @in_float32
+    def _features(self, keypoints_2d: Tensor, stride: int = 1) -> Tensor:
+        return F.conv1d(keypoints_2d, self.expand_conv.weight, stride=stride)
+
+    @in_float32
+    def _poses(self, features: Tensor) -> Tensor:
+        out: Tensor = self.shrink(features)
+        return rearrange(out, "batch (joints c) time -> batch time joints c", c=3)
+
 
 class VideoPose3D(Method):
     """VideoPose3D: temporal convolutions lift the centre frame of a window, or the last one.
@@ -93,8 +101,8 @@ class VideoPose3D(Method):
     dim: channels. widths: of the convolution of each layer, odd, with `frames` as their product (default: 3 each).
     causal: lift the last frame, from the past alone. dense: the ablation with undilated convolutions. out_joints:
     joints of the poses (default: `joints`). depth and heads mean nothing here, since depth follows from `frames`; they
-    are accepted so that every method can be built alike. Where a training batch leaves a batch norm one value a channel
-    (one window, in the last block), its running statistics take the place of the batch's.
+    are accepted so that every method can be built alike. Where a training batch leaves a batch norm one value per
+    channel (one window, in the last block), its running statistics take the place of the batch's.
     """
 
     name = "videopose3d"

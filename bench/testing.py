@@ -1,6 +1,4 @@
-"""What every method must do, whatever it is. The suite's own methods pass these checks, and a stranger's can be put to
-them by `check_method`.
-"""
+"""What every method must do. The suite's own methods pass these checks; `check_method` puts any other to them."""
 
 from __future__ import annotations
 
@@ -10,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bench.data.batch import Batch
+from bench.data.batch import Batch, Window
 from bench.method.base import Method, checked_lift, checked_loss
 from bench.method.registry import build
 
@@ -20,7 +18,7 @@ from bench.method.registry import build
 def check_method(
     name: str, *, frames: int = 9, joints: int = 17, unmoved: Sequence[str] = (), **hyperparameters: Any
 ) -> None:
-    """Put a registered method to every check: shapes, rows on their own, randomness, loss, memory.
+    """Put a registered method to every check: shapes, independent rows, randomness, loss, mixed precision, memory.
 
     frames, joints, hyperparameters: what it is built with; small ones take seconds. unmoved: ends of the names of
     parameters that no loss can move. Raises AssertionError with what is wrong, and BenchError if the method cannot be
@@ -32,7 +30,7 @@ def check_method(
 
 @dataclass(frozen=True)
 class Specimen:
-    """A method to check, as often as a check needs it, and windows of random numbers for it."""
+    """A method to check, built as often as a check needs it, and windows of random numbers for it."""
 
     name: str
     frames: int = 9
@@ -144,19 +142,34 @@ def has_a_loss_that_follows_from_its_generator(one: Specimen) -> None:
 
 
 def has_a_loss_that_survives_mixed_precision(one: Specimen) -> None:
+    """Each loss of a nearly perfect prediction of smooth motion, under autocast to bfloat16 and without.
+
+    A pose that is rounded to bfloat16 is 1 mm off at half a metre, as much as the error that is left here.
+    """
     method = one.new()
     if not method.trainable:
         return
-    exact = _total(method, one.batch())
+    _settle(method)
+    batch = _moving(one)
+    advice = f"decorate the last map of {one.name} and its losses with bench.method.in_float32"
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded_poses = checked_lift(method, batch.keypoints_2d, _source(2))
+    assert rounded_poses.dtype == torch.float32, f"under autocast poses are {rounded_poses.dtype}: {advice}"
+    if not method.stochastic:
+        batch.poses_3d = _beside(checked_lift(method, batch.keypoints_2d).detach(), method.window)
+    exact = checked_loss(method, batch, _source(2))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = _total(method, one.batch())
-    rounded.backward()  # type: ignore[no-untyped-call]
+        rounded = checked_loss(method, batch, _source(2))
+    rounded["total"].backward()  # type: ignore[no-untyped-call]
     for key, parameter in method.named_parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all(), f"the gradient of {key} overflows in bfloat16"
-    # bfloat16 keeps eight bits of a number: some percent of an error
-    torch.testing.assert_close(
-        rounded.float(), exact, rtol=0.05, atol=0, msg=lambda text: f"the loss of {one.name} in bfloat16: {text}"
-    )
+    negligible = 1e-6 * abs(exact["total"].item())
+    for key, value in exact.items():
+        found, expected = rounded[key].item(), value.item()
+        # Features stay in bfloat16, so a fifth may be theirs; rounded poses at least double a position error.
+        assert abs(found - expected) <= 0.2 * abs(expected) + negligible, (
+            f"loss {key} of {one.name} is {found:.4g} under autocast to bfloat16, {expected:.4g} in float32; {advice}"
+        )
 
 
 def learns_nothing_from_padding(one: Specimen) -> None:
@@ -208,6 +221,43 @@ CHECKS: tuple[Callable[[Specimen], None], ...] = (
     remembers_all_in_its_state_dict,
     is_initialised_from_the_seed_of_torch,
 )
+
+
+# What the check of mixed precision is made of
+
+
+@torch.no_grad()
+def _settle(method: nn.Module) -> None:
+    """Weights like those after training in one respect: poses lie half a metre from the root and move by little."""
+    source = _source(3)
+    for key, parameter in method.named_parameters():
+        if parameter.ndim > 1:
+            parameter.mul_(0.1)
+        elif key.endswith("bias"):
+            parameter.add_(0.5 * torch.randn(parameter.shape, generator=source))
+
+
+def _moving(one: Specimen) -> Batch:
+    """Random poses whose joints move straight on, 3 cm per frame."""
+    source = _source(1)
+    start, way = (torch.randn(3, 1, one.joints, 3, generator=source) for _ in range(2))
+    poses_3d = 0.3 * start + 0.03 * nn.functional.normalize(way, dim=-1) * _frames(one.frames, one.frames // 2)
+    poses_3d -= poses_3d[..., :1, :].clone()
+    return Batch(poses_3d[..., :2] / (poses_3d[..., 2:] + 4), poses_3d)
+
+
+def _beside(poses_3d: Tensor, window: Window) -> Tensor:
+    """Targets for which these poses are nearly right: 1 mm off in the middle of the frames answered for, and 1 mm more
+    with every frame.
+    """
+    middle = (window.answered.start + window.answered.stop) // 2
+    apart = torch.tensor([0.0006, 0.0008, 0.0]) * _frames(window.frames, middle - 1)
+    return poses_3d.expand(-1, window.frames, -1, -1) + apart
+
+
+def _frames(frames: int, zero: int) -> Tensor:
+    """Numbers of the frames, counted from `zero`: (frames, 1, 1)."""
+    return torch.arange(frames)[:, None, None] - zero
 
 
 def _source(seed: int) -> torch.Generator:

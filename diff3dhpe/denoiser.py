@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.layers import SpatioTemporalEncoder, WeightedMean, check_sizes
+from baselines.layers import Sizes, SpatioTemporalEncoder, WeightedMean
+from bench.method import in_float32
 
 
 class TimeEmbedding(nn.Module):
@@ -20,7 +21,7 @@ class TimeEmbedding(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         half = dim // 2
-        # The slowest wave has 1e-4 radians a step: the exponents run over half - 1 intervals.
+        # The slowest wave has 1e-4 radians per step: the exponents run over half - 1 intervals.
         rates = torch.exp(torch.arange(half, dtype=torch.float32) * (-math.log(10000) / max(half - 1, 1)))
         self.register_buffer("rates", rates, persistent=False)
         self.fc1 = nn.Linear(dim, 2 * dim)
@@ -44,44 +45,32 @@ class Denoiser(nn.Module):
     are those of the centre frame, (batch, 1, joints, 3); every frame's keypoints see the same noisy pose.
     """
 
-    def __init__(
-        self,
-        frames: int,
-        joints: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        mlp_ratio: float,
-        drop_path: float,
-        time_embedding: bool,
-        centre_only: bool = False,
-    ) -> None:
+    def __init__(self, sizes: Sizes, time_embedding: bool, centre_only: bool = False) -> None:
         super().__init__()
-        check_sizes(dim, depth, heads, mlp_ratio, drop_path)
+        dim = sizes.dim
         if time_embedding and dim % 2:
             raise ValueError(f"dim {dim} is odd: the time embedding needs as many sines as cosines")
         self.fusion = nn.Linear(5, dim)
         self.time = TimeEmbedding(dim) if time_embedding else None
-        self.encoder = SpatioTemporalEncoder(
-            frames,
-            joints,
-            dim,
-            depth,
-            heads,
-            mlp_ratio,
-            drop_path,
-            subtract_values=True,
-            time_dim=2 * dim if time_embedding else None,
-        )
-        self.weighted_mean = WeightedMean(frames) if centre_only else None
+        time_dim = 2 * dim if time_embedding else None
+        self.encoder = SpatioTemporalEncoder(sizes, subtract_values=True, time_dim=time_dim)
+        self.weighted_mean = WeightedMean(sizes.frames) if centre_only else None
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, 3)
 
     def forward(self, keypoints_2d: Tensor, noisy_poses: Tensor, timesteps: Tensor) -> Tensor:
         time = None if self.time is None else F.silu(self.time(timesteps))
+        return self._poses(self.encoder(self._tokens(keypoints_2d, noisy_poses), time))
+
+    @in_float32
+    def _tokens(self, keypoints_2d: Tensor, noisy_poses: Tensor) -> Tensor:
         noisy_poses = noisy_poses.expand(-1, keypoints_2d.shape[1], -1, -1)
-        x = self.encoder(self.fusion(torch.cat([keypoints_2d, noisy_poses], dim=-1)), time)
+        tokens: Tensor = self.fusion(torch.cat([keypoints_2d, noisy_poses], dim=-1))
+        return tokens
+
+    @in_float32
+    def _poses(self, features: Tensor) -> Tensor:
         if self.weighted_mean is not None:
-            x = self.weighted_mean(x)
-        out: Tensor = self.head(self.norm(x))
+            features = self.weighted_mean(features)
+        out: Tensor = self.head(self.norm(features))
         return out

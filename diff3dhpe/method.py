@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from baselines.layers import Sizes
 from baselines.mixste import UPSTREAM_NAMES as MIXSTE_NAMES
 from baselines.mixste import upstream_sizes
-from bench.method import Batch, Generators, Method, Window, randn
+from bench.method import Batch, Generators, Method, Window, in_float32, randn
 from bench.method.checkpoint import load_exactly
 from diff3dhpe.denoiser import Denoiser
 from diff3dhpe.diffusion import Diffusion, Schedule, noise_schedule
@@ -47,7 +48,7 @@ class Diff3DHPE(Method):
     targets: "all" frames (sequence to sequence) or the "centre" one (sequence to frame). time_embedding: tell the
     network how noisy its input is. timesteps, schedule: the diffusion it is trained on. sampling_steps: passes of the
     sampler, with `eta` of fresh noise in each. sampler: "textbook" DDIM, or "published" as its authors evaluate. clip:
-    keep sampled poses within the scale. clip_loss: weights of at most 3. hypotheses: samples a window, averaged.
+    keep sampled poses within the scale. clip_loss: weights of at most 3. hypotheses: samples per window, averaged.
     pose_scale: metres that become 1 (default: the largest coordinate in what `scale_over` says, the "training" set, or
     "everything" in the data set's files as its authors do; published checkpoints do not hold theirs).
     """
@@ -108,9 +109,8 @@ class Diff3DHPE(Method):
         self.hypotheses = hypotheses
         self.fixed_scale = pose_scale
         self.prepares_on = scale_over
-        self.denoiser = Denoiser(
-            frames, joints, dim, depth, heads, mlp_ratio, drop_path, time_embedding, centre_only=targets == "centre"
-        )
+        sizes = Sizes(frames, joints, dim, depth, heads, mlp_ratio, drop_path)
+        self.denoiser = Denoiser(sizes, time_embedding, centre_only=targets == "centre")
         self.register_buffer("pose_scale", torch.tensor(pose_scale or 1.0))
 
     def prepare(self, training: PoseDataset) -> None:
@@ -128,10 +128,9 @@ class Diff3DHPE(Method):
             device
         )
         noisy = self.diffusion.add_noise(poses, randn(poses.shape, generator, device), timesteps)
-        squared = (self.denoiser(batch.keypoints_2d, noisy, timesteps) - poses) ** 2
-        weight = self.diffusion.loss_weight(timesteps, self.clip_loss)[:, None] * supervised
-        per_frame = squared.mean(dim=(-2, -1))
-        return {"total": (weight * per_frame).sum() / supervised.sum().clamp(min=1)}
+        denoised = self.denoiser(batch.keypoints_2d, noisy, timesteps)
+        weight = self.diffusion.loss_weight(timesteps, self.clip_loss)
+        return {"total": denoising_loss(denoised, poses, weight, supervised)}
 
     def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
         shape = (*keypoints_2d[:, self.window.answered].shape[:-1], 3)
@@ -168,6 +167,17 @@ class Diff3DHPE(Method):
 
     def load_upstream(self, state: Mapping[str, Tensor]) -> None:
         load_exactly(self.denoiser, _denoiser_part(state), UPSTREAM_NAMES)
+
+
+@in_float32
+def denoising_loss(denoised: Tensor, poses: Tensor, weight: Tensor, supervised: Tensor) -> Tensor:
+    """Squared error of the supervised frames, weighted by how noisy the poses were; zero if none is supervised.
+
+    denoised, poses: (batch, frames, joints, 3), divided by the pose scale. weight: (batch,). supervised: (batch,
+    frames). A scalar comes back.
+    """
+    per_frame = ((denoised - poses) ** 2).mean(dim=(-2, -1))
+    return (weight[:, None] * supervised * per_frame).sum() / supervised.sum().clamp(min=1)
 
 
 def _denoiser_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

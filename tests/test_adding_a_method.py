@@ -103,7 +103,7 @@ def test_without_a_package(package, capsys):
         ('self.window = Window(frames, targets="all")', "pass", "linear: Linear.__init__ must set self.window"),
         ("super().__init__()", "pass", "linear: cannot assign module before Module.__init__() call"),
         ("shape[1:3], 3", "shape[2:0:-1], 3", "linear: lift() of (1, 27, 17, 2) returned (1, 17, 27, 3)"),
-        ("nn.Linear(frames * joints * 2", "nn.Linear(joints * 2", "linear: lift() of (1, 27, 17, 2) failed on"),
+        ("nn.Linear(frames * joints * 2", "nn.Linear(joints * 2", "lift() of (1, 27, 17, 2) failed: RuntimeError"),
         ("def lift", "def lifted", "Linear does not implement lift()"),
         ('"total"', '"position"', "loss() must return a `total` of shape () to minimise; found position ()"),
     ],

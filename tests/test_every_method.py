@@ -10,7 +10,7 @@ import torch
 
 import bench
 from bench import Batch, Method, Window, testing
-from bench.method import registry
+from bench.method import in_float32, registry
 from bench.system.errors import BenchError
 from bench.testing import CHECKS, Specimen, check_method
 
@@ -134,6 +134,7 @@ class Good(Method):
         self.window = Window(frames)
         self.layer = torch.nn.Linear(joints * 2, joints * 3)
 
+    @in_float32
     def lift(self, keypoints_2d, *, generator=None):
         return self.layer(keypoints_2d.flatten(2)).unflatten(2, (-1, 3))
 
@@ -238,6 +239,30 @@ class Unsettled(Good):
         return {"total": super().loss(batch)["total"] * torch.rand(())}
 
 
+class Rounded(Good):
+    """Answers in bfloat16 under autocast."""
+
+    def lift(self, keypoints_2d, *, generator=None):
+        return self.layer(keypoints_2d.flatten(2)).unflatten(2, (-1, 3))
+
+
+class Disguised(Rounded):
+    """Makes float32 numbers of poses that were rounded before."""
+
+    def lift(self, keypoints_2d, *, generator=None):
+        return super().lift(keypoints_2d).float()
+
+
+class Halved(Good):
+    """Rounds what it compares, in one of its losses."""
+
+    def loss(self, batch: Batch, generator=None):
+        poses = self.lift(batch.keypoints_2d)
+        if torch.is_autocast_enabled("cpu"):
+            poses = poses.bfloat16()
+        return super().loss(batch) | {"velocity": (poses.diff(dim=1) - batch.poses_3d.diff(dim=1)).norm(dim=-1).mean()}
+
+
 class Padded(Good):
     """Looks at all frames."""
 
@@ -294,6 +319,9 @@ def test_parameters_that_no_loss_moves_must_be_named(monkeypatch):
         (Lossless, "specimen: loss() must return a `total` of shape () to minimise; found position ()"),
         (Idle, "spare.weight of specimen has no part in the loss"),
         (Unsettled, "the loss of specimen differs with the same generator"),
+        (Rounded, "under autocast poses are torch.bfloat16: decorate the last map of specimen and its losses with"),
+        (Disguised, "loss total of specimen is"),
+        (Halved, "loss velocity of specimen is"),
         (Padded, "specimen learns from frames where batch.supervised is false"),
         (Hidden, "specimen needs more than its state dict"),
         (Settled, "the weights of specimen do not depend on the seed"),

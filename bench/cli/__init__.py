@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from bench.cli import audit, benchmarks, compare, data, draw, export, lift, score, sweep
+from bench.cli import audit, benchmarks, compare, data, draw, export, lift, run, score, sweep
 from bench.cli.command import Call
 from bench.system.errors import BenchError
 
-ROOMS = (benchmarks, compare, sweep, score, audit, draw, lift, data, export)  # in the order of `bench --help`
+COMMANDS = (run, benchmarks, compare, sweep, score, audit, draw, lift, data, export)  # in the order of `bench --help`
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -52,6 +52,6 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: bench run demo",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for room in ROOMS:
-        room.add(commands)
+    for module in COMMANDS:
+        module.add(commands)
     return parser

@@ -1,4 +1,4 @@
-"""`bench run`, `import`, `tables`, `report`, `methods`, `ui`: benchmarks and what they leave behind."""
+"""`bench import`, `tables`, `report`, `methods`, `ui`: benchmarks and what they leave behind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from bench.cli.command import Commands, add_data, command, method_files, names, positive
+from bench.cli.command import Commands, add_data, command, names, positive
 from bench.system.errors import BenchError
 
 FORMATS = ("markdown", "latex", "csv", "html")
@@ -17,35 +17,6 @@ BY = ("benchmark", "action", "joint", "subject", "sequence", "activity", "scene"
 
 def add(commands: Commands) -> None:
     """Declare the commands of this room."""
-    run = command(
-        commands,
-        "run",
-        "train, test, record and compare the methods of a benchmark",
-        "bench run cmu-gt-27 --methods mixste --set recipe.epochs=5",
-        _run,
-    )
-    run.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
-    run.add_argument("--methods", metavar="A,B", help="only these of the benchmark's methods")
-    run.add_argument("--seeds", type=positive, default=1, metavar="N", help="seeds 0 to N-1 (default 1)")
-    run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default auto)")
-    add_data(run)
-    run.add_argument("--set", action="append", metavar="KEY=VALUE", help="change the configuration; may be repeated")
-    run.add_argument(
-        "--weights",
-        action="append",
-        metavar="METHOD=FILE",
-        help="test these imported weights instead of training; may be repeated",
-    )
-    run.add_argument(
-        "--no-weights", dest="imported", action="store_false", help="train even what weights were imported for"
-    )
-    run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    logged = run.add_mutually_exclusive_group()
-    logged.add_argument("--no-track", dest="track", action="store_false", help="log nothing to MLflow")
-    logged.add_argument(
-        "--system-metrics", action="store_true", help="also log the load of CPU, memory, disk and GPU; needs psutil"
-    )
-
     imported = command(
         commands,
         "import",
@@ -101,27 +72,6 @@ def add(commands: Commands) -> None:
         commands, "ui", "show the tracked runs in a browser, on this machine only", "bench ui --port 5001", _ui
     )
     ui.add_argument("--port", type=positive, default=5000)
-
-
-def _run(options: argparse.Namespace) -> int:
-    from bench.config.load import load_benchmark
-
-    benchmark = load_benchmark(options.benchmark, options.set or ())
-    from bench.runs.launch import run_benchmark  # brings torch: only once the configuration is known to be good
-
-    run_benchmark(
-        benchmark,
-        data=options.data,
-        methods=names(options.methods),
-        seeds=range(options.seeds),
-        device=options.device,
-        weights=method_files(options.weights or ()),
-        imported=options.imported,
-        dry_run=options.dry_run,
-        track=options.track,
-        system_metrics=options.system_metrics,
-    )
-    return 0
 
 
 def _import(options: argparse.Namespace) -> int:
@@ -219,6 +169,7 @@ def _methods(options: argparse.Namespace) -> int:
 
 
 def _ui(options: argparse.Namespace) -> int:
-    from bench.results.tracking.ui import serve
+    from bench.results.tracking import ui
 
-    serve(options.port)
+    print(*ui.announcement(options.port), sep="\n", flush=True)
+    ui.serve(options.port)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.cli.command import Commands, add_data, command, positive
 from bench.system.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.runs.submission import Scored
 
 
 def add(commands: Commands) -> None:
@@ -46,13 +50,35 @@ def _score(options: argparse.Namespace) -> int:
         raise BenchError(f"--{', --'.join(asked)}: for models; predictions are taken as they are")
     if options.onnx and "device" in asked:
         raise BenchError("--device: for TorchScript; ONNX models run on the CPU")
-    from bench.runs import submission as scoring  # brings torch: only once the command line is known to be good
+    from bench.runs.submission import score_model, score_predictions  # brings torch: the command line is good
 
     common = {"data": options.data, "record": options.record, "track": options.track}
     if options.predictions:
-        scoring.score_predictions(benchmark, Path(options.predictions), options.name, **common)
+        scored = score_predictions(benchmark, Path(options.predictions), options.name, **common)
     elif options.onnx:
-        scoring.score_model(benchmark, Path(options.onnx), "onnx", options.name, **asked, **common)
+        scored = score_model(benchmark, Path(options.onnx), "onnx", options.name, **asked, **common)
     else:
-        scoring.score_model(benchmark, Path(options.torchscript), "torchscript", options.name, **asked, **common)
+        scored = score_model(benchmark, Path(options.torchscript), "torchscript", options.name, **asked, **common)
+    print(_closing(scored))
     return 0
+
+
+def _closing(scored: Scored) -> str:
+    """What was scored, its numbers in detail, the benchmark's table with its row, and where the record is."""
+    from bench.results import records
+    from bench.show import tables
+    from bench.system import paths
+
+    submission, record = scored.submission, scored.record
+    benchmark = submission.benchmark
+    known = [one for one in records.load(benchmark.name) if not tables.departures(one, benchmark)]
+    lines = [scored.headline, "", tables.details(record), "", benchmark.title, ""]
+    lines += [tables.terminal(benchmark, [*known, record]), ""]
+    if reasons := tables.departures(record, benchmark):
+        lines.append(f"note        no table of results/ will show it: {'; '.join(reasons)}")
+    if not submission.record_file.is_file():
+        return "\n".join([*lines, "record      none: --no-record"])
+    lines.append(f"record      {paths.shown(submission.record_file)}")
+    if scored.tracked_in:
+        lines.append(f"tracked in  {scored.tracked_in}")
+    return "\n".join(lines)

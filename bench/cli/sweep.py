@@ -37,19 +37,20 @@ def _sweep(options: argparse.Namespace) -> int:
         print(_listed(benchmark))
         return 0
     from bench.results import sweeps
-    from bench.runs.sweep import run_sweep  # brings torch: only once the configuration is known to be good
+    from bench.runs.sweep import plan_sweep, run_sweep  # brings torch: only once the configuration is known to be good
     from bench.show.sweeps import terminal
     from bench.system.paths import shown
 
-    outcome = run_sweep(
+    planned = plan_sweep(
         benchmark,
         options.name,
         data=options.data,
         methods=names(options.methods),
         seeds=range(options.seeds),
         device=options.device,
-        track=options.track,
     )
+    print(planned, flush=True)
+    outcome = run_sweep(planned, track=options.track)
     path = sweeps.folder() / outcome.path
     print(terminal(outcome))
     print(f"\nall numbers {shown(path)}\nfigure      {shown(path.with_suffix('.svg'))}")

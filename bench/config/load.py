@@ -34,6 +34,12 @@ def load_benchmark(name: str | Path, changes: Iterable[str] = ()) -> Benchmark:
     not valid.
     """
     path = find(name)
+    if changes := tuple(changes):
+        return _validated(path, changes).beside(_validated(path))
+    return _validated(path)
+
+
+def _validated(path: Path, changes: Iterable[str] = ()) -> Benchmark:
     tree = _read_yaml(path)
     _refuse_unknown(tree, Benchmark, path, "")
     if "name" in tree:

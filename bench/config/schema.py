@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
@@ -229,6 +230,19 @@ class Benchmark(Strict):
     methods: dict[Annotated[str, Field(pattern=NAME)], MethodEntry] = Field(min_length=1)
     sweeps: dict[Annotated[str, Field(pattern=NAME)], Sweep] = {}
 
+    _as_filed: Benchmark | None = PrivateAttr(None)
+
+    @property
+    def as_filed(self) -> Benchmark:
+        """The benchmark as its file states it, without changes like `--set recipe.epochs=5`."""
+        return self._as_filed or self
+
+    def beside(self, as_filed: Benchmark) -> Benchmark:
+        """The same benchmark, which knows what its file states."""
+        copy = self.model_copy()
+        copy._as_filed = as_filed
+        return copy
+
     def registered(self, method: str) -> str:
         """The registered name of one of the benchmark's methods."""
         return self.methods[method].method or method
@@ -252,6 +266,11 @@ class Benchmark(Strict):
                     known = ", ".join(self.methods)
                     raise ValueError(f"sweeps.{name}.methods: {method!r} is not a method of this benchmark: {known}")
         return self
+
+
+def stated(content: BaseModel) -> dict[str, Any]:
+    """What differs from the defaults, as plain data: a new optional field changes the identity of nothing."""
+    return content.model_dump(mode="json", exclude_defaults=True)
 
 
 def identity(content: Any) -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,11 @@ class Window:
             return slice(0, self.frames)
         last = self.frames // 2 if self.targets == "centre" else self.frames - 1
         return slice(last, last + 1)
+
+    @property
+    def answers(self) -> int:
+        """How many frames the method answers for: all of the window, or one."""
+        return self.frames if self.targets == "all" else 1
 
 
 @dataclass

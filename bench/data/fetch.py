@@ -175,7 +175,7 @@ def _fetch(address: str, path: Path, sha256: str, asf: Path) -> None:
     if problem:
         part.unlink()
         raise NotFetchedError(f"{address} is not what it should be and was deleted: {problem}")
-    part.replace(path)
+    paths.publish(part, path)
 
 
 def _problem(part: Path, sha256: str, asf: Path) -> str:

@@ -1,8 +1,9 @@
-"""What a method answers for a test set: every window lifted once, and kept."""
+"""The predictions of a method for a test set: every window is lifted once, and kept."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,8 +26,9 @@ from bench.data.windows import (
     scored_windows,
 )
 from bench.geometry.skeleton import Skeleton
-from bench.method.base import Method, checked_lift
+from bench.method.base import Method, checked_lift, generator_of
 from bench.system import paths
+from bench.system.device import float32_products
 from bench.system.errors import BenchError
 from bench.system.progress import Progress
 
@@ -38,7 +40,7 @@ TARGETS: tuple[Literal["all", "centre", "last"], ...] = ("centre", "all", "last"
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a method answered for every window of a test set.
+    """What a method predicted for every window of a test set.
 
     table: (windows, 4) as `bench.data.windows.scored_windows`. poses_3d: (windows, frames or 1, joints, 3) float32,
     metres, the root as predicted: any accounting can be scored from it.
@@ -90,19 +92,23 @@ def predict(
     """Lift every video of a data set.
 
     flip: average each window with the mirrored prediction for its mirror image, both in one pass. seed: of the noise
-    of methods that sample. seen: the joints of the 2D, where they are not those of the poses. hypothesis: which of the
-    samples that such a method may draw. Raises BenchError if a prediction is not a number or has another shape than the
-    window's.
+    of methods that sample. device: where to compute, in float32; the method then goes back to where it was, in the mode
+    it was in. seen: the joints of the 2D, where they are not those of the poses. hypothesis: which of the samples that
+    such a method may draw. Raises BenchError if a prediction is not finite or has another shape than the window's.
     """
     window = method.window
     table = scored_windows(dataset, window)
     keys = window_keys(dataset, table) if method.stochastic else []
     joints = len(dataset.skeleton)
-    poses = np.empty((len(table), window.frames if window.targets == "all" else 1, joints, 3), np.float32)
+    poses = np.empty((len(table), window.answers, joints, 3), np.float32)
     per_pass = max(1, FRAMES_PER_PASS // window.frames)
     draw = f"{seed}.{hypothesis}" if hypothesis else f"{seed}"
-    method = method.to(device).eval()
-    with torch.inference_mode(), Progress(label, len(table) * window.frames) as progress:
+    with (
+        _lifting(method, device),
+        float32_products(),
+        torch.inference_mode(),
+        Progress(label, len(table) * window.frames) as progress,
+    ):
         for first in range(0, len(table), per_pass):
             rows = table[first : first + per_pass]
             keypoints_2d = gather(dataset, rows, window).keypoints_2d
@@ -132,10 +138,19 @@ def window_keys(dataset: PoseDataset, table: Table) -> list[str]:
     return [f"{videos[sequence]}/{start}" for sequence, start in table[:, [SEQUENCE, START]].tolist()]
 
 
-def generator_of(key: str) -> torch.Generator:
-    """The noise of one window, by seed, window and version: `0/S9/Walking/54138969/27/plain`."""
-    digest = hashlib.sha256(key.encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+@contextmanager
+def _lifting(method: Method, device: torch.device | str) -> Iterator[None]:
+    """A method on a device and in evaluation mode; at the end, its caller has it back as it was."""
+    modes = {module: module.training for module in method.modules()}
+    home = next((tensor.device for tensor in (*method.parameters(), *method.buffers())), None)
+    try:
+        method.to(device).eval()
+        yield
+    finally:
+        if home is not None:
+            method.to(home)
+        for module, training in modes.items():
+            module.training = training
 
 
 def _check_once(rows: NDArray[np.int64], dataset: PoseDataset) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bench.method.base import checked_lift as checked_lift
     from bench.method.base import checked_loss as checked_loss
     from bench.method.base import randn as randn
+    from bench.method.precision import in_float32 as in_float32
 
 _HOME = {
     "Batch": "bench.data.batch",
@@ -22,6 +23,7 @@ _HOME = {
     "Window": "bench.data.batch",
     "checked_lift": "bench.method.base",
     "checked_loss": "bench.method.base",
+    "in_float32": "bench.method.precision",
     "randn": "bench.method.base",
 }
 

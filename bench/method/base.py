@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from bench.data.pose_dataset import PoseDataset
 from bench.data.batch import Batch, Window
 
-# One generator for everything, or one a window: then a window's draws do not depend on the batch it came in.
+# A single generator, or one per window: then what is drawn for a window does not depend on the batch it came in.
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
@@ -51,7 +52,7 @@ class Method(nn.Module):
     def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
         """(batch, frames, joints, 2) to metres, camera axes, root-relative: (batch, frames or 1, joints, 3).
 
-        generator: source of randomness for methods that sample; one a row makes rows independent of their batch.
+        generator: source of randomness for methods that sample; one per row makes rows independent of their batch.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement lift()")
 
@@ -82,8 +83,7 @@ def checked_lift(method: Method, keypoints_2d: Tensor, generator: Generators = N
     """What `method.lift` returns: (batch, frames or 1, joints, 3). Raises BenchError if it has another shape."""
     poses_3d: Any = method.lift(keypoints_2d, generator=generator)
     batch, _, joints, _ = keypoints_2d.shape
-    answered = method.window.answered
-    expected = (batch, answered.stop - answered.start, joints, 3)
+    expected = (batch, method.window.answers, joints, 3)
     found = tuple(poses_3d.shape) if isinstance(poses_3d, Tensor) else f"a {type(poses_3d).__name__}"
     if found != expected:
         raise BenchError(
@@ -95,16 +95,23 @@ def checked_lift(method: Method, keypoints_2d: Tensor, generator: Generators = N
 
 
 def checked_loss(method: Method, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-    """What `method.loss` returns. Raises BenchError unless it names a `total`, which is a number."""
-    losses = method.loss(batch, generator)
-    if "total" not in losses or losses["total"].shape != ():
-        found = ", ".join(f"{name} {tuple(value.shape)}" for name, value in losses.items()) or "nothing"
+    """What `method.loss` returns. Raises BenchError unless all are tensors of one number, and `total` is among them."""
+    losses: dict[str, Any] = method.loss(batch, generator)
+    shapes = {
+        name: tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        for name, value in losses.items()
+    }
+    if shapes.get("total") != ():
+        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "nothing"
         raise BenchError(f"{method.name}: loss() must return a `total` of shape () to minimise; found {found}")
+    for name, shape in shapes.items():
+        if shape != ():
+            raise BenchError(f"{method.name}: loss {name!r} must be a tensor of shape () to be logged; found {shape}")
     return losses
 
 
 def randn(shape: Sequence[int], generator: Generators, device: torch.device | str | None = None) -> Tensor:
-    """Standard normal numbers of `shape`; with one generator a row, row i is drawn from generator i alone.
+    """Standard normal numbers of `shape`; with one generator per row, row i is drawn from generator i alone.
 
     Drawn where the generator lives (the CPU for ours), then moved: the numbers do not depend on the device.
     """
@@ -115,3 +122,13 @@ def randn(shape: Sequence[int], generator: Generators, device: torch.device | st
         raise ValueError(f"{len(generator)} generators for {shape[0]} rows")
     rows = [torch.randn(tuple(shape[1:]), generator=one, device=one.device) for one in generator]
     return torch.stack(rows).to(device or rows[0].device)
+
+
+def generator_of(key: str) -> torch.Generator:
+    """A generator that follows from a text alone: what a window is known by, and the seed.
+
+    As `bench.evaluation.predict` draws the noise of a window: `0/S9/Walking/54138969/27/plain`, by seed, video, first
+    frame and version.
+    """
+    digest = hashlib.sha256(key.encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -45,9 +45,10 @@ class BlackBox(Method):
     def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
         """As `Method.lift`. Raises BenchError if the model fails, or answers with anything but finite poses."""
         poses_3d = self.answered(keypoints_2d)
-        frames = self.window.answered.stop - self.window.answered.start
-        if poses_3d.shape[1] != frames:
-            raise BenchError(f"{shown(self.path)} answered for {poses_3d.shape[1]} frames, for {frames} before")
+        if poses_3d.shape[1] != self.window.answers:
+            raise BenchError(
+                f"{shown(self.path)} answered for {poses_3d.shape[1]} frames, for {self.window.answers} before"
+            )
         if not torch.isfinite(poses_3d).all():
             raise BenchError(f"{shown(self.path)} answered with numbers that are not finite")
         return poses_3d

@@ -1,4 +1,4 @@
-"""What a method costs: multiply-accumulates, counted without running it, and what a run of it took here."""
+"""What a method costs: multiply-accumulates, counted without running it; seconds and memory, measured here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import copy
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,34 +22,64 @@ from bench.system.provenance import provenance
 Answer = TypeVar("Answer")
 
 
-def macs_per_frame(method: Method, joints: int) -> int:
-    """Multiply-accumulates of matrix products for each lifted frame, all sampling steps included, not mirrored.
+def macs_per_frame(method: Method, joints: int) -> int | None:
+    """Multiply-accumulates of matrix products per lifted frame, all sampling steps included, not mirrored.
 
-    Counted on PyTorch's meta device: shapes only, no arithmetic, so a published size takes seconds.
-    Raises BenchError if the method cannot be called there, or returns poses of another shape than its window asks for.
+    Counted on PyTorch's meta device, where tensors have shapes but no values: a published size takes seconds. None for
+    a method that looks at values (`.item()`, NumPy, a branch that depends on them) and so has no count that holds for
+    all of them. Raises BenchError if it does not lift on a CPU either, or returns poses of another shape than its
+    window asks for.
     """
-    hollow = copy.deepcopy(method).eval().to("meta")
-    window = torch.zeros(1, method.window.frames, joints, 2, device="meta")
     try:
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            lifted = checked_lift(hollow, window)
-    except (RuntimeError, TypeError, LookupError) as error:  # torch, of shapes and of values that do not exist
+        with _on(method, "meta") as copied, FlopCounterMode(display=False) as counter:
+            checked_lift(copied, torch.zeros(1, method.window.frames, joints, 2, device="meta"))
+    except BenchError:
+        raise
+    except Exception:  # whatever a stranger's code does with tensors that have no values
+        _check_that_it_lifts(method, joints)
+        return None
+    return int(counter.get_total_flops()) // (2 * method.window.answers)
+
+
+def macs_text(macs: float | None) -> str:
+    """Multiply-accumulates in millions, for a table; `unknown` where they cannot be counted."""
+    return "unknown" if macs is None else f"{macs / 1e6:,.1f}"
+
+
+def _check_that_it_lifts(method: Method, joints: int) -> None:
+    """Raises BenchError unless a window can be lifted on a CPU; nothing to try where a method has no values itself."""
+    if any(one.is_meta for one in (*method.parameters(), *method.buffers())):
+        return
+    window = torch.zeros(1, method.window.frames, joints, 2)
+    try:
+        with torch.random.fork_rng(devices=[]), _on(method, "cpu") as copied:
+            checked_lift(copied, window)
+    except BenchError:
+        raise
+    except Exception as error:
         raise BenchError(
-            f"{method.name}: lift() of {tuple(window.shape)} failed on PyTorch's meta device, where the cost of a "
-            f"method is counted and tensors have shapes but no values: {type(error).__name__}: {error}"
+            f"{method.name}: lift() of {tuple(window.shape)} failed: {type(error).__name__}: {error}"
         ) from error
-    return int(counter.get_total_flops()) // (2 * lifted.shape[1])
+
+
+@contextlib.contextmanager
+def _on(method: Method, device: str) -> Iterator[Method]:
+    """A copy of a method, ready to lift on another device."""
+    with torch.inference_mode():
+        yield copy.deepcopy(method).eval().to(device)
 
 
 def training_macs(method: Method, joints: int) -> int:
-    """Multiply-accumulates of one window's loss and its gradients.
+    """Multiply-accumulates of one window's loss and its gradients, for an estimate of time.
 
-    Counted likewise; a loss that looks at values, which the meta device does not have, is run once on the CPU.
-    Raises BenchError if there is no total to minimise.
+    Counted likewise; a loss that looks at values is run once on the CPU, and what it does outside of PyTorch is not
+    counted. Raises BenchError if there is no total to minimise.
     """
     try:
         return _count_training(method, joints, "meta")
-    except (NotImplementedError, RuntimeError):
+    except BenchError:
+        raise
+    except Exception:  # whatever a stranger's code does with tensors that have no values
         with torch.random.fork_rng(devices=[]):
             return _count_training(method, joints, "cpu")
 
@@ -64,11 +94,11 @@ def _count_training(method: Method, joints: int, device: str) -> int:
 
 
 def timed(predict: Callable[[], Answer], frames: int, device: torch.device) -> tuple[Answer, Cost]:
-    """What a call answers, and what lifting so many test frames took by the clock.
+    """What a call returns, and what it cost by the clock; it lifts `frames` test frames.
 
-    Peak memory is what PyTorch held in tensors on a CUDA device, weights and inputs included, CUDA's own context not.
-    On a CPU it is what the process grew by, the predictions included, libraries, weights and data that were there
-    before not; None where the system does not tell (it is asked for in Linux's way).
+    Peak memory: on a CUDA device, what PyTorch held in tensors, weights and inputs included but not CUDA's own context.
+    On a CPU, what the process grew by: the predictions, but no libraries, weights and data that were there before; None
+    where the system does not tell (only Linux is asked).
     """
     on_gpu = device.type == "cuda"
     before = 0 if on_gpu else _settled_memory()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import importlib.util
 import inspect
-import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bench.method.code import code_digest
 from bench.system import paths
 from bench.system.errors import BenchError, unknown
 
@@ -152,21 +149,16 @@ def _built(name: str, make: Callable[[], Method]) -> Method:
 def code_version(name: str) -> str:
     """SHA-256 of the code that a method is made of: its module and what that imports from the same packages.
 
-    Taken over syntax trees without docstrings, so that comments and layout do not make a run look new.
-    Raises BenchError if the class is in no file, as in a notebook: a change of it would go unnoticed.
+    As `bench.method.code.code_digest`. Raises BenchError if the class is in no file, as in a notebook.
     """
     cls = method_class(name)
-    packages = {cls.__module__.partition(".")[0], "baselines", "diff3dhpe"}
-    sources = _reachable(cls.__module__, packages)
-    if cls.__module__ not in sources:
+    digest = code_digest(cls.__module__, {cls.__module__.partition(".")[0], "baselines", "diff3dhpe"} - {"bench"})
+    if digest is None:
         raise BenchError(
             f"{name}: the code of {cls.__name__} is in no file, so a finished run could not be told from one with "
             "other code; move the class to a .py file and import it from there"
         )
-    digest = hashlib.sha256()
-    for module, source in sorted(sources.items()):
-        digest.update(f"{module}\n{_bare(source)}\n".encode())
-    return digest.hexdigest()
+    return digest
 
 
 def _load(point: EntryPoint) -> type[Method]:
@@ -201,55 +193,3 @@ def _is_method(found: Any) -> bool:
 
 def _described(point: EntryPoint) -> str:
     return f"{point.value} of {point.dist.name if point.dist else 'an unknown package'}"
-
-
-def _reachable(module: str, packages: set[str]) -> dict[str, str]:
-    """Source texts of a module and of all it imports, directly or not, from `packages`."""
-    found: dict[str, str] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name in found or name.partition(".")[0] not in packages:
-            continue
-        path = _source_file(name)
-        if path is None:
-            continue
-        found[name] = path.read_text(encoding="utf-8")
-        waiting.extend(_imports(ast.parse(found[name]), name, is_package=path.name == "__init__.py"))
-    return found
-
-
-def _source_file(module: str) -> Path | None:
-    if module == "__main__" or module in sys.modules:
-        file = getattr(sys.modules[module], "__file__", None)
-    else:
-        try:
-            spec = importlib.util.find_spec(module)
-        except ModuleNotFoundError:
-            return None  # `from package.module import name` offers package.module.name too, which is no module
-        file = spec.origin if spec else None
-    return Path(file) if file and file.endswith(".py") and Path(file).is_file() else None
-
-
-def _imports(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = module.split(".")[: None if is_package and node.level == 1 else -node.level + is_package]
-                base = ".".join([*parents, *([base] if base else [])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
-def _bare(source: str) -> str:
-    """A source text as its syntax tree, docstrings removed."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)

@@ -1,8 +1,8 @@
 """Results as data: one committed JSON file for each finished run, and the numbers that papers published.
 
 A `Record` says what one method, trained with one seed, scored on one benchmark, and where that came from. Records are
-written whole, once, and never overwritten: the tables are made of them (`docs/reference/records.md`). Published numbers
-live in `results/published.csv`, each with its source, and never mix with measured ones.
+written whole and never overwritten by another training: the tables are made of them (docs/reference/records.md).
+Published numbers live in `results/published.csv`, each with its source, and never mix with measured ones.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ class Record(Strict):
     sequences: int = Field(ge=1)
     parameters: int | None = Field(ge=0)
     macs_per_frame: int | float | None = Field(ge=0)
+    precision: str | None = None  # that training and predicting ran in: float32, tf32, bfloat16; None: not recorded
+    scoring_revision: int | None = Field(None, ge=1)  # SCORING_REVISION of bench.evaluation.scoring; None: not recorded
     cost: Cost | None = None  # of predicting; None where the predictions were there already, or came from elsewhere
     training: dict[str, Any] = Field({})
     provenance: Provenance
@@ -136,6 +138,10 @@ class Record(Strict):
         """Whether it was written before records said how each test sequence scored."""
         return self.accounting == "shared" and not self.blocks
 
+    def is_of_the_training_of(self, other: Record) -> bool:
+        """Whether both say how one and the same training ended, whenever it was scored."""
+        return self.run_key == other.run_key and self.provenance.finished_at == other.provenance.finished_at
+
     @property
     def scored_from(self) -> str | None:
         """What came from elsewhere to be scored, like "predictions"; None for a run of the suite's."""
@@ -162,6 +168,30 @@ def write(record: Record, folder: Path | None = None) -> Path:
     if existing.lacks_blocks and (whole := completed(existing, record)):
         paths.write_text(path, text(whole))
     return path
+
+
+def keep(record: Record, *, trial: bool = False) -> Path:
+    """Write the record of a run of this checkout where it belongs, and return its path.
+
+    In `results/records/`, to be committed; in `results/own/` where there is a record of the same run already, of a
+    training elsewhere or before; in `results/trials/` if it is a trial, with other settings than the benchmark's file
+    states. Raises BenchError as `write`.
+    """
+    published = paths.records() / record.path
+    if trial:
+        path = paths.trial_records() / record.path
+    elif published.exists() and not read(published).is_of_the_training_of(record):
+        path = paths.own_records() / record.path
+    else:
+        return write(record)
+    paths.write_text(path, text(record))
+    return path
+
+
+def own(record: Record) -> Record | None:
+    """The record of this checkout's own run, where `record` is one of the same run from elsewhere."""
+    path = paths.own_records() / record.path
+    return read(path) if path.is_file() else None
 
 
 def completed(old: Record, new: Record) -> Record | None:
@@ -193,6 +223,14 @@ def portable_text(content: Strict, shown: str) -> str:
     """What may be committed, as JSON that is alike on every machine. Raises BenchError for what `write` refuses."""
     plain = _portable(content.model_dump(by_alias=True), shown)
     return json.dumps(plain, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def check_portable(content: Any, shown: str) -> None:
+    """Raises BenchError for what `write` refuses: to be asked of settings before hours are spent on them.
+
+    content: dictionaries, lists, numbers and texts; shown: what it is the content of, for the message.
+    """
+    _portable(content, shown)
 
 
 def read(path: Path) -> Record:
@@ -265,11 +303,14 @@ def _portable(value: Any, shown: str, key: str = "") -> Any:
         return value.isoformat()
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise BenchError(f"{shown}: {key} is {value}; records hold finite numbers only. Did the training diverge?")
+            raise BenchError(f"{shown}: {key} is {value}; records hold finite numbers only")
         return _six_digits(value)
     if isinstance(value, str):
         if _PATH.search(value) or _in_home(value):
-            raise BenchError(f"{shown}: {key} is {value!r}, which looks like a path of this machine. Leave it out")
+            raise BenchError(
+                f"{shown}: {key} is {value!r}, which looks like a path of this machine. Records are shared and hold "
+                "none: give a name, or a path relative to the project"
+            )
         return value
     if value is None or isinstance(value, int):
         return value

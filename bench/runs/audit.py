@@ -26,7 +26,6 @@ from bench.data.windows import scored_windows
 from bench.evaluation.predictions import Predictions, predict
 from bench.evaluation.scores import Scores
 from bench.evaluation.scoring import score
-from bench.method import checkpoint
 from bench.runs.plan import Run, one_run
 from bench.show.tables import COLUMNS, NONE
 from bench.system.device import choose_device
@@ -186,7 +185,7 @@ def _predictions(run: Run, testing: PoseDataset, file: Path | None) -> Predictio
             f"{shown(path)} is no file of predictions as `bench run` leaves them, window by window: {error}"
         ) from None
     expected = scored_windows(testing, found.window)
-    shape = (len(expected), found.window.frames if found.window.targets == "all" else 1, len(testing.skeleton), 3)
+    shape = (len(expected), found.window.answers, len(testing.skeleton), 3)
     if not np.array_equal(found.table, expected) or found.poses_3d.shape != shape:
         raise BenchError(
             f"{shown(path)}: these predictions are not of the test videos of {run.benchmark.name}, "
@@ -215,8 +214,7 @@ def _by_lifting(
     run: Run, testing: PoseDataset, averaging: Averaging, device: torch.device
 ) -> Iterator[tuple[Rule, Scores]]:
     """`shared` with one rule changed that acts before there are predictions."""
-    method = run.build(len(testing.skeleton))
-    method.load_state_dict(checkpoint.load(run.folder / "weights.pt")["method"])
+    method = run.trained(len(testing.skeleton))
     flip = run.benchmark.protocol.flip_test
     changed = [(MIRRORED if not flip else PLAIN, testing, not flip)]
     if testing.valid is not None:

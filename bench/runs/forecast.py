@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from tabulate import tabulate
@@ -16,8 +16,8 @@ from bench.data.split import Split
 from bench.data.windows import scored_windows
 from bench.evaluation.predictions import FRAMES_PER_PASS
 from bench.method.base import Method, checked_loss
-from bench.method.cost import macs_per_frame, training_macs
-from bench.runs.plan import Run, StageRun
+from bench.method.cost import macs_per_frame, macs_text, training_macs
+from bench.runs.plan import Plan, Run, StageRun
 from bench.system.device import threads_for
 from bench.system.progress import duration
 from bench.training.loop import epoch_windows, new_optimizer, resumable_epochs, training_windows
@@ -35,9 +35,9 @@ SAMPLE_MACS = 1e9
 TOO_LONG = 1.0
 
 
-def describe(runs: Sequence[Run], split: Split, device: torch.device) -> str:
-    """The plan as text: what is measured, then a line for each run and each stage before it."""
-    benchmark = runs[0].benchmark
+def forecast(plan: Plan, device: torch.device) -> str:
+    """A plan as text: what is measured, then a line for each run and each stage before it, with the time it takes."""
+    benchmark, split = plan.benchmark, plan.split
     protocol = benchmark.protocol
     training, testing = split.training, split.testing
     counting = COUNTING[protocol.accounting] + (", averaged with the mirrored input" if protocol.flip_test else "")
@@ -56,7 +56,7 @@ def describe(runs: Sequence[Run], split: Split, device: torch.device) -> str:
     ]
     stopwatch = Stopwatch(device, len(training.skeleton))
     rows, total = [], 0.0
-    for run in runs:
+    for run in plan.runs:
         for row, seconds in _forecast(run, split, stopwatch):
             rows.append({column: row.get(column, "-") for column in COLUMNS})
             total += seconds
@@ -92,7 +92,7 @@ def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[di
             seconds = _epochs_left(stage) * stopwatch.epoch(trained, stage.settings.recipe, training)
         state = "finished" if run.finished else stage.state
         yield row | {"run": stage.name, "to do": state, "time": _time(state, seconds)}, seconds
-    row = {"frames": str(run.frames), "MMACs/frame": f"{macs_per_frame(method, joints) / 1e6:,.1f}"}
+    row = {"frames": str(run.frames), "MMACs/frame": macs_text(macs_per_frame(method, joints))}
     row |= {"parameters": f"{method.parameter_count:,}"}
     to_train = method.trainable and not run.weights
     if to_train:
@@ -172,10 +172,12 @@ class Stopwatch:
     def testing(self, method: Method, dataset: PoseDataset, flip: bool) -> float:
         """Seconds of lifting a data set."""
         table = scored_windows(dataset, method.window)
-        answered = method.window.frames if method.window.targets == "all" else 1
-        macs = macs_per_frame(method, self._joints) * answered
+        counted = macs_per_frame(method, self._joints)
+        macs = (counted or 0) * method.window.answers
         versions = len(table) * (2 if flip else 1)
-        windows = self._sample(macs, min(versions, FRAMES_PER_PASS // method.window.frames))
+        windows = (
+            self._sample(macs, min(versions, FRAMES_PER_PASS // method.window.frames)) if counted is not None else 1
+        )
         if windows == 0:
             return versions * macs / self._rate()
         method = copy.deepcopy(method).eval().to(self._device)

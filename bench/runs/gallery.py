@@ -18,14 +18,12 @@ from bench.data.pose_dataset import PoseDataset
 from bench.data.split import Split, load_testing
 from bench.evaluation.predictions import Predictions, predict
 from bench.evaluation.scores import MM
-from bench.method import checkpoint
 from bench.method.base import Method
 from bench.runs.own_video import Lifter, load_lifter
 from bench.runs.plan import Run, chosen_methods, plan, published_weights
 from bench.show.draw.scene import Array, Scene
 from bench.system.device import choose_device, threads_for
 from bench.system.errors import BenchError, unknown
-from bench.system.paths import shown
 
 Frame = int | Literal["median", "worst"]
 
@@ -186,22 +184,8 @@ def _answer(poses_3d: Array, dataset: PoseDataset, load: Callable[[], Method]) -
 
 def _predicted(run: Run, testing: PoseDataset) -> Answer:
     """What a finished run has left."""
-    if not run.predicted:
-        seeds = f" --seeds {run.seed + 1}" if run.seed else ""
-        raise BenchError(
-            f"{run.name} has left no predictions to draw; this makes them: "
-            f"bench run {run.benchmark.name} --methods {run.method}{seeds}"
-        )
-
-    def load() -> Method:
-        method = run.build(len(testing.skeleton))
-        file = run.folder / "weights.pt"
-        if not file.is_file():
-            raise BenchError(f"{shown(file)} is gone; the sampler cannot be shown without the weights of the run")
-        method.load_state_dict(checkpoint.load(file)["method"])
-        return method.eval()
-
-    return _answer(Predictions.load(run.predictions_file).per_frame(testing), testing, load)
+    predictions = Predictions.load(run.kept_predictions())
+    return _answer(predictions.per_frame(testing), testing, lambda: run.trained(len(testing.skeleton)))
 
 
 def _lifted(lifter: Lifter, testing: PoseDataset, row: int, flip: bool, seed: int, device: str) -> Answer:

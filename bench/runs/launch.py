@@ -1,9 +1,16 @@
-"""Running a benchmark: every run of its plan is trained, tested, recorded and logged; done ones are only shown."""
+"""Doing what a plan says: each run is trained, tested, recorded and logged; finished runs are skipped.
+
+The record is written as soon as there are scores. What comes after it (tables for the log, pictures, the logged model)
+may fail: that is said in a line, and the run is finished. A run that fails does not stop the others.
+"""
 
 from __future__ import annotations
 
+import math
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,28 +22,53 @@ from bench.config.accounting import accounting_of
 from bench.config.schema import Benchmark
 from bench.data.split import Split
 from bench.evaluation.predictions import Predictions, predict
-from bench.evaluation.scoring import score
+from bench.evaluation.scoring import SCORING_REVISION, score
 from bench.method import checkpoint
 from bench.method.base import Method
 from bench.method.cost import timed
 from bench.results import records
-from bench.results.records import Record
+from bench.results.records import Cost, Record
 from bench.results.tracking import tracker as tracking
-from bench.results.tracking.mlflow_store import sqlite_file, store_uri, without_password
-from bench.runs.forecast import describe
-from bench.runs.log import inputs, log_model, log_outcome, parameters, tags
-from bench.runs.plan import Run, StageRun, chosen_methods, plan, published_weights
-from bench.runs.record import make_record, measured
-from bench.show import tables
+from bench.runs.course import Course
+from bench.runs.log import inputs, log_all, log_model, log_outcome, log_picture, log_weights, parameters, tags
+from bench.runs.plan import Plan, Run, StageRun, make_plan
+from bench.runs.record import Made, make_record, measured
 from bench.system import paths
 from bench.system.device import choose_device, threads_for
 from bench.system.errors import BenchError
 from bench.system.progress import say
 from bench.system.provenance import provenance
-from bench.training.loop import Epoch, Trained, fit, prepare
+from bench.training.loop import Epoch, Job, Trained, fit, prepare
 
 # How published weights were trained is not known here.
 AS_PUBLISHED = Trained([], 0, None, "published weights")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What came of a plan.
+
+    records: of every finished run, new and old, in the order of the plan. failed: by name of the run. elsewhere: names
+    of the runs that another process is doing. tracked_in: where the log is; None without one.
+    """
+
+    plan: Plan
+    records: list[Record] = field(default_factory=list)
+    failed: Mapping[str, Exception] = field(default_factory=dict)
+    elsewhere: Sequence[str] = ()
+    tracked_in: str | None = None
+
+    def check(self) -> None:
+        """Raise what the first run failed with, if one did; BenchError names every other."""
+        for error in self.failed.values():
+            if len(self.failed) == 1 or not isinstance(error, BenchError):
+                raise error
+        if self.failed:
+            raise BenchError("\n".join(f"{name} failed: {error}" for name, error in self.failed.items()))
+
+
+class BusyError(BenchError):
+    """Another process is doing the run."""
 
 
 def run_benchmark(
@@ -48,130 +80,174 @@ def run_benchmark(
     device: str = "auto",
     weights: Mapping[str, Path] | None = None,
     imported: bool = True,
-    dry_run: bool = False,
     track: bool = True,
-    system_metrics: bool = False,
 ) -> list[Record]:
-    """Do what a benchmark asks for and return the record of every run, new and old.
+    """Do what a benchmark asks for and return the record of every run, new and old, as `make_plan` and `run_plan`.
 
-    Prints the plan first; dry_run: and stops there. weights: files of published ones that are tested instead of being
-    trained, by method; imported: and those that were imported for this benchmark. track: log to MLflow; system_metrics:
-    and there the load of the machine. Raises BenchError for anything the user has to mend.
+    Prints nothing. Raises BenchError for anything the user has to mend, and, when the others are done, if a run failed.
     """
-    if system_metrics:
-        tracking.check_system_metrics()
     where = choose_device(device)
-    # A wrong name or file should not wait for the data to be read.
-    published = published_weights(benchmark, chosen_methods(benchmark, methods), weights or {}, imported)
-    split = Split.load(benchmark.protocol, data)
-    runs = plan(benchmark, split, methods, seeds, published)
-    print(describe(runs, split, where), flush=True)
-    if dry_run:
-        return []
-    print()
-    for run in runs:
-        _complete(run, split)
-    waiting = [run for run in runs if not run.finished]
+    plan = make_plan(benchmark, data=data, methods=methods, seeds=seeds, weights=weights, imported=imported)
+    done = run_plan(plan, where, track=track)
+    done.check()
+    return done.records
+
+
+def run_plan(plan: Plan, device: torch.device, *, track: bool = True, system_metrics: bool = False) -> Finished:
+    """Do the runs of a plan that are not finished.
+
+    track: log them; system_metrics: and there the load of the machine. A run that another process is doing is skipped,
+    and one that fails does not stop the others: both are named in what comes back.
+    """
+    for run in plan.runs:
+        _complete(run, plan.split)
+    waiting = [run for run in plan.runs if not run.finished]
+    failed: dict[str, Exception] = {}
+    elsewhere: list[str] = []
+    tracker = tracking.open_tracker(plan.benchmark.name, enabled=track, system_metrics=system_metrics)
     if waiting:
-        facts = provenance()  # before training, lest it names an edit made meanwhile
-        with tracking.stoppable():
-            tracker = tracking.open_tracker(benchmark.name, enabled=track, system_metrics=system_metrics)
-            with tracker.invocation(
-                f"bench run {benchmark.name}", tags(facts, split.testing, split.training)
-            ) as invocation:
-                for run in waiting:
-                    _do(run, split, where, invocation, facts)
-                invocation.compare([records.read(run.record_file).provenance.mlflow_run_id for run in waiting])
-    done = [records.read(run.record_file) for run in runs]
-    print(f"\n{benchmark.title}\n\n{tables.terminal(benchmark, done)}\n")
-    for record in done:
-        _say_record(record)
-    if track:
-        database = sqlite_file(store_uri())
-        where_to = f"{paths.shown(database)}  (make ui shows it)" if database else without_password(store_uri())
-        print(f"tracked in  {where_to}")
-    report = paths.results() / "report.html"
-    made = f"{paths.shown(report)}  (make report brings it up to date)"
-    print(f"report      {made if report.is_file() else 'make report  (one HTML file: tables, charts, poses in 3D)'}")
-    return done
+        made_with = provenance()  # before training, lest it names an edit made meanwhile
+        about = tags(made_with, plan.split.testing, plan.split.training)
+        with tracking.stoppable(), tracker.invocation(f"bench run {plan.benchmark.name}", about) as invocation:
+            for run in waiting:
+                try:
+                    _do(run, plan.split, device, invocation, made_with)
+                except BusyError as error:
+                    elsewhere.append(run.name)
+                    say(f"{run.name}: skipped: {error}")
+                except Exception as error:  # a method may raise anything
+                    failed[run.name] = error
+                    say(f"{run.name}: failed: {_reason(error)}")
+            invocation.compare([run.record.provenance.mlflow_run_id for run in waiting if run.record])
+    done = [record for run in plan.runs if (record := run.record) is not None]
+    return Finished(plan, done, failed, elsewhere, tracker.where)
 
 
-def _do(run: Run, split: Split, device: torch.device, invocation: tracking.Invocation, facts: dict[str, Any]) -> None:
+def _reason(error: Exception) -> str:
+    """What a person is told of a failure: where it happened too, unless it is the user's mistake."""
+    if isinstance(error, BenchError):
+        return str(error)
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+def _do(
+    run: Run, split: Split, device: torch.device, invocation: tracking.Invocation, made_with: dict[str, Any]
+) -> None:
     """Train and test one run, and leave its record in its folder and among the records."""
-    protocol, recipe = run.benchmark.protocol, run.settings.recipe
-    with _only_here(run) as free:
+    protocol = run.benchmark.protocol
+    with _only_here(run) as stack:
         if run.finished:
             return  # another process was faster
         method = run.build(len(split.training.skeleton))
-        earlier = {}
-        for stage in run.stages:
-            earlier[stage.stage], learner = _train_before(stage, method, split, device, invocation, facts)
-            method.adopt(learner)
-        say(f"{run.name}: {run.state}")
-        log = free.enter_context(_logged(invocation, run, split, device, facts))
-        free.enter_context(threads_for(method.parameter_count, device))
-        judged = split.testing if recipe.keep == "best-test" else split.validation  # best-test: only as_published
-        if run.weights:
-            prepare(method, split.training, split.everything)
-            trained = AS_PUBLISHED
-        else:
-            trained = fit(
-                method,
-                split.training,
-                judged,
-                recipe,
-                seed=run.seed,
-                averaging=protocol.averaging,
-                folder=run.folder,
-                device=device,
-                label=run.name,
-                on_epoch=partial(_log_epoch, log, judged_on="test-set" if recipe.keep == "best-test" else "validation"),
-                everything=split.everything,
-            )
-        cost = None
         if run.predicted:
+            log = stack.enter_context(_logged(invocation, run, split, device, made_with))
+            say(f"{run.name}: {run.state}")
+            course, cost = _earlier_course(run), None
+            _log_course(log, run, course)
             predictions = Predictions.load(run.predictions_file)
         else:
-            built = {"name": run.registered, "model": run.settings.model, "frames": run.frames}
-            content = {"method": method.state_dict(), **built, "skeleton": split.training.skeleton.name}
-            checkpoint.save(content, run.folder / "weights.pt")
-            label = f"{run.name} test"
-            lift = partial(
-                predict, method, split.testing, flip=protocol.flip_test, seed=run.seed, device=device, label=label
-            )
-            predictions, cost = timed(lift, len(split.testing.counted), device)
-            predictions.save(run.predictions_file)
+            stages = {}
+            for stage in run.stages:
+                stages[stage.stage], learner = _train_before(stage, method, split, device, invocation, made_with)
+                method.adopt(learner)
+            say(f"{run.name}: {run.state}")
+            log = stack.enter_context(_logged(invocation, run, split, device, made_with))
+            stack.enter_context(threads_for(method.parameter_count, device))
+            course = Course(_train(run, method, split, device, log), stages)
+            course.save(run.course_file)
+            predictions, cost = _test(run, method, split, device)
         accounting = accounting_of(protocol.accounting, run.registered, protocol.tested_on.dataset)
         scores = score(predictions, split.testing, protocol.averaging, accounting)
-        record = make_record(run, method, trained, earlier, scores, cost, split, facts, log.run_id)
-        log_outcome(log, run, record, scores, predictions, split.testing)
-        log_model(log, run, method, split.training)
-        records.write(record)
-        paths.write_text(run.record_file, records.text(record))  # last: this is what makes the run finished
+        made = Made(device, made_with, log.run_id, SCORING_REVISION)
+        record = make_record(run, method, course, scores, cost, split, made)
+        paths.write_text(run.record_file, records.text(record))  # this is what makes the run finished
+        records.keep(record, trial=run.trial)
+        log_all(
+            run.name,
+            {
+                "its numbers and tables": partial(log_outcome, log, run, record, scores),
+                "the picture of the median frame": partial(log_picture, log, run, scores, predictions, split.testing),
+                "its weights": partial(log_weights, log, run),
+                "its model": partial(log_model, log, run, method, split.training),
+            },
+        )
+
+
+def _train(run: Run, method: Method, split: Split, device: torch.device, log: tracking.Run) -> Trained:
+    """Train a method, or go on with that; published weights are only shown the data."""
+    recipe = run.settings.recipe
+    if run.weights:
+        prepare(method, split.training, split.everything)
+        return AS_PUBLISHED
+    chosen_on = split.testing if recipe.keep == "best-test" else split.validation  # best-test: only as_published
+    job = Job(
+        split.training,
+        chosen_on,
+        recipe,
+        seed=run.seed,
+        averaging=run.benchmark.protocol.averaging,
+        folder=run.folder,
+        device=device,
+        label=run.name,
+        on_epoch=partial(_log_epoch, log, chosen_on=_chosen_on(run)),
+        everything=split.everything,
+    )
+    return fit(method, job)
+
+
+def _test(run: Run, method: Method, split: Split, device: torch.device) -> tuple[Predictions, Cost]:
+    """Keep the weights, and lift the test set with them."""
+    built = {"name": run.registered, "model": run.settings.model, "frames": run.frames}
+    content = {"method": method.state_dict(), **built, "skeleton": split.training.skeleton.name}
+    checkpoint.save(content, run.weights_file)
+    flip, label = run.benchmark.protocol.flip_test, f"{run.name} test"
+    lift = partial(predict, method, split.testing, flip=flip, seed=run.seed, device=device, label=label)
+    predictions, cost = timed(lift, len(split.testing.counted), device)
+    predictions.save(run.predictions_file)
+    return predictions, cost
+
+
+def _earlier_course(run: Run) -> Course:
+    """How a run was trained that left predictions. Where nothing tells, the record says so: it is not trained again."""
+    if run.weights:
+        return Course(AS_PUBLISHED)
+    if (course := Course.of(run)) is not None:
+        return course
+    say(f"{run.name}: its predictions are there, how it was trained is not known: its checkpoints are gone")
+    return Course(Trained([], None, None, run.settings.recipe.keep))
 
 
 def _complete(run: Run, split: Split) -> None:
-    """Give the record of a finished run what an older version did not write, from the predictions that it left."""
-    record = records.read(run.record_file) if run.finished else None
-    if record is None or not record.lacks_blocks:
+    """Score a finished run again, from the predictions it left, if its record is of an older way to score."""
+    record = run.record
+    if record is None or not (record.lacks_blocks or _scored_otherwise(record)):
         return
+    why = "its record has no blocks" if record.lacks_blocks else "its record was scored by other rules"
     if not run.predicted:
         say(
-            f"{run.name}: its record has no blocks and its predictions are gone; remove {paths.shown(run.folder)} and "
-            "run again to have them"
+            f"{run.name}: {why} and its predictions are gone; remove {paths.shown(run.folder)} and run again to "
+            "have it scored as others are"
         )
         return
     with _only_here(run):
-        say(f"{run.name}: score again, its record has no blocks")
-        scores = score(Predictions.load(run.predictions_file), split.testing, run.benchmark.protocol.averaging)
-        again = record.model_copy(update=measured(scores))
-        if whole := records.completed(record, again):
-            if (paths.records() / record.path).is_file():  # else it was withdrawn
-                records.write(whole)
+        say(f"{run.name}: score again, {why}")
+        protocol = run.benchmark.protocol
+        accounting = accounting_of(protocol.accounting, run.registered, protocol.tested_on.dataset)
+        scores = score(Predictions.load(run.predictions_file), split.testing, protocol.averaging, accounting)
+        numbers = measured(scores, protocol.accounting)
+        again = record.model_copy(update={**numbers, "scoring_revision": SCORING_REVISION})
+        whole = again if _scored_otherwise(record) else records.completed(record, again)
+        if whole is not None:
+            if run.trial or (paths.records() / record.path).is_file():  # else it was withdrawn
+                records.keep(whole, trial=run.trial)
             paths.write_text(run.record_file, records.text(whole))
             return
     apart = max(abs(value) for value in records.differences(again, record).values())
     say(f"{run.name}: left as it is, for its numbers are not those of its predictions; up to {apart:.3g} apart")
+
+
+def _scored_otherwise(record: Record) -> bool:
+    return record.scoring_revision not in (None, SCORING_REVISION)
 
 
 def _train_before(
@@ -180,20 +256,19 @@ def _train_before(
     split: Split,
     device: torch.device,
     invocation: tracking.Invocation,
-    facts: dict[str, Any],
+    made_with: dict[str, Any],
 ) -> tuple[Trained, Method]:
     """Train what comes before a method, or take it from where an earlier run has left it."""
-    with _only_here(stage) as free:
+    with _only_here(stage) as stack:
         say(f"{stage.name}: {stage.state}")
         learner = stage.build(method)
         if stage.weights:
             return AS_PUBLISHED, learner
         on_epoch: Callable[[Epoch], None] = _ignore
         if stage.state != "finished":
-            on_epoch = partial(_log_epoch, free.enter_context(_logged(invocation, stage, split, device, facts)))
-        free.enter_context(threads_for(learner.parameter_count, device))
-        trained = fit(
-            learner,
+            on_epoch = partial(_log_epoch, stack.enter_context(_logged(invocation, stage, split, device, made_with)))
+        stack.enter_context(threads_for(learner.parameter_count, device))
+        job = Job(
             split.training,
             None,
             stage.settings.recipe,
@@ -204,18 +279,18 @@ def _train_before(
             on_epoch=on_epoch,
             everything=split.everything,
         )
-        return trained, learner.cpu()
+        return fit(learner, job), learner.cpu()
 
 
 @contextmanager
 def _only_here(work: Run | StageRun) -> Iterator[ExitStack]:
-    """The folder of a run or a stage, for this process alone. Raises BenchError if another one is at it."""
+    """The folder of a run or a stage, for this process alone. Raises BusyError if another one has it."""
     work.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
             stack.enter_context(filelock.FileLock(work.folder / ".lock", timeout=0))
         except filelock.Timeout:
-            raise BenchError(f"{work.name} is being done by another process; wait for it or stop it") from None
+            raise BusyError(f"{work.name} is being done by another process") from None
         yield stack
 
 
@@ -224,16 +299,16 @@ def _logged(
     work: Run | StageRun,
     split: Split,
     device: torch.device,
-    facts: dict[str, Any],
+    made_with: dict[str, Any],
 ) -> AbstractContextManager[tracking.Run]:
-    """A child of its own in MLflow."""
+    """An entry of its own in the log."""
     own = {"method": work.method, "seed": str(work.seed), "device": str(device)}
     own |= {"stage": work.stage} if isinstance(work, StageRun) else {"config_sha256": work.config_hash}
     return invocation.run(
         work.name,
         run_key=work.key,
         params=parameters(work),
-        tags=tags(facts, split.testing, split.training) | own,
+        tags=tags(made_with, split.testing, split.training) | own,
         datasets=inputs(work.benchmark.protocol, split.testing, split.training),
     )
 
@@ -242,21 +317,21 @@ def _ignore(epoch: Epoch) -> None:
     """What was logged when it was trained is not logged again."""
 
 
-def _log_epoch(log: tracking.Run, epoch: Epoch, judged_on: str = "validation") -> None:
+def _chosen_on(run: Run) -> str:
+    """What the epoch is chosen on, as the log calls it."""
+    return "test-set" if run.settings.recipe.keep == "best-test" else "validation"
+
+
+def _log_course(log: tracking.Run, run: Run, course: Course) -> None:
+    for epoch in course.trained.history:
+        _log_epoch(log, epoch, _chosen_on(run))
+
+
+def _log_epoch(log: tracking.Run, epoch: Epoch, chosen_on: str = "validation") -> None:
     values = {f"train/{name}": value for name, value in epoch.loss.items()}
     values |= {"train/learning_rate": epoch.learning_rate, "train/frames_per_second": epoch.frames_per_second}
     if epoch.validation_mpjpe_mm is not None:
-        values[f"{judged_on}/mpjpe_mm"] = epoch.validation_mpjpe_mm
-    log.metrics(epoch.epoch + 1, values)
+        values[f"{chosen_on}/mpjpe_mm"] = epoch.validation_mpjpe_mm
+    # A checkpoint of an earlier version may hold a loss that is no number: then it has no value to log.
+    log.metrics(epoch.epoch + 1, {name: value for name, value in values.items() if math.isfinite(value)})
     log.flush()
-
-
-def _say_record(record: Record) -> None:
-    """Where the record is, and whether this run says the same as the committed one."""
-    path = paths.records() / record.path
-    kept = records.read(path) if path.is_file() else record
-    line = f"record      {paths.shown(path)}"
-    if kept.provenance.finished_at != record.provenance.finished_at:
-        apart = max(abs(value) for value in records.differences(record, kept).values())
-        line += "  (reproduced)" if apart == 0 else f"  (an earlier run of the same; up to {apart:.3g} apart)"
-    print(line)

@@ -1,8 +1,9 @@
-"""What the tracker keeps of a run."""
+"""What is logged of a run: its parameters, tags and data; in the end its numbers, artifacts and trained method."""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from typing import Protocol as Interface
@@ -15,18 +16,20 @@ from bench.data.pose_dataset import PoseDataset
 from bench.evaluation.groups import official_tables
 from bench.evaluation.predictions import Predictions
 from bench.evaluation.scores import Scores
-from bench.method import checkpoint, logged_model
+from bench.method import checkpoint
 from bench.method.base import Method
+from bench.method.logged_model import trained_model
 from bench.results import records
 from bench.results.records import Record
 from bench.results.tracking import tracker as tracking
 from bench.runs.plan import Run, StageRun
 from bench.show import draw
 from bench.system import paths
+from bench.system.progress import say
 
 
 class Scored(Interface):
-    """What has been scored: a run of the suite, or something made elsewhere."""
+    """What was scored: a run of the suite, or predictions or a model made elsewhere."""
 
     @property
     def benchmark(self) -> Benchmark: ...
@@ -38,19 +41,24 @@ class Scored(Interface):
     def outcome_folder(self) -> Path: ...
 
 
-def log_outcome(
-    log: tracking.Run, run: Scored, record: Record, scores: Scores, predictions: Predictions, testing: PoseDataset
-) -> None:
-    """Final numbers and the artifacts a person looks for first."""
+def log_all(name: str, parts: Mapping[str, Callable[[], None]]) -> None:
+    """Log each part of a run that has its record: what fails is said in a line, the run is finished all the same."""
+    for what, work in parts.items():
+        try:
+            work()
+        except Exception as error:  # a full disk, a server that is gone, a picture that cannot be drawn
+            say(f"{name}: {what} not in the log: {type(error).__name__}: {error}")
+
+
+def log_outcome(log: tracking.Run, run: Scored, record: Record, scores: Scores) -> None:
+    """Final numbers, and the tables a person looks for first."""
     final = {f"test/{logged_name(name, metric)}": metric.value for name, metric in record.metrics.items()}
     for action, values in record.per_action.items():
-        final[tracking.metric_name("test/mpjpe_mm", action)] = values["mpjpe"]
+        final[f"test/mpjpe_mm/{action}"] = values["mpjpe"]
     for joint, values in record.per_joint.items():
-        final[tracking.metric_name("test/joint_mpjpe_mm", joint)] = values["mpjpe"]
-    final |= {
-        "cost/parameters": float(record.parameters or 0),
-        "cost/macs_per_frame": float(record.macs_per_frame or 0),
-    }
+        final[f"test/joint_mpjpe_mm/{joint}"] = values["mpjpe"]
+    sizes = {"cost/parameters": record.parameters, "cost/macs_per_frame": record.macs_per_frame}
+    final |= {name: float(size) for name, size in sizes.items() if size is not None}  # unknown is not zero
     if record.cost:
         final["cost/test_frames_per_second"] = record.cost.test_frames_per_second
         if record.cost.peak_memory_mb:
@@ -76,23 +84,29 @@ def log_outcome(
     with paths.whole_file(errors) as unfinished, unfinished.open("wb") as stream:
         np.savez_compressed(stream, errors_mm=scores.errors)
     log.file(errors)
+
+
+def log_picture(log: tracking.Run, run: Scored, scores: Scores, predictions: Predictions, testing: PoseDataset) -> None:
+    """A picture of the frame with the median error."""
     picture = run.outcome_folder / "median_frame.png"
     draw_median_frame(picture, predictions, scores, testing)
     log.file(picture, "figures")
-    if (weights := run.folder / "weights.pt").is_file():
-        log.file(weights, "checkpoints")
+
+
+def log_weights(log: tracking.Run, run: Run) -> None:
+    """A copy of the weights that were tested."""
+    log.file(run.weights_file, "checkpoints")
 
 
 def logged_name(name: str, metric: records.Metric) -> str:
-    """What MLflow calls a number: with its unit, as far as MLflow accepts that in a name."""
-    units = {"mm": "mm", "mm/frame": "mm", "%": "percent"}  # MLflow accepts no more
-    return f"{name}_{units[metric.unit]}"
+    """What a number is called in the log: with its unit."""
+    units = {"mm/frame": "mm", "%": "percent"}  # as they have always been logged
+    return f"{name}_{units.get(metric.unit) or metric.unit.replace('/', '_per_')}"
 
 
 def log_model(log: tracking.Run, run: Run, method: Method, training: PoseDataset) -> None:
-    """The trained method as a model that MLflow loads."""
-    content = checkpoint.load(run.folder / "weights.pt")
-    log.model(lambda folder: logged_model.save_model(content, method.window, training.skeleton, folder))
+    """The trained method, to be loaded from the log."""
+    log.model(trained_model(checkpoint.load(run.weights_file), method.window, training.skeleton))
 
 
 def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, testing: PoseDataset) -> None:
@@ -110,7 +124,7 @@ def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, test
 
 
 def parameters(work: Run | StageRun) -> dict[str, object]:
-    """What MLflow shows as the parameters of a run or stage: hyper-parameters, recipe and protocol, flat."""
+    """The parameters of a run or stage in the log: hyper-parameters, recipe and protocol, flat."""
     flat: dict[str, object] = {"method": work.method, "seed": work.seed}
     flat["registered"] = work.benchmark.registered(work.method)
     protocol = work.benchmark.protocol.model_dump(mode="json")
@@ -126,7 +140,7 @@ def parameters(work: Run | StageRun) -> dict[str, object]:
 
 
 def tags(facts: dict[str, Any], testing: PoseDataset, training: PoseDataset | None = None) -> dict[str, str]:
-    """Where a run comes from, as MLflow tags. training: None where nothing was trained."""
+    """Where a run comes from, as tags. training: None where nothing was trained."""
     git = facts["git"]
     found = {"git_sha": git["sha"], "git_dirty": git["dirty"], "data_sha256": testing.fingerprint}
     if training is not None and training.fingerprint != testing.fingerprint:
@@ -138,7 +152,7 @@ def tags(facts: dict[str, Any], testing: PoseDataset, training: PoseDataset | No
 def inputs(
     protocol: Protocol, testing: PoseDataset, training: PoseDataset | None = None
 ) -> list[tracking.DatasetInput]:
-    """The data as MLflow inputs, with our own digest. training: None where nothing was trained."""
+    """The data that a run reads, for the log. training: None where nothing was trained."""
     parts = {"train": protocol.fitted_subjects, "test": protocol.test_subjects}
     subjects = {f"{part}_subjects": ",".join(names) for part, names in parts.items()}
 

@@ -1,10 +1,9 @@
 """The plan of a benchmark: which runs it asks for, what identifies each, and what is left to do.
 
-A finished run is never repeated. What makes a run the same is hashed into its key: method, hyper-parameters, recipe,
-protocol, seed, data, and the code that the method is made of. Its folder under the cache holds the checkpoints, the
-test predictions and the record. A stage that comes before has a key and a folder of its own, so that runs share it
-which differ only in what follows. Runs that differ in accounting alone share a folder: one is trained and tested, all
-are scored.
+A finished run is never repeated. What makes a run the same is hashed into its key (`bench.runs.identity`). Its folder
+under the cache holds the checkpoints, the test predictions and the record. A stage that comes before has a key and a
+folder of its own, so that runs share it which differ only in what follows. Runs that differ in accounting alone share a
+folder: one is trained and tested, all are scored.
 """
 
 from __future__ import annotations
@@ -21,12 +20,74 @@ from pydantic import ValidationError
 from bench.config.accounting import accounting_of
 from bench.config.schema import Benchmark, MethodEntry, Stage, identity
 from bench.data.split import Split
+from bench.method import checkpoint
 from bench.method.base import Method
-from bench.method.registry import build, build_stage, code_version, method_class
+from bench.method.registry import build, build_stage, method_class
 from bench.method.weights import Weights, benchmark_path, load_weights
+from bench.results import records
+from bench.results.records import Record
+from bench.runs.identity import Keys, keys, settings_of
 from bench.system import paths
 from bench.system.errors import BenchError, unknown
-from bench.training.loop import REVISION, resumable_epochs
+from bench.training.loop import resumable_epochs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `bench run` will do: runs in order, and the data that they share."""
+
+    benchmark: Benchmark
+    split: Split
+    runs: tuple[Run, ...]
+
+    def check(self) -> None:
+        """Raise BenchError for sizes that do not fit and text that no record may hold: others take hours before."""
+        joints = len(self.split.training.skeleton)
+        for run in self.runs:
+            if run.finished or run.predicted:
+                continue
+            records.check_portable(run.entry.model_dump(mode="json"), f"{self.benchmark.name}, {run.method}")
+            method = run.build(joints)
+            for stage in run.stages:
+                stage.build(method)
+
+    def only(self, key: str) -> Plan:
+        """The one run whose key begins so, or a run's stages up to the one whose key does.
+
+        Raises BenchError if there is none, or there are several.
+        """
+        found = [run for run in self.runs if run.key.startswith(key)]
+        if not found:
+            stages = {one.key: one for run in self.runs for one in run.stages if one.key.startswith(key)}
+            if len(stages) == 1:
+                raise BenchError(f"{key} is the stage {next(iter(stages.values())).name}; name the run that needs it")
+        if len(found) != 1:
+            known = ", ".join(f"{run.key[:8]} ({run.name})" for run in found or self.runs)
+            which = "several runs" if found else "no run"
+            raise BenchError(f"--only {key}: {which} of {self.benchmark.name} with that key; there are {known}")
+        return Plan(self.benchmark, self.split, tuple(found))
+
+
+def make_plan(
+    benchmark: Benchmark,
+    *,
+    data: str | Path | None = None,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    weights: Mapping[str, Path] | None = None,
+    imported: bool = True,
+) -> Plan:
+    """The plan of a benchmark, and its data.
+
+    methods: some of the benchmark's (default: all). data: as `load_dataset`. weights: files of published ones that are
+    tested instead of being trained, by method; imported: also those that were imported for this benchmark. Raises
+    BenchError for anything the user has to mend; wrong names and files are found before the data are read.
+    """
+    published = published_weights(benchmark, chosen_methods(benchmark, methods), weights or {}, imported)
+    split = Split.load(benchmark.protocol, data)
+    made = Plan(benchmark, split, tuple(plan(benchmark, split, methods, seeds, published)))
+    made.check()
+    return made
 
 
 @dataclass(frozen=True)
@@ -87,6 +148,7 @@ class Run:
     shared_key: str  # what the key is under accounting `shared`
     stages: tuple[StageRun, ...] = ()
     weights: Weights | None = None  # published ones, instead of training
+    trial: bool = False  # with other settings than the benchmark's file states, or on a part of its test set
 
     @property
     def registered(self) -> str:
@@ -129,21 +191,37 @@ class Run:
         return self.folder / "predictions.npz"
 
     @property
+    def weights_file(self) -> Path:
+        """What was trained, as it was tested."""
+        return self.folder / "weights.pt"
+
+    @property
+    def course_file(self) -> Path:
+        """How training went."""
+        return self.folder / "training.json"
+
+    @property
     def predicted(self) -> bool:
         """Only the score is left to do: this run was stopped there, or one of another accounting has done the rest."""
         return self.predictions_file.is_file()
 
     @property
+    def record(self) -> Record | None:
+        """What came of the run; None if it is not finished. An empty or damaged file is no record."""
+        try:
+            return records.read(self.record_file)
+        except BenchError:
+            return None
+
+    @property
     def finished(self) -> bool:
-        return self.record_file.is_file()
+        return self.record is not None
 
     def kept_predictions(self) -> Path:
         """The file of predictions. Raises BenchError, saying how to get them, if there are none."""
         if not self.predicted:
-            seeds = f" --seeds {self.seed + 1}" if self.seed else ""
             raise BenchError(
-                f"{self.name} has left no predictions in {paths.shown(self.folder.parent)}; do it with the same data "
-                f"and settings: bench run {self.benchmark.name} --methods {self.method}{seeds}"
+                f"{self.name} has left no predictions in {paths.shown(self.folder.parent)}; {self._again()}"
             )
         return self.predictions_file
 
@@ -174,6 +252,23 @@ class Run:
             return self.weights.build(**model)
         return _seeded(self.seed, lambda: build(self.registered, frames=self.frames, joints=joints, **model))
 
+    def trained(self, joints: int, **changes: Any) -> Method:
+        """The method with the weights that were tested. changes: as `build`. Raises BenchError if they are gone."""
+        if not self.weights_file.is_file():
+            raise BenchError(
+                f"{paths.shown(self.weights_file)}, the weights of {self.name}, not found; {self._again()}"
+            )
+        method = self.build(joints, **changes)
+        method.load_state_dict(checkpoint.load(self.weights_file)["method"])
+        return method.eval()
+
+    def _again(self) -> str:
+        """What makes what the run has left, once more."""
+        seeds = f" --seeds {self.seed + 1}" if self.seed else ""
+        again = f"bench run {self.benchmark.name} --methods {self.method}{seeds}"
+        emptied = f"remove {paths.shown(self.folder)} and do it again" if self.folder.is_dir() else "do it"
+        return f"{emptied} with the same data and settings: {again}"
+
 
 def plan(
     benchmark: Benchmark,
@@ -202,14 +297,9 @@ def one_run(
     weights: Mapping[str, Path] | None = None,
     imported: bool = True,
 ) -> tuple[Run, Split]:
-    """One run as it was given to `bench run`, and its data.
-
-    data: as `load_dataset`. weights, imported: as `published_weights`. Raises BenchError as `plan` and these.
-    """
-    published = published_weights(benchmark, chosen_methods(benchmark, [method]), weights or {}, imported)
-    split = Split.load(benchmark.protocol, data)
-    (run,) = plan(benchmark, split, [method], [seed], published)
-    return run, split
+    """One run as it was given to `bench run`, and its data. The rest, and errors, as `make_plan`."""
+    made = make_plan(benchmark, data=data, methods=[method], seeds=[seed], weights=weights, imported=imported)
+    return made.runs[0], made.split
 
 
 def published_weights(
@@ -278,36 +368,15 @@ def _run(
     seed: int,
     weights: Mapping[str, Weights],
 ) -> Run:
-    registered = benchmark.registered(name)
-    protocol = benchmark.protocol.model_dump(mode="json")
-    common: dict[str, Any] = {
-        "method": registered,
-        "frames": benchmark.frames(name),
-        "model": entry.model,
-        "seed": seed,
-        "data": split.training.fingerprint,
-        "code": code_version(registered),
-        "training": REVISION,
-    }
-    tested_on = {"tested_on": split.testing.fingerprint} if split.crosses else {}
-    measured = [{"protocol": one, **tested_on} for one in (protocol, {**protocol, "accounting": "shared"})]
-    if name in weights:
-        tested = [weights[name].origin.sha256, dict(weights[name].hyperparameters)]
-        key, shared_key = (identity({**common, "weights": tested, **one}) for one in measured)
-        return Run(benchmark, name, entry, seed, key, shared_key, weights=weights[name])
-    stated: dict[str, Any] = {stage: content.model_dump(mode="json") for stage, content in entry.stages.items()}
+    found: Keys = keys(benchmark, name, seed, split.training.fingerprint, split.testing.fingerprint, weights)
+    whole = benchmark.protocol.test_videos in (None, len(split.testing.sequences))
+    trial = not whole or settings_of(benchmark, name) != settings_of(benchmark.as_filed, name)
     stages = []
-    for number, (stage, content) in enumerate(entry.stages.items(), start=1):
+    for stage, content in entry.stages.items() if name not in weights else ():
+        settings = settled(content, method_class(benchmark.registered(name)).stages[stage])
         taken = weights.get(f"{name}-{stage}")
-        if taken:
-            stated[stage] = taken.origin.sha256
-        before = list(stated.items())[:number]
-        key = identity({**common, "stages": before, "subjects": benchmark.protocol.fitted_subjects})
-        settings = settled(content, method_class(registered).stages[stage])
-        stages.append(StageRun(benchmark, name, stage, settings, seed, key, taken))
-    whole = {**common, "recipe": entry.recipe.model_dump(mode="json"), "stages": list(stated.items())}
-    key, shared_key = (identity({**whole, **one}) for one in measured)
-    return Run(benchmark, name, entry, seed, key, shared_key, tuple(stages))
+        stages.append(StageRun(benchmark, name, stage, settings, seed, found.stages[stage], taken))
+    return Run(benchmark, name, entry, seed, found.run, found.shared, tuple(stages), weights.get(name), trial)
 
 
 def _seeded(seed: int, make: Callable[[], Method]) -> Method:

@@ -1,10 +1,12 @@
-"""The outcome of a run: its record, and what MLflow keeps of it."""
+"""The outcome of a run as a record."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, get_args
+
+import torch
 
 from bench.config.schema import Averaging
 from bench.data.pose_dataset import PoseDataset
@@ -12,39 +14,44 @@ from bench.data.split import Split
 from bench.evaluation.scores import MPI_INF_3DHP_METRICS, Scores
 from bench.method.base import Method
 from bench.method.cost import macs_per_frame
+from bench.method.registry import method_class
 from bench.results import records
 from bench.results import statistics as stats
 from bench.results.records import Record
+from bench.runs.course import Course
 from bench.runs.plan import Run
+from bench.system.device import resolved_precision
 from bench.training.loop import Trained
 
 
-def make_record(
-    run: Run,
-    method: Method,
-    trained: Trained,
-    earlier: Mapping[str, Trained],
-    scores: Scores,
-    cost: records.Cost | None,
-    split: Split,
-    facts: dict[str, Any],
-    mlflow_run_id: str | None,
-) -> Record:
-    """The record of a run.
+@dataclass(frozen=True)
+class Made:
+    """How a record was made.
 
-    earlier: the stages that were trained before. cost: of predicting, if that was done just now. facts: as
-    `bench.system.provenance.provenance`, taken before training.
+    with_: as `bench.system.provenance.provenance`, taken before training. log_id: of the run in the log.
     """
+
+    device: torch.device
+    with_: dict[str, Any]
+    log_id: str | None
+    scoring_revision: int
+
+
+def make_record(
+    run: Run, method: Method, course: Course, scores: Scores, cost: records.Cost | None, split: Split, made: Made
+) -> Record:
+    """The record of a run. cost: of predicting, if that was done just now."""
+    trained = course.trained
     training = {"kept": trained.kept, **_course(trained)}
     if (best := trained.best_epoch) is not None:
-        judged_on = "test" if trained.kept == "best-test" else "validation"
-        training |= {"best_epoch": best + 1, f"{judged_on}_mpjpe_mm": trained.history[best].validation_mpjpe_mm}
+        chosen_on = "test" if trained.kept == "best-test" else "validation"
+        training |= {"best_epoch": best + 1, f"{chosen_on}_mpjpe_mm": trained.history[best].validation_mpjpe_mm}
     if defects := _as_published(run):
         training["as_published"] = defects
     if split.crosses:
         training["data_fingerprint"] = split.training.fingerprint
-    if earlier:
-        training["stages"] = {stage: _course(one) for stage, one in earlier.items()}
+    if course.stages:
+        training["stages"] = {stage: _course(one) for stage, one in course.stages.items()}
     return Record(
         schema=1,
         run_key=run.key,
@@ -62,7 +69,9 @@ def make_record(
         macs_per_frame=macs_per_frame(method, len(split.training.skeleton)),
         cost=cost,
         training=training,
-        provenance=origin(split.testing, facts, run.config_hash, mlflow_run_id),
+        precision=resolved_precision(run.settings.recipe.precision, made.device),
+        scoring_revision=made.scoring_revision,
+        provenance=origin(split.testing, made.with_, run.config_hash, made.log_id),
     )
 
 
@@ -125,16 +134,16 @@ def _intervals(scores: Scores) -> dict[str, tuple[float, float]]:
 
 
 def origin(
-    dataset: PoseDataset, facts: dict[str, Any], config_hash: str, mlflow_run_id: str | None
+    dataset: PoseDataset, made_with: dict[str, Any], config_hash: str, mlflow_run_id: str | None
 ) -> records.Provenance:
-    """Where the numbers of a record come from."""
-    git, hardware = facts["git"]["sha"], facts["hardware"]
+    """Where the numbers of a record come from. made_with: as `bench.system.provenance.provenance`."""
+    git, hardware = made_with["git"]["sha"], made_with["hardware"]
     return records.Provenance(
         mlflow_run_id=mlflow_run_id,
-        git=f"{git}-dirty" if git and facts["git"]["dirty"] else git,
+        git=f"{git}-dirty" if git and made_with["git"]["dirty"] else git,
         config_hash=config_hash,
         data_fingerprint=dataset.fingerprint,
-        packages={name: version for name, version in facts["packages"].items() if version},
+        packages={name: version for name, version in made_with["packages"].items() if version},
         hardware=", ".join(str(hardware[part]) for part in ("cpu", "cores", "gpu", "platform") if hardware[part]),
         finished_at=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
     )
@@ -163,12 +172,13 @@ def _settings(run: Run) -> dict[str, Any]:
     for stage in run.stages:
         if stage.weights:
             stages[stage.stage] = {"weights": stage.weights.origin.model_dump()}
-    return {"model": run.entry.model, "recipe": run.entry.recipe.model_dump(mode="json"), "stages": stages}
+    recipe = run.entry.recipe.model_dump(mode="json") if method_class(run.registered).trainable else {}
+    return {"model": run.entry.model, "recipe": recipe, "stages": stages}
 
 
 def _course(trained: Trained) -> dict[str, Any]:
     """How a training went."""
-    course: dict[str, Any] = {"windows": trained.windows}
+    course: dict[str, Any] = {} if trained.windows is None else {"windows": trained.windows}
     if trained.history:
         last = trained.history[-1]
         course |= {"epochs": len(trained.history), "seconds": trained.seconds}

@@ -1,7 +1,7 @@
 """Scoring what was made elsewhere: a file of predictions, or a model in a file, on the test set of a benchmark.
 
 It is counted as every method of the suite is, and leaves a record of its own. What makes it the same again is hashed
-into its key: the file, the window it was asked with, the protocol and the data. A record that is there is only shown.
+into its key: the file, the window it was asked with, the protocol and the data. What has a record is not scored again.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,8 @@ from bench.method import blackbox
 from bench.results import records
 from bench.results.records import Record
 from bench.results.tracking import tracker as tracking
-from bench.results.tracking.mlflow_store import sqlite_file, store_uri, without_password
-from bench.runs.log import inputs, log_outcome, tags
+from bench.runs.log import inputs, log_all, log_outcome, log_picture, tags
 from bench.runs.record import measured, origin
-from bench.show import tables
 from bench.system import paths
 from bench.system.device import choose_device, threads_for
 from bench.system.errors import BenchError, missing_file
@@ -86,6 +85,20 @@ class Submission:
         return {"scored_from": self.source, "file": self.file.name, **self.digests, **window}
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A submission and its record. tracked_in: where the log is; None if nothing was logged now."""
+
+    submission: Submission
+    record: Record
+    tracked_in: str | None = None
+
+    @property
+    def headline(self) -> str:
+        """What was scored, and on what."""
+        return _headline(self.submission, self.record)
+
+
 def score_predictions(
     benchmark: Benchmark,
     file: Path,
@@ -94,8 +107,8 @@ def score_predictions(
     data: str | Path | None = None,
     record: bool = True,
     track: bool = True,
-) -> Record:
-    """Score a file of predictions (`bench.evaluation.predictions_file`) and return its record.
+) -> Scored:
+    """Score a file of predictions (`bench.evaluation.predictions_file`) and return it with its record.
 
     name: what it is called in the table. data: as `load_dataset`. record: leave the record, and log to MLflow if track.
     Raises BenchError for a name that cannot be used and for a file that does not hold the poses of the test set.
@@ -120,8 +133,8 @@ def score_model(
     data: str | Path | None = None,
     record: bool = True,
     track: bool = True,
-) -> Record:
-    """Lift the test set with the model in a file (`bench.method.blackbox`), score it, and return its record.
+) -> Scored:
+    """Lift the test set with the model in a file (`bench.method.blackbox`), score it, and return it with its record.
 
     It is asked with the same windows as a method of the suite, and averaged with the mirrored input if the protocol
     says so. frames, targets, step, device: as `bench.method.blackbox.load`; the rest as `score_predictions`.
@@ -169,39 +182,39 @@ def _score(
     predictions_of: Callable[[], Predictions],
     record: bool,
     track: bool,
-) -> Record:
-    """Score it unless that has been done, and print the outcome."""
+) -> Scored:
+    """Score it unless that has been done."""
+    tracker = tracking.open_tracker(submission.benchmark.name, enabled=record and track)
     if submission.record_file.is_file() and not (done := records.read(submission.record_file)).lacks_blocks:
-        _print_outcome(submission, done, record, track)
-        return done
-    benchmark, facts = submission.benchmark, provenance()
+        return Scored(submission, done, tracker.where)
+    benchmark, made_with = submission.benchmark, provenance()
     predictions = predictions_of()
     plausibility.check(predictions, testing, paths.shown(submission.file))
     scores = score(predictions, testing, benchmark.protocol.averaging)
-    about = tags(facts, testing)
-    with tracking.stoppable():
-        tracker = tracking.open_tracker(benchmark.name, enabled=record and track)
-        with (
-            tracker.invocation(f"bench score {benchmark.name}", about) as invocation,
-            invocation.run(
-                submission.name,
-                run_key=submission.key,
-                params=_parameters(submission),
-                tags=about | {"method": submission.method, "config_sha256": submission.config_hash},
-                datasets=inputs(benchmark.protocol, testing),
-            ) as log,
-        ):
-            done = _record(submission, scores, testing, facts, log.run_id)
-            if record:
-                log_outcome(log, submission, done, scores, predictions, testing)
-                records.write(done)
+    about = tags(made_with, testing)
+    with (
+        tracking.stoppable(),
+        tracker.invocation(f"bench score {benchmark.name}", about) as invocation,
+        invocation.run(
+            submission.name,
+            run_key=submission.key,
+            params=_parameters(submission),
+            tags=about | {"method": submission.method, "config_sha256": submission.config_hash},
+            datasets=inputs(benchmark.protocol, testing),
+        ) as log,
+    ):
+        done = _record(submission, scores, testing, made_with, log.run_id)
+        if record:
+            records.write(done)
+            picture = partial(log_picture, log, submission, scores, predictions, testing)
+            numbers = partial(log_outcome, log, submission, done, scores)
+            log_all(submission.name, {"its numbers and tables": numbers, "the picture of the median frame": picture})
     done = Record.model_validate_json(records.text(done))  # as it is read when the same is scored again
-    _print_outcome(submission, done, record, track)
-    return done
+    return Scored(submission, done, tracker.where)
 
 
 def _record(
-    submission: Submission, scores: Scores, testing: PoseDataset, facts: dict[str, Any], mlflow_run_id: str | None
+    submission: Submission, scores: Scores, testing: PoseDataset, made_with: dict[str, Any], mlflow_run_id: str | None
 ) -> Record:
     protocol = submission.benchmark.protocol
     return Record(
@@ -219,7 +232,7 @@ def _record(
         parameters=None,
         macs_per_frame=None,
         training=submission.about,
-        provenance=origin(testing, facts, submission.config_hash, mlflow_run_id),
+        provenance=origin(testing, made_with, submission.config_hash, mlflow_run_id),
     )
 
 
@@ -232,27 +245,8 @@ def _parameters(submission: Submission) -> dict[str, object]:
     return {"method": submission.method, "seed": submission.seed, **submission.about, **shown}
 
 
-def _print_outcome(submission: Submission, done: Record, record: bool, track: bool) -> None:
-    """What was scored, its numbers in detail, the benchmark's table with its row, and where the record is."""
-    benchmark = submission.benchmark
-    known = [one for one in records.load(benchmark.name) if not tables.departures(one, benchmark)]
-    print(
-        f"{_headline(submission, done)}\n\n{tables.details(done)}\n\n{benchmark.title}\n\n"
-        f"{tables.terminal(benchmark, [*known, done])}\n"
-    )
-    if reasons := tables.departures(done, benchmark):
-        print(f"note        no table of results/ will show it: {'; '.join(reasons)}")
-    if not submission.record_file.is_file():
-        print("record      none: --no-record")
-        return
-    print(f"record      {paths.shown(submission.record_file)}")
-    if record and track and done.provenance.mlflow_run_id:
-        database = sqlite_file(store_uri())
-        where = f"{paths.shown(database)}  (make ui shows it)" if database else without_password(store_uri())
-        print(f"tracked in  {where}")
-
-
 def _headline(submission: Submission, done: Record) -> str:
+    """What was scored, and on what."""
     protocol, window = submission.benchmark.protocol, submission.window
     lines = [
         f"{submission.benchmark.name}: {submission.benchmark.title}",

@@ -27,7 +27,6 @@ from bench.evaluation.hypotheses import lift_hypotheses
 from bench.evaluation.predictions import Predictions, predict
 from bench.evaluation.scores import Scores
 from bench.evaluation.scoring import score
-from bench.method import checkpoint
 from bench.method.base import Method
 from bench.method.registry import method_class
 from bench.results import statistics as stats
@@ -35,9 +34,9 @@ from bench.results import sweeps
 from bench.results.records import Data, Metric
 from bench.results.sweeps import COMBINED, Outcome, Point
 from bench.results.tracking import tracker as tracking
-from bench.runs.launch import run_benchmark
+from bench.runs.launch import run_plan
 from bench.runs.log import inputs, logged_name, parameters, tags
-from bench.runs.plan import Run, chosen_methods, plan, published_weights
+from bench.runs.plan import Plan, Run, chosen_methods, plan, published_weights
 from bench.runs.record import origin
 from bench.show.sweeps import write as write_sweep
 from bench.system import paths
@@ -46,7 +45,7 @@ from bench.system.errors import BenchError, unknown
 from bench.system.progress import say
 from bench.system.provenance import provenance
 
-REVISION = 1  # of what this, corruption and hypotheses do to a number: part of a trial's key
+SWEEP_REVISION = 1  # of what this, corruption and hypotheses do to a number: part of a trial's key
 
 _POINTS = TypeAdapter(list[Point])
 
@@ -61,7 +60,7 @@ class Trial:
 
     @cached_property
     def key(self) -> str:
-        return identity({"run": self.run.key, self.knob: self.value, "revision": REVISION})
+        return identity({"run": self.run.key, self.knob: self.value, "revision": SWEEP_REVISION})
 
     @property
     def name(self) -> str:
@@ -76,10 +75,14 @@ class Trial:
     def done(self) -> bool:
         return self.file.is_file()
 
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Hyper-parameters in place of those of the run."""
+        return {"sampling_steps": self.value} if self.knob == "sampling_steps" else {}
+
     def build(self, joints: int) -> Method:
-        """The method as it is tested, with the weights still to come."""
-        changes = {"sampling_steps": self.value} if self.knob == "sampling_steps" else {}
-        return self.run.build(joints, **changes)
+        """The method as it is tested, without its weights."""
+        return self.run.build(joints, **self.changes)
 
     @property
     def points(self) -> list[Point]:
@@ -90,7 +93,40 @@ class Trial:
             raise BenchError(f"{paths.shown(self.file)} is damaged; remove it, and the point is done again") from None
 
 
-def run_sweep(
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a sweep will do: its trials in order, and the data they share."""
+
+    benchmark: Benchmark
+    name: str
+    methods: Sequence[str]
+    seeds: Sequence[int]
+    split: Split
+    trials: Sequence[Trial]
+    device: torch.device
+
+    @property
+    def sweep(self) -> Sweep:
+        return self.benchmark.sweeps[self.name]
+
+    @property
+    def waiting(self) -> list[Trial]:
+        """The trials that are not done."""
+        return [trial for trial in self.trials if not trial.done]
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{value:g}" for value in self.sweep.values)
+        subjects = ", ".join(self.benchmark.protocol.test_subjects)
+        return (
+            f"{self.benchmark.name}, {self.name}: {sweeps.KNOBS[self.sweep.knob]}\n"
+            f"  values      {values}\n"
+            f"  methods     {', '.join(self.methods)}\n"
+            f"  test        {subjects}: {len(self.split.testing.counted):,} frames\n"
+            f"  points      {len(self.trials)}, {len(self.waiting)} to do, on {self.device}\n"
+        )
+
+
+def plan_sweep(
     benchmark: Benchmark,
     name: str,
     *,
@@ -98,12 +134,11 @@ def run_sweep(
     methods: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     device: str = "auto",
-    track: bool = True,
-) -> Outcome:
-    """Do what a sweep asks for, write its outcome under `results/sweeps/`, and return it with the points of before.
+) -> SweepPlan:
+    """What a sweep asks for. methods: some of the sweep's.
 
-    methods: some of the sweep's. Raises BenchError for anything the user has to mend: a sweep that the benchmark does
-    not have, a method without the knob, a run that is not finished.
+    Raises BenchError for anything the user has to mend: a sweep that the benchmark does not have, a method without the
+    knob, a run that is not finished.
     """
     sweep = _named(benchmark, name)
     chosen = swept_methods(benchmark, name, methods)
@@ -113,39 +148,35 @@ def run_sweep(
     if sweep.knob in ("frames", "sampling_steps"):
         for trial in trials:
             trial.build(len(split.training.skeleton))  # what cannot be built is known before others have taken hours
-    if sweep.knob == "frames":
-        for value in sweep.values:
-            if any(not trial.run.finished for trial in trials if trial.value == value):
-                run_benchmark(
-                    _with_frames(benchmark, int(value)),
-                    data=data,
-                    methods=chosen,
-                    seeds=seeds,
-                    device=device,
-                    imported=False,
-                    track=track,
-                )
-    else:
+    if sweep.knob != "frames":
         _check_weights(trials)
-    facts = provenance()
-    waiting = [trial for trial in trials if not trial.done]
-    print(
-        f"{benchmark.name}, {name}: {sweeps.KNOBS[sweep.knob]}\n"
-        f"  values      {', '.join(f'{value:g}' for value in sweep.values)}\n"
-        f"  methods     {', '.join(chosen)}\n"
-        f"  test        {', '.join(benchmark.protocol.test_subjects)}: {len(split.testing.counted):,} frames\n"
-        f"  points      {len(trials)}, {len(waiting)} to do, on {where}\n",
-        flush=True,
-    )
-    if waiting:
+    return SweepPlan(benchmark, name, chosen, seeds, split, trials, where)
+
+
+def run_sweep(planned: SweepPlan, *, track: bool = True) -> Outcome:
+    """Do what a sweep asks for, write its outcome under `results/sweeps/`, and return it with the points of before."""
+    benchmark, name, split = planned.benchmark, planned.name, planned.split
+    if planned.sweep.knob == "frames":
+        _train_receptive_fields(planned, track)
+    made_with = provenance()
+    if waiting := planned.waiting:
         with tracking.stoppable():
             tracker = tracking.open_tracker(benchmark.name, enabled=track)
-            about = tags(facts, split.testing, split.training)
+            about = tags(made_with, split.testing, split.training)
             with tracker.invocation(f"bench sweep {benchmark.name} {name}", about) as invocation:
                 for number, trial in enumerate(waiting, start=1):
                     say(f"{trial.name}: {number} of {len(waiting)}")
-                    _do(trial, name, split, where, invocation, about)
-    return _written(benchmark, name, split, trials, facts)
+                    _do(trial, name, split, planned.device, invocation, about)
+    return _written(benchmark, name, split, planned.trials, made_with)
+
+
+def _train_receptive_fields(planned: SweepPlan, track: bool) -> None:
+    """The runs of a sweep over frames, those of one receptive field after the other."""
+    for value in planned.sweep.values:
+        runs = tuple(trial.run for trial in planned.trials if trial.value == value)
+        if any(not run.finished for run in runs):
+            plan = Plan(_with_frames(planned.benchmark, int(value)), planned.split, runs)
+            run_plan(plan, planned.device, track=track).check()
 
 
 def swept_methods(benchmark: Benchmark, name: str, methods: Sequence[str] = ()) -> list[str]:
@@ -211,12 +242,12 @@ def _trials(
 def _with_frames(benchmark: Benchmark, frames: int) -> Benchmark:
     """The benchmark with another receptive field for every method."""
     entries = {name: entry.model_copy(update={"frames": frames}) for name, entry in benchmark.methods.items()}
-    return benchmark.model_copy(update={"methods": entries})
+    return benchmark.model_copy(update={"methods": entries}).beside(benchmark.as_filed)
 
 
 def _check_weights(trials: Sequence[Trial]) -> None:
     """Raises BenchError unless there are the weights of every run."""
-    missing = {trial.run.name: trial.run for trial in trials if not _weights(trial.run).is_file()}
+    missing = {trial.run.name: trial.run for trial in trials if not trial.run.weights_file.is_file()}
     if not missing:
         return
     methods = ",".join(dict.fromkeys(run.method for run in missing.values()))
@@ -225,10 +256,6 @@ def _check_weights(trials: Sequence[Trial]) -> None:
         f"{', '.join(missing)}: no weights to test again; this makes them: "
         f"bench run {trials[0].run.benchmark.name} --methods {methods}{f' --seeds {last + 1}' if last else ''}"
     )
-
-
-def _weights(run: Run) -> Path:
-    return run.folder / "weights.pt"
 
 
 # One trial
@@ -251,9 +278,7 @@ def _do(
         for combined, scores in _scored(trial, split, device).items():
             metrics = _metrics(scores, intervals=run.benchmark.protocol.accounting == "shared")
             for name, metric in metrics.items():
-                logged[tracking.metric_name("test", *filter(None, [combined]), logged_name(name, metric))] = (
-                    metric.value
-                )
+                logged["/".join(filter(None, ("test", combined, logged_name(name, metric))))] = metric.value
             points.append(
                 Point.model_validate(
                     {
@@ -289,8 +314,7 @@ def _predicted(trial: Trial, split: Split, device: torch.device) -> dict[str, Pr
     run, testing = trial.run, split.testing
     if trial.knob == "frames":
         return {"": Predictions.load(run.predictions_file)}
-    method = trial.build(len(split.training.skeleton))
-    method.load_state_dict(checkpoint.load(_weights(run))["method"])
+    method = run.trained(len(split.training.skeleton), **trial.changes)
     options: dict[str, Any] = {
         "flip": run.benchmark.protocol.flip_test,
         "seed": run.seed,
@@ -326,7 +350,9 @@ def _metrics(scores: Scores, intervals: bool) -> dict[str, Metric]:
 # All of them
 
 
-def _written(benchmark: Benchmark, name: str, split: Split, trials: Sequence[Trial], facts: dict[str, Any]) -> Outcome:
+def _written(
+    benchmark: Benchmark, name: str, split: Split, trials: Sequence[Trial], made_with: dict[str, Any]
+) -> Outcome:
     """Write the outcome: the points of these trials, and those of other methods and seeds that still hold."""
     sweep = benchmark.sweeps[name]
     points = [point for trial in trials for point in trial.points]
@@ -350,7 +376,7 @@ def _written(benchmark: Benchmark, name: str, split: Split, trials: Sequence[Tri
         data=Data.of(benchmark.protocol),
         protocol=stated["protocol"],
         points=tuple(points),
-        provenance=origin(split.testing, facts, identity({**stated, "sweep": sweep.model_dump(mode="json")}), None),
+        provenance=origin(split.testing, made_with, identity({**stated, "sweep": sweep.model_dump(mode="json")}), None),
     )
     return sweeps.read(write_sweep(made))
 

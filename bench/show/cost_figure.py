@@ -31,11 +31,11 @@ INK, GRID = "#333b47", "#e3e7ec"
 
 @dataclass(frozen=True)
 class Point:
-    """A method: multiply-adds for a frame, mm, parameters. interval: the lowest and highest mm that it may be."""
+    """A method: multiply-adds per frame (None: unknown), mm, parameters. interval: lowest and highest plausible mm."""
 
     label: str
     kind: Literal["published", "measured"]
-    macs: float
+    macs: float | None
     mpjpe: float
     parameters: float
     interval: tuple[float, float] | None = None
@@ -44,9 +44,9 @@ class Point:
 def cost_figure(path: Path, benchmark: Benchmark) -> None:
     """Draw a benchmark: measured points filled, published ones hollow, their area by parameters, cost on a log scale.
 
-    A bar is the confidence interval of a record, or ± the standard deviation of several seeds. What multiplies nothing
-    has no place on a log scale and stands in a line below the title. The file's suffix chooses the format.
-    Raises BenchError for another suffix, and for a benchmark with no number to draw.
+    A bar is the confidence interval of a record, or ± the standard deviation of several seeds. A method that multiplies
+    nothing, or whose cost is unknown, has no place on a log scale: it is named below the title. The file's suffix
+    chooses the format. Raises BenchError for another suffix, and for a benchmark with no number to draw.
     """
     if path.suffix.lstrip(".") not in FORMATS:
         raise BenchError(f"a figure is written as {', '.join(FORMATS)}, not as {path.suffix or 'no suffix'}")
@@ -82,8 +82,8 @@ def points(benchmark: Benchmark, table: Sequence[Row]) -> list[Point]:
     return found
 
 
-def _size(benchmark: Benchmark, row: Row) -> tuple[float, float] | None:
-    """Multiply-adds for a frame, and parameters."""
+def _size(benchmark: Benchmark, row: Row) -> tuple[float | None, float] | None:
+    """Multiply-adds per frame, None where they cannot be counted, and parameters."""
     for one in row.records:
         if one.macs_per_frame is not None and one.parameters is not None:
             return one.macs_per_frame, one.parameters
@@ -123,7 +123,7 @@ def draw(title: str, found: Sequence[Point]) -> Figure:
     axes = figure.add_subplot()
     for one in drawn:
         _marker(axes, one, colours[one.label], areas[one])
-    low, high = (pick(one.macs for one in drawn) for pick in (min, max))
+    low, high = (pick(one.macs for one in drawn if one.macs) for pick in (min, max))
     axes.set(
         xscale="log", xlim=(low / 2.2, high * 3), xlabel="multiply-adds per frame", ylabel="MPJPE (mm), lower is better"
     )
@@ -170,7 +170,10 @@ def _below_title(found: Sequence[Point]) -> str:
     parts = ["filled: measured, hollow: published"] if len(kinds) > 1 else [f"all {kinds.pop()}"]
     few, many = short_count(min(parameters)), short_count(max(parameters))
     parts.append(f"area: parameters, {few} to {many}" if few != many else f"{few} parameters each")
-    parts += [f"{one.label}, which multiplies nothing: {one.mpjpe:.1f} mm" for one in found if not one.macs]
+    left_out = [
+        (one, "of unknown cost" if one.macs is None else "which multiplies nothing") for one in found if not one.macs
+    ]
+    parts += [f"{one.label}, {why}: {one.mpjpe:.1f} mm" for one, why in left_out]
     return "; ".join(parts)
 
 

@@ -1,15 +1,18 @@
-"""Where a method runs: the device, and how many threads of it."""
+"""Where a method runs, and how precisely: the device, its threads, and the format of its numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal
 
 import torch
 
 from bench.system.errors import BenchError
 
 SMALL = 1_000_000  # parameters
+
+Precision = Literal["float32", "bfloat16"]
 
 
 def choose_device(name: str) -> torch.device:
@@ -23,6 +26,36 @@ def choose_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise BenchError(f"device {name!r} cannot be used here ({reason}); try --device auto") from None
     return device
+
+
+def resolved_precision(stated: str, device: torch.device) -> Precision:
+    """What a recipe's `precision` comes to on a device: what its linear maps and convolutions compute in.
+
+    auto: bfloat16, under autocast, on a CUDA device that has it in hardware; float32 elsewhere. float32 is the whole of
+    it, see `float32_products`.
+    """
+    if stated != "auto" or device.type != "cuda":
+        return "float32"
+    with torch.cuda.device(device):  # torch answers for the current device
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
+@contextmanager
+def float32_products() -> Iterator[None]:
+    """Matrix products and convolutions of float32 numbers are computed in float32, not in TF32.
+
+    TF32 keeps 11 bits of 24. PyTorch leaves it off for matrix products and on for cuDNN's convolutions, which would
+    treat methods differently. A CPU is not concerned. The settings from before come back at the end.
+    """
+    settings = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = [setting.fp32_precision for setting in settings]
+    for setting in settings:
+        setting.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for setting, precision in zip(settings, before, strict=True):
+            setting.fp32_precision = precision
 
 
 def threads_for(parameters: int, device: torch.device) -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""What a user can cause and repair: the command line prints it and exits with 2, never with a traceback."""
+"""Errors caused by user input: the command line prints their message and exits with 2, without a traceback."""
 
 from __future__ import annotations
 

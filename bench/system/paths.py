@@ -1,4 +1,7 @@
-"""Where things lie: one place for every folder the suite reads or writes."""
+"""Where files are, and how they are written: whole, or not at all.
+
+One place for every folder that the suite reads or writes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def configs() -> Path:
 
 
 def results() -> Path:
-    """Records, tables, caches and the MLflow store. $BENCH_RESULTS moves them, it never changes a number."""
+    """Records, tables, caches and the store of tracked runs. $BENCH_RESULTS moves them, and changes no number."""
     return Path(os.environ.get("BENCH_RESULTS") or root() / "results")
 
 
@@ -30,8 +33,18 @@ def records() -> Path:
     return results() / "records"
 
 
+def own_records() -> Path:
+    """Git-ignored: records of runs of this checkout where `records` holds one of the same run, made elsewhere."""
+    return results() / "own"
+
+
+def trial_records() -> Path:
+    """Git-ignored: records of runs with other settings than a benchmark's file states (`--set`)."""
+    return results() / "trials"
+
+
 def cache() -> Path:
-    """Git-ignored: memory-mapped data, checkpoints, predictions."""
+    """Memory-mapped data, checkpoints and predictions; git-ignored."""
     return results() / "cache"
 
 
@@ -41,7 +54,7 @@ def data() -> Path:
 
 
 def checkpoints() -> Path:
-    """Git-ignored: weights that `bench import` made of published checkpoints. $BENCH_CHECKPOINTS moves them."""
+    """Weights that `bench import` made of published checkpoints; git-ignored. $BENCH_CHECKPOINTS moves them."""
     return Path(os.environ.get("BENCH_CHECKPOINTS") or root() / "checkpoints")
 
 
@@ -53,10 +66,11 @@ def shown(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; it becomes `path` only if the block ends well.
+def whole_file(path: Path, *, may_be_empty: bool = False) -> Iterator[Path]:
+    """Give a temporary name beside `path` to write to; it becomes `path` only if the block ends well.
 
-    Raises UnwritableError, naming `path`, if that or the block cannot write.
+    Raises UnwritableError, naming `path`, if that or the block cannot write, and if nothing was written to the file,
+    unless it may be empty.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,10 +79,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         unfinished = Path(name)
         try:
             yield unfinished
+            if not (may_be_empty or unfinished.stat().st_size):
+                raise OSError("nothing was written to it")
             umask = os.umask(0)
             os.umask(umask)
             unfinished.chmod(0o666 & ~umask)  # mkstemp's 0600 is meant for secrets
-            unfinished.replace(path)
+            publish(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
     except BenchError:
@@ -78,6 +94,36 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file whole or not at all. Raises UnwritableError as `whole_file` does, also for an empty text."""
     with whole_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+def publish(unfinished: Path, path: Path) -> None:
+    """Give a finished file, or a folder with all that is in it, its final name on the same disk.
+
+    The content reaches the disk before the name does: after a power cut there is the old content, the new one or
+    none, never an empty or torn file under the final name. Raises OSError if the disk fails.
+    """
+    for each in [unfinished, *(unfinished.rglob("*") if unfinished.is_dir() else ())]:
+        _synchronise(each)
+    unfinished.replace(path)
+    _synchronise(path.parent)
+
+
+def _synchronise(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk. Not every file system can do it for folders."""
+    if path.is_dir():
+        if os.name != "nt":
+            with contextlib.suppress(OSError):
+                _fsync(path, os.O_RDONLY)
+    else:
+        _fsync(path, os.O_RDWR)  # Windows synchronises only what may be written to
+
+
+def _fsync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

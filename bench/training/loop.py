@@ -1,4 +1,4 @@
-"""Training: the one loop. Every method and every stage of one is trained by it, and an epoch leaves a checkpoint.
+"""Training: the one loop. It trains every method and every stage of one, and leaves a checkpoint after each epoch.
 
 Everything random follows from (seed, epoch), so a run that was stopped and resumed ends with the same weights as one
 that was not.
@@ -7,7 +7,7 @@ that was not.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,16 +23,17 @@ from bench.evaluation.predictions import predict
 from bench.evaluation.scoring import score
 from bench.method import checkpoint
 from bench.method.base import Method, checked_loss
+from bench.system.device import float32_products, resolved_precision
 from bench.system.errors import BenchError
 from bench.system.progress import Progress, duration, say
 
 # Raised by hand when the loop changes what it computes: part of a run's identity.
-REVISION = 1
+TRAINING_REVISION = 1
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to. loss: by name, mean over windows. validation_mpjpe_mm: None where nothing is held out."""
+    """The numbers of one epoch. loss: by name, mean over windows. validation_mpjpe_mm: None if nothing is held out."""
 
     epoch: int
     loss: dict[str, float]
@@ -44,10 +45,14 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training came to. best_epoch: lowest validation error. kept: which weights the method holds."""
+    """The outcome of a training.
+
+    windows: of an epoch, unmirrored; None where it is not known. best_epoch: lowest validation error. kept: which
+    weights the method holds.
+    """
 
     history: list[Epoch]
-    windows: int
+    windows: int | None
     best_epoch: int | None
     kept: str
 
@@ -56,58 +61,65 @@ class Trained:
         return sum(epoch.seconds for epoch in self.history)
 
 
-def fit(
-    method: Method,
-    training: PoseDataset,
-    validation: PoseDataset | None,
-    recipe: Recipe,
-    *,
-    seed: int,
-    averaging: Averaging = "actions",
-    folder: Path,
-    device: torch.device,
-    label: str = "train",
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    everything: PoseDataset | None = None,
-) -> Trained:
-    """Train a method and leave it with the weights that the recipe keeps.
+@dataclass(frozen=True)
+class Job:
+    """One training: on which data, by which recipe, from which seed, where.
 
-    validation: what the best epoch is chosen on, by its MPJPE over what `averaging` says. folder: gets `last.pt` after
-    every epoch and `best.pt`; if it holds a `last.pt` already, training goes on from there. on_epoch: told every epoch,
-    those done earlier included. everything: the data set with its test subjects, for a method that takes a statistic of
-    it as published. Raises BenchError if the loss stops being a number, and for such a method under a recipe that is
-    not as published.
+    validation: data that the best epoch is chosen on, by MPJPE, averaged over what `averaging` says. folder: gets
+    `last.pt` after every epoch and `best.pt`; if it holds a `last.pt` already, training goes on from there. label: of
+    the progress bar. on_epoch: called with every epoch, those of an interrupted training included. everything: the data
+    set with its test subjects, for a method that takes a statistic of it as published.
     """
-    table = training_windows(training, method, recipe)
-    prepare(method, training, everything if recipe.as_published else None)
-    method.to(device)
+
+    training: PoseDataset
+    validation: PoseDataset | None
+    recipe: Recipe
+    seed: int
+    folder: Path
+    device: torch.device
+    averaging: Averaging = "actions"
+    label: str = "train"
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    everything: PoseDataset | None = None
+
+
+def fit(method: Method, job: Job) -> Trained:
+    """Train a method and leave it, on the job's device, with the weights that the recipe keeps.
+
+    Raises BenchError if one of its losses is no finite number, and for a method that takes a statistic of the test
+    subjects under a recipe that is not as published.
+    """
+    recipe = job.recipe
+    table = training_windows(job.training, method, recipe)
+    prepare(method, job.training, job.everything if recipe.as_published else None)
+    method.to(job.device)
     if not method.trainable:
         return Trained([], len(table), None, "none to train")
     optimizer = new_optimizer(method, recipe)
-    history = _resume(method, optimizer, folder)
+    history = _resume(method, optimizer, job.folder)
     for epoch in history:
-        on_epoch(epoch)
+        job.on_epoch(epoch)
 
     per_epoch = epoch_windows(len(table), recipe) * method.window.frames
-    with Progress(label, recipe.epochs * per_epoch, done=len(history) * per_epoch) as progress:
+    with Progress(job.label, recipe.epochs * per_epoch, done=len(history) * per_epoch) as progress, float32_products():
         for number in range(len(history), recipe.epochs):
             started = time.monotonic()
             rate = learning_rate(recipe, number)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             set_batch_norm_momentum(method, recipe, number)
-            loss = _run_epoch(method, training, table, optimizer, recipe, seed, number, device, progress)
+            loss = _run_epoch(method, job, table, optimizer, number, progress)
             spent = time.monotonic() - started
-            error = None if validation is None else _validate(method, validation, seed, device, averaging)
+            error = _validate(method, job)
             seconds = time.monotonic() - started
             history.append(Epoch(number, loss, rate, error, seconds, per_epoch / spent))
-            _save(method, optimizer, history, folder)
-            on_epoch(history[-1])
-            say(f"{label}: {_line(history[-1], recipe.epochs)}")
+            _save(method, optimizer, history, job.folder)
+            job.on_epoch(history[-1])
+            say(f"{job.label}: {_line(history[-1], recipe.epochs)}")
     best = _best(history)
     kept = recipe.keep if best is not None or recipe.keep == "last" else "last"
     if kept != "last":
-        method.load_state_dict(checkpoint.load(folder / "best.pt")["method"])
+        method.load_state_dict(checkpoint.load(job.folder / "best.pt")["method"])
     return Trained(history, len(table), best, kept)
 
 
@@ -115,6 +127,17 @@ def resumable_epochs(folder: Path) -> int:
     """How many epochs the checkpoint in a run's folder has behind it."""
     last = folder / "last.pt"
     return len(checkpoint.load(last, lazily=True)["history"]) if last.is_file() else 0
+
+
+def finished_training(folder: Path, recipe: Recipe) -> Trained | None:
+    """What training came to by the checkpoint in a run's folder, if that is of its end. Its windows are not known."""
+    last = folder / "last.pt"
+    if not last.is_file():
+        return None
+    history = [Epoch(**epoch) for epoch in checkpoint.load(last, lazily=True)["history"]]
+    best = _best(history)
+    kept = recipe.keep if best is not None or recipe.keep == "last" else "last"
+    return Trained(history, None, best, kept) if len(history) >= recipe.epochs else None
 
 
 def training_windows(training: PoseDataset, method: Method, recipe: Recipe) -> Table:
@@ -156,7 +179,7 @@ def new_optimizer(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def learning_rate(recipe: Recipe, epochs_done: int) -> float:
-    """The rate of the epoch that follows: decayed after every epoch, by another factor after every so many."""
+    """The rate of the next epoch: decayed after every epoch, and by `large_decay` instead after every so many."""
     large = epochs_done // recipe.large_decay_every if recipe.large_decay_every else 0
     return recipe.learning_rate * recipe.learning_rate_decay ** (epochs_done - large) * recipe.large_decay**large
 
@@ -172,21 +195,14 @@ def set_batch_norm_momentum(method: Method, recipe: Recipe, epochs_done: int) ->
 
 
 def _run_epoch(
-    method: Method,
-    training: PoseDataset,
-    table: Table,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    seed: int,
-    epoch: int,
-    device: torch.device,
-    progress: Progress,
+    method: Method, job: Job, table: Table, optimizer: torch.optim.Optimizer, epoch: int, progress: Progress
 ) -> dict[str, float]:
-    """One pass over all windows, each also mirrored, in an order drawn for this epoch."""
+    """One pass over all windows, each also mirrored, in an order drawn for this epoch: the mean of every loss."""
+    recipe, seed, device = job.recipe, job.seed, job.device
     rows = np.arange(len(table) * 2 if recipe.flip else len(table))
     order = np.random.default_rng([seed, epoch]).permutation(rows)[: epoch_windows(len(table), recipe)]
     generator = torch.Generator().manual_seed(_mix(seed, epoch, 1))
-    mixed = _mixed_precision(recipe, device)
+    mixed = resolved_precision(recipe.precision, device) == "bfloat16"
     totals: dict[str, float] = {}
     method.train()
     # Dropout and stochastic depth draw from torch's global generators: seed those for the epoch, then put them back.
@@ -194,7 +210,9 @@ def _run_epoch(
         torch.manual_seed(_mix(seed, epoch, 2))
         for first in range(0, len(order), recipe.batch_windows):
             chosen = order[first : first + recipe.batch_windows]
-            batch = gather(training, table[chosen % len(table)], method.window, flipped=chosen >= len(table)).to(device)
+            batch = gather(job.training, table[chosen % len(table)], method.window, flipped=chosen >= len(table)).to(
+                device
+            )
             with torch.autocast(device.type, dtype=torch.bfloat16) if mixed else nullcontext():
                 losses = checked_loss(method, batch, generator)
             optimizer.zero_grad(set_to_none=True)
@@ -203,11 +221,7 @@ def _run_epoch(
                 torch.nn.utils.clip_grad_norm_(method.parameters(), recipe.gradient_clip)
             optimizer.step()
             values = {name: float(value.detach()) for name, value in losses.items()}
-            if not np.isfinite(values["total"]):
-                raise BenchError(
-                    f"{method.name}: the loss is {values['total']} in epoch {epoch + 1}; training diverged. "
-                    "Lower recipe.learning_rate or set recipe.gradient_clip"
-                )
+            _refuse_divergence(method, values, epoch, first // recipe.batch_windows)
             for name, value in values.items():
                 totals[name] = totals.get(name, 0.0) + value * len(chosen)
             rate = optimizer.param_groups[0]["lr"]
@@ -216,14 +230,25 @@ def _run_epoch(
     return {name: value / len(order) for name, value in totals.items()}
 
 
-def _validate(method: Method, validation: PoseDataset, seed: int, device: torch.device, averaging: Averaging) -> float:
+def _refuse_divergence(method: Method, losses: Mapping[str, float], epoch: int, step: int) -> None:
+    """Raises BenchError, before anything of the epoch is kept, if one of the losses is infinite or no number."""
+    for name, value in losses.items():
+        if not np.isfinite(value):
+            loss = "the loss" if name == "total" else f"the loss {name!r}"
+            raise BenchError(
+                f"{method.name}: {loss} is {value} in epoch {epoch + 1}, step {step + 1}; training diverged. "
+                "Lower recipe.learning_rate or set recipe.gradient_clip"
+            )
+
+
+def _validate(method: Method, job: Job) -> float | None:
     """MPJPE in mm on the held-out subjects, averaged as the headline; not mirrored, as it only chooses an epoch."""
-    predictions = predict(method, validation, flip=False, seed=seed, device=device, label="validate")
-    return score(predictions, validation, averaging).summary["mpjpe"]
-
-
-def _mixed_precision(recipe: Recipe, device: torch.device) -> bool:
-    return recipe.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if job.validation is None:
+        return None
+    predictions = predict(
+        method, job.validation, flip=False, seed=job.seed, device=job.device, label=f"{job.label}, validation"
+    )
+    return score(predictions, job.validation, job.averaging).summary["mpjpe"]
 
 
 def _mix(*numbers: int) -> int:
@@ -232,8 +257,8 @@ def _mix(*numbers: int) -> int:
 
 
 def _best(history: list[Epoch]) -> int | None:
-    judged = [epoch for epoch in history if epoch.validation_mpjpe_mm is not None]
-    return min(judged, key=lambda epoch: (epoch.validation_mpjpe_mm, epoch.epoch)).epoch if judged else None
+    validated = [epoch for epoch in history if epoch.validation_mpjpe_mm is not None]
+    return min(validated, key=lambda epoch: (epoch.validation_mpjpe_mm, epoch.epoch)).epoch if validated else None
 
 
 def _save(method: Method, optimizer: torch.optim.Optimizer, history: list[Epoch], folder: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from baselines.layers import MLP, Attention, Block, DropPath, SpatioTemporalEncoder, attend
+from baselines.layers import MLP, Attention, Block, DropPath, Sizes, SpatioTemporalEncoder, attend
 
 
 @pytest.mark.parametrize("channels", [8, 64])
@@ -106,7 +106,7 @@ def test_the_branches_of_a_block_draw_separately():
 
 
 def test_drop_path_rates_grow_linearly_over_levels():
-    encoder = SpatioTemporalEncoder(9, 17, 8, depth=4, heads=2, mlp_ratio=2.0, drop_path=0.3)
+    encoder = SpatioTemporalEncoder(Sizes(9, 17, 8, depth=4, heads=2, mlp_ratio=2.0, drop_path=0.3))
     for blocks in (encoder.spatial_blocks, encoder.temporal_blocks):
         assert [block.drop_path.rate for block in blocks] == pytest.approx([0, 0.1, 0.2, 0.3])
 
@@ -121,6 +121,6 @@ def test_time_reaches_the_rows_of_its_own_sample():
 
 
 def test_positional_embeddings_start_at_zero():
-    encoder = SpatioTemporalEncoder(9, 17, 8, depth=1, heads=2, mlp_ratio=2.0, drop_path=0.1)
+    encoder = SpatioTemporalEncoder(Sizes(9, 17, 8, depth=1, heads=2, mlp_ratio=2.0, drop_path=0.1))
     assert not encoder.joint_embedding.any()
     assert not encoder.frame_embedding.any()

@@ -527,9 +527,11 @@ def test_a_run_that_another_process_does_is_left_to_it(folder, results_folder, m
     name = re.search(r"mean_pose-s0-\w{8}", capsys.readouterr().out)[0]
     lock = results_folder / "cache" / "runs" / "tiny" / name / ".lock"
     lock.parent.mkdir(parents=True)
-    with filelock.FileLock(lock), pytest.raises(SystemExit, match="2"):
+    with filelock.FileLock(lock), pytest.raises(SystemExit, match="0"):
         main(command)
-    assert f"{name} is being done by another process; wait for it or stop it" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert f"{name}: skipped: {name} is being done by another process" in said.err
+    assert f"skipped     {name}: another process is doing it" in said.out
     with pytest.raises(SystemExit, match="0"):
         main(command)
     assert "1.00x" in capsys.readouterr().out

@@ -21,9 +21,9 @@ from bench.data.pose_dataset import COLUMNS, PoseDataset, offsets
 from bench.data.windows import gather, mirror, scored_windows, test_windows
 from bench.evaluation import Predictions, evaluate, predict, score
 from bench.evaluation.groups import official_tables
-from bench.evaluation.predictions import generator_of
 from bench.evaluation.scores import METRICS
 from bench.geometry.skeleton import H36M_17, MPI_INF_3DHP_17
+from bench.method.base import generator_of
 from bench.system.errors import BenchError
 
 SIZES = {"frames": 9, "dim": 16, "depth": 1, "heads": 2}
@@ -134,7 +134,7 @@ def test_flipping_is_the_mean_with_the_mirrored_prediction_of_the_mirror_image(d
     assert not np.allclose(predict(method, dataset, flip=False).poses_3d, torch.stack(expected), atol=1e-3)
 
 
-def test_predicting_draws_from_no_globalgenerator_of(dataset, method):
+def test_predicting_draws_from_no_global_generator(dataset, method):
     state, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
     predict(method, dataset)
     assert torch.equal(state, torch.get_rng_state())

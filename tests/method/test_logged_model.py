@@ -23,9 +23,9 @@ import bench
 from bench.cli import main
 from bench.geometry.skeleton import H36M_17
 from bench.method import logged_model
-from bench.method.logged_model import load_method, save_model
+from bench.method.logged_model import load_method, trained_model
 from bench.results.records import Record
-from bench.results.tracking import mlflow_store
+from bench.results.tracking import mlflow_model, mlflow_store
 from bench.results.tracking import tracker as tracking
 from bench.runs.launch import run_benchmark
 from bench.system.errors import BenchError
@@ -66,7 +66,7 @@ def trained(name: str) -> bench.Method:
 def saved(method: bench.Method, folder: Path) -> Path:
     folder.mkdir()
     content = {"method": method.state_dict(), "name": method.name, "model": SMALL[method.name], "frames": 9}
-    save_model(content, method.window, H36M_17, folder)
+    mlflow_model.write(trained_model(content, method.window, H36M_17), folder)
     return folder
 
 
@@ -124,9 +124,9 @@ def test_the_folder_holds_text_and_safetensors_and_nothing_of_this_machine(tmp_p
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "holds no weights of a logged model"),
-        (lambda path: path.unlink(), "holds no weights of a logged model"),
-        (lambda path: save_file({"pose": torch.zeros(3)}, path), "holds no weights of a logged model"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "holds no weights of a logged model, or is damaged"),
+        (lambda path: path.unlink(), "holds no weights of a logged model, or is damaged"),
+        (lambda path: save_file({"pose": torch.zeros(3)}, path), "holds no weights of a logged model, or is damaged"),
         (
             lambda path: logged_model._save_weights(
                 {"pose": torch.zeros(17, 3)}, {"name": "mean_pose", "model": {}, "frames": 9, "joints": 16}, path

@@ -12,7 +12,7 @@ from torch import nn
 
 import bench
 from bench.cli import main
-from bench.method import Method, Window, registry
+from bench.method import Method, Window, code, registry
 from bench.method.registry import build, code_version, method_class, methods, register
 from bench.system.errors import BenchError
 
@@ -295,7 +295,7 @@ def test_code_that_the_method_does_not_import_does_not_count(stranger):
 
 def test_a_method_that_builds_on_ours_follows_our_code(stranger):
     def modules() -> set[str]:
-        return set(registry._reachable("stranger.lifter", {"stranger", "baselines", "diff3dhpe"}))
+        return set(code._reachable("stranger.lifter", {"stranger", "baselines", "diff3dhpe"}))
 
     alone = {"stranger.lifter", "stranger.maths", "stranger.constants", "stranger.parts", "stranger.parts.size"}
     assert modules() - {"stranger"} == alone
@@ -307,7 +307,7 @@ def test_our_methods_have_code_of_their_own():
     versions = {name: code_version(name) for name in OURS}
     assert len(set(versions.values())) == len(OURS)
     assert versions == {name: code_version(name) for name in OURS}
-    assert "baselines.mixste" not in registry._reachable("baselines.mean_pose", {"baselines", "diff3dhpe"})
+    assert "baselines.mixste" not in code._reachable("baselines.mean_pose", {"baselines", "diff3dhpe"})
 
 
 def test_code_that_is_in_no_file_cannot_be_watched():

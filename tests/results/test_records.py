@@ -196,6 +196,13 @@ def test_the_home_folder_is_refused_inside_a_text(tmp_path: Path, monkeypatch: p
     assert records.write(make(training={"remark": "a/b"}), tmp_path).exists()
 
 
+@pytest.mark.parametrize("value", ["/scratch/me/weights.bin", math.inf, Path("weights.bin")])
+def test_settings_that_no_record_can_hold_are_refused_before_there_is_a_record(value: Any) -> None:
+    with pytest.raises(BenchError, match=r"^demo, mixste: model\.teacher\[1\] is "):
+        records.check_portable({"model": {"teacher": ["a", value]}, "recipe": {"epochs": 8}}, "demo, mixste")
+    records.check_portable({"model": {"teacher": "checkpoints/a.bin", "dim": 32, "rate": 0.1, "flag": None}}, "demo")
+
+
 def test_what_json_cannot_hold_is_named(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"training\.weights is a .*Path"):
         records.write(make(training={"weights": Path("x")}), tmp_path)

@@ -14,7 +14,7 @@ import yaml
 from samples import toy_dataset
 
 import bench
-from bench.config import load_benchmark
+from bench.config import Benchmark, load_benchmark
 from bench.data import split
 from bench.data.split import Split
 from bench.evaluation import evaluate
@@ -22,8 +22,9 @@ from bench.method import weights
 from bench.method.registry import method_class
 from bench.results import records
 from bench.runs import launch
+from bench.runs.forecast import forecast
 from bench.runs.launch import run_benchmark
-from bench.runs.plan import Run, plan, settled
+from bench.runs.plan import Run, make_plan, plan, settled
 from bench.show import tables
 from bench.system.errors import BenchError
 
@@ -77,6 +78,11 @@ def run(tmp_path: Path, *changes: str, methods: tuple[str, ...] = ("pstmo",), tr
     return {record.method: record for record in run_benchmark(stated, methods=methods, track=track, **options)}
 
 
+def planned(stated: Benchmark, **options: Any) -> str:
+    """The plan of a benchmark as it is printed."""
+    return forecast(make_plan(stated, **options), torch.device("cpu"))
+
+
 def runs(tmp_path: Path, *changes: str, **options: Any) -> list[Run]:
     stated = benchmark(tmp_path, *changes)
     return plan(stated, Split.of(stated.protocol, toy_dataset()), **options)
@@ -85,9 +91,9 @@ def runs(tmp_path: Path, *changes: str, **options: Any) -> list[Run]:
 # Stages
 
 
-def test_the_plan_shows_every_stage(tmp_path, capsys):
-    run(tmp_path, methods=("pstmo", "pstmo-scratch"), dry_run=True)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "pstmo" in line]
+def test_the_plan_shows_every_stage(tmp_path):
+    text = planned(benchmark(tmp_path), methods=("pstmo", "pstmo-scratch"))
+    lines = [line.split() for line in text.splitlines() if "pstmo" in line]
     assert [line[0].rsplit("-", 2)[0] for line in lines] == ["pstmo-pretrain", "pstmo", "pstmo-scratch"]
     assert all(line[1] == "train" for line in lines)
 
@@ -187,9 +193,9 @@ def test_a_stage_that_the_method_does_not_have_is_refused_before_the_data_are_re
 
 def test_a_wrong_hyperparameter_of_a_stage_is_refused(tmp_path):
     with pytest.raises(BenchError, match=r"No hyper-parameter of pstmo, stage pretrain 'masked'. Did you mean"):
-        run(tmp_path, "methods.pstmo.stages.pretrain.model.masked=3", dry_run=True)
+        planned(benchmark(tmp_path, "methods.pstmo.stages.pretrain.model.masked=3"))
     with pytest.raises(BenchError, match=r"pstmo, stage pretrain: masked_joints must be a whole number in 0..17"):
-        run(tmp_path, "methods.pstmo.stages.pretrain.model.masked_joints=40", dry_run=True)
+        planned(benchmark(tmp_path, "methods.pstmo.stages.pretrain.model.masked_joints=40"))
 
 
 # As published
@@ -256,7 +262,7 @@ def test_as_published_reaches_stages_and_the_whole_data_set(tmp_path):
 def test_as_published_that_does_not_go_with_the_recipe_is_refused(tmp_path):
     entry = MIXSTE | {"recipe": {"as_published": True, "window_stride": 3}}
     with pytest.raises(BenchError, match=r"mixste: recipe.as_published does not go .*leave window_stride out"):
-        run_benchmark(benchmark(tmp_path, mixste=entry), track=False, dry_run=True)
+        planned(benchmark(tmp_path, mixste=entry))
 
 
 # Published weights
@@ -291,7 +297,7 @@ def test_imported_weights_are_tested_and_not_trained(tmp_path, capsys):
     stated = benchmark(tmp_path, mixste=MIXSTE)
     (record,) = run_benchmark(stated, weights={"mixste": imported(tmp_path)}, track=False)
     text = capsys.readouterr()
-    assert "test best_epoch.bin" in text.out
+    assert "test best_epoch.bin" in text.err
     assert "epoch 1" not in text.err
     assert record.training == {"kept": "published weights", "windows": 0}
     assert record.recipe == {}
@@ -302,22 +308,19 @@ def test_imported_weights_are_tested_and_not_trained(tmp_path, capsys):
     assert record.metrics["mpjpe"].value == pytest.approx(scores.summary["mpjpe"], rel=1e-6)
 
 
-def test_weights_imported_for_a_benchmark_are_found(tmp_path, capsys):
+def test_weights_imported_for_a_benchmark_are_found(tmp_path):
     stated = benchmark(tmp_path, mixste=MIXSTE)
     place = weights.benchmark_path(stated.name, "mixste")
     weights.save_weights(weights.import_file("mixste", mixste_file(tmp_path)), place)
-    run_benchmark(stated, track=False, dry_run=True)
-    assert "test best_epoch.bin" in capsys.readouterr().out
+    assert "test best_epoch.bin" in planned(stated)
     place.unlink()
-    run_benchmark(stated, track=False, dry_run=True)
-    assert "test best_epoch.bin" not in capsys.readouterr().out
+    assert "test best_epoch.bin" not in planned(stated)
 
 
-def test_imported_weights_can_be_left_alone(tmp_path, capsys):
+def test_imported_weights_can_be_left_alone(tmp_path):
     stated = benchmark(tmp_path, mixste=MIXSTE)
     weights.save_weights(imported_weights(tmp_path), weights.benchmark_path(stated.name, "mixste"))
-    run_benchmark(stated, track=False, dry_run=True, imported=False)
-    assert "test best_epoch.bin" not in capsys.readouterr().out
+    assert "test best_epoch.bin" not in planned(stated, imported=False)
 
 
 def test_weights_go_to_the_entry_that_they_fit_best(tmp_path):

@@ -18,6 +18,7 @@ from bench.method import checkpoint
 from bench.system.errors import BenchError
 from bench.training.loop import (
     Epoch,
+    Job,
     epoch_windows,
     fit,
     learning_rate,
@@ -67,7 +68,8 @@ def recipe(**changes) -> Recipe:
 
 
 def train(method, training, folder, validation=None, seed=0, on_epoch=lambda epoch: None, **changes):
-    return fit(method, training, validation, recipe(**changes), seed=seed, folder=folder, device=CPU, on_epoch=on_epoch)
+    stated = recipe(**changes)
+    return fit(method, Job(training, validation, stated, seed=seed, folder=folder, device=CPU, on_epoch=on_epoch))
 
 
 def same_weights(first: Method, second: Method) -> bool:

@@ -176,7 +176,7 @@ def store(dataset: PoseDataset | Builder, folder: Path) -> None:
             _write(dataset, unfinished)
             if not is_cached(folder):
                 _remove(folder)
-                unfinished.rename(folder)
+                paths.publish(unfinished, folder)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:

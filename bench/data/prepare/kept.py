@@ -87,7 +87,7 @@ class Conversion:
             for name, array in arrays.items():
                 np.save(unfinished / f"{name}.npy", array)
             if not self._place(source).is_dir():  # else another process was faster; its copy is the same
-                unfinished.rename(self._place(source))
+                paths.publish(unfinished, self._place(source))
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 

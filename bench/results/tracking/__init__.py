@@ -1,1 +1,1 @@
-"""The log of runs: MLflow behind a tracker."""
+"""The log of runs: `tracker` says what any log can do; `mlflow_*` keeps one in MLflow, `null` keeps none."""

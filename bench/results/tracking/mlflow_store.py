@@ -1,8 +1,9 @@
-"""The MLflow store of a project: where it is, how it is opened safely, and the one guarded way to write to it.
+"""The MLflow store of a project: where it is, how it is opened safely, and the guarded way to write to it.
 
-By default an SQLite file in the results folder with the artifacts beside it. What was measured of MLflow 3 and shapes
-this file: two processes that open a new SQLite store at once destroy it; artifact folders are absolute and frozen when
-an experiment is made; what is killed stays RUNNING for ever; an absent server blocks for minutes.
+By default it is an SQLite file in the results folder, with the artifacts beside it. These traps of MLflow 3, all
+measured, shape this file: two processes that open a new SQLite store at once destroy it; artifact folders are absolute
+and fixed when an experiment is made; a run whose process is killed stays RUNNING for ever; an absent server blocks for
+minutes; MLflow's own digest of a data set does not see every change.
 """
 
 from __future__ import annotations
@@ -11,27 +12,27 @@ import contextlib
 import json
 import logging
 import os
-import platform
 import re
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 from urllib.request import url2pathname
 
 from filelock import FileLock
 
+from bench.results.tracking import processes
+from bench.results.tracking.tracker import DatasetInput
 from bench.system import paths
+from bench.system.progress import say
 
-# The most that MLflow takes in one call, and the longest names and values it keeps.
-METRICS_A_CALL, PARAMS_A_CALL, TAGS_A_CALL = 1000, 100, 100
+# The most that MLflow takes in one call, and the longest names and values that it keeps.
+METRICS_PER_CALL, PARAMS_PER_CALL, TAGS_PER_CALL = 1000, 100, 100
 NAME_LENGTH, PARAM_LENGTH, TAG_LENGTH, DATASET_TAG_LENGTH = 250, 6000, 8000, 500
 
-# For mlflow, before it is imported; what the user has set stays.
+# Environment variables that MLflow reads when it is imported; what the user has set stays.
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # an absent server costs seconds, not the default's minutes
@@ -50,21 +51,6 @@ class Point(NamedTuple):
     step: int
 
 
-@dataclass(frozen=True)
-class DatasetInput:
-    """A data set that a run reads. MLflow's own digest misses changed values, so the digest is ours.
-
-    digest: "sha256:" and the first 16 hex digits; source: where it comes from, a URL or a sentence; tags: e.g. the full
-    sha256 of each file. No array is loaded.
-    """
-
-    name: str
-    digest: str
-    source: str
-    context: Literal["train", "test"]
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
 def store_uri() -> str:
     """Where runs are logged: $MLFLOW_TRACKING_URI, else one SQLite file in the results folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(paths.results() / 'mlflow' / 'mlflow.db').resolve()}"
@@ -76,7 +62,7 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def without_password(text: str) -> str:
-    """A text as it may be shown: what stands before the @ of a URI is hidden."""
+    """A text as it may be shown: user and password in a URI are hidden."""
     return re.sub(r"//[^@/\s]*@", "//***@", text)
 
 
@@ -85,30 +71,31 @@ def is_server(uri: str) -> bool:
 
 
 def artifact_folder(uri: str) -> Path:
-    """Where the artifacts of a store without a server go: beside its SQLite file."""
+    """Where the artifacts of a store without a server are kept: beside its SQLite file."""
     database = sqlite_file(uri)
     return (database.parent if database else paths.results().resolve() / "mlflow") / "artifacts"
 
 
 class Store:
-    """An MLflow experiment; the first call that fails is reported on stderr, and no other is made.
+    """An MLflow experiment. No method raises because MLflow fails: `on` is False from the first call that does.
 
     Every call names its run: MLflow's fluent functions start a run of their own where none is active.
     """
 
-    def __init__(self, uri: str | None) -> None:
+    def __init__(self, uri: str, name: str) -> None:
         self.uri = uri
-        self.on = uri is not None
+        self.on = True
+        self._name = name
         self._keeps_artifacts = True
         self._client: Any = None
         self._experiment = ""
 
-    def open(self, experiment: str) -> None:
-        """Make or find the store and the experiment, and end what a killed process of this machine left RUNNING."""
-        if self.uri is None:
+    def open(self) -> None:
+        """Make or find the store and the experiment; set the runs to KILLED whose process on this machine is gone."""
+        if self._client is not None or not self.on:
             return
         database = sqlite_file(self.uri)
-        try:
+        with self._guarded():
             if database:
                 database.parent.mkdir(parents=True, exist_ok=True)
             # Processes that migrate a new SQLite file at the same time ruin it for good, so they take turns.
@@ -117,27 +104,21 @@ class Store:
                 if database and not _on_network_disk(database):
                     with contextlib.closing(sqlite3.connect(database)) as connection:
                         connection.execute("pragma journal_mode=wal")  # stays in the file; writers wait half as long
-                self._open_experiment(experiment)
+                self._open_experiment(self._name)
                 self._end_dead_runs()
-        except Exception as error:
-            self._give_up(error)
 
     def call(self, method: str, *arguments: Any, **named: Any) -> Any:
-        """Call a method of MLflow's client. None where tracking is off, or goes off because the call fails."""
-        if not self.on:
-            return None
-        try:
-            return getattr(self._client, method)(*arguments, **named)
-        except Exception as error:
-            self._give_up(error)
+        """Call a method of MLflow's client. None if tracking is off, or goes off because the call fails."""
+        with self._guarded():
+            return getattr(self._client, method)(*arguments, **named) if self.on else None
 
     def create(self, name: str, tags: Mapping[str, str]) -> str | None:
-        """Start a run. Its tags come with it, so that even one killed in its first moment says whose it was."""
+        """Start a run. Its tags come with it, so that even a run that is killed at once says which process it had."""
         run = self.call("create_run", self._experiment, tags=_owned(tags), run_name=name)
         return run.info.run_id if run else None
 
     def unfinished(self, run_key: str, params: Mapping[str, str]) -> Any:
-        """The last run with this key, if it did not finish and its parameters are none but these."""
+        """The last run with this key, if it did not finish and has no parameters but these."""
         query, newest = f"tags.run_key = '{run_key}'", ["attributes.start_time DESC"]
         for run in self.call("search_runs", [self._experiment], query, max_results=1, order_by=newest) or ():
             if run.info.status in ("KILLED", "FAILED") and run.data.params.items() <= params.items():
@@ -146,43 +127,37 @@ class Store:
 
     def resume(self, run_id: str | None, tags: Mapping[str, str]) -> None:
         """Set a run to RUNNING again, owned by this process."""
-        self._log_batches(run_id, "tags", "RunTag", list(_owned(tags).items()), TAGS_A_CALL)
+        self._log_batches(run_id, "tags", "RunTag", list(_owned(tags).items()), TAGS_PER_CALL)
         self.call("update_run", run_id, status="RUNNING")
 
     def log_params(self, run_id: str | None, params: Mapping[str, str]) -> None:
-        self._log_batches(run_id, "params", "Param", list(params.items()), PARAMS_A_CALL)
+        self._log_batches(run_id, "params", "Param", list(params.items()), PARAMS_PER_CALL)
 
     def log_points(self, run_id: str | None, points: Sequence[Point]) -> None:
-        self._log_batches(run_id, "metrics", "Metric", points, METRICS_A_CALL)
+        self._log_batches(run_id, "metrics", "Metric", points, METRICS_PER_CALL)
 
     def log_datasets(self, run_id: str | None, datasets: Sequence[DatasetInput]) -> None:
-        """Note the data sets of a run; one read twice is noted once with both contexts, as MLflow drops the second."""
-        if not self.on:
-            return
-        from mlflow.entities import Dataset, InputTag
-        from mlflow.entities import DatasetInput as Input
-
+        """Note the data sets of a run. One that is read twice is noted once with both contexts: MLflow drops one."""
         contexts: dict[tuple[str, str], list[str]] = {}
         for dataset in datasets:
             contexts.setdefault((dataset.name, dataset.digest), []).append(dataset.context)
         inputs = []
         for dataset in datasets:
-            context = contexts.pop((dataset.name, dataset.digest), None)
-            if context:
-                kind, source = ("http", "url") if dataset.source.startswith("http") else ("local", "description")
-                tags = {"mlflow.data.context": ", ".join(dict.fromkeys(context)), **dataset.tags}
-                inputs.append(
-                    Input(
-                        Dataset(dataset.name, dataset.digest, kind, json.dumps({source: dataset.source})),
-                        [InputTag(key, str(value)[:DATASET_TAG_LENGTH]) for key, value in tags.items()],
-                    )
-                )
-        self.call("log_inputs", run_id, inputs)
+            if context := contexts.pop((dataset.name, dataset.digest), None):
+                inputs.append((dataset, ", ".join(dict.fromkeys(context))))
+        with self._guarded():
+            if self.on:
+                self._client.log_inputs(run_id, [_dataset_input(*one) for one in inputs])
 
     def keep(self, method: str, run_id: str | None, *arguments: Any) -> None:
-        """Log an artifact."""
-        if self._keeps_artifacts:
-            self.call(method, run_id, *arguments)
+        """Log an artifact. One that fails turns off those that would follow, and nothing else."""
+        if not (self.on and self._keeps_artifacts):
+            return
+        try:
+            getattr(self._client, method)(run_id, *arguments)
+        except Exception as error:
+            self._keeps_artifacts = False
+            self._say("tracking without artifacts", error)
 
     def link_comparison(self, run_id: str | None, compared: Sequence[str]) -> None:
         """Describe a run by a link to the page that compares others."""
@@ -194,34 +169,43 @@ class Store:
         """Log what `write` puts into a folder as the model of a run."""
         if not (self.on and self._keeps_artifacts):
             return
-        with tempfile.TemporaryDirectory() as folder:
-            write(Path(folder))
-            model = self.call("create_logged_model", self._experiment, name="model", source_run_id=run_id)
-            if model is None:
-                return
-            self.call("log_model_artifacts", model.model_id, folder)
-            self.call("finalize_logged_model", model.model_id, "READY")
-        from mlflow.entities import LoggedModelOutput
+        model = None
+        try:
+            from mlflow.entities import LoggedModelOutput
 
-        self.call("log_outputs", run_id, [LoggedModelOutput(model.model_id, step=0)])
+            with tempfile.TemporaryDirectory() as folder:
+                write(Path(folder))
+                model = self._client.create_logged_model(self._experiment, name="model", source_run_id=run_id)
+                self._client.log_model_artifacts(model.model_id, folder)
+            self._client.finalize_logged_model(model.model_id, "READY")
+            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        except Exception as error:
+            self._say("the trained model is not logged", error)
+            if model is not None:
+                with contextlib.suppress(Exception):
+                    self._client.finalize_logged_model(model.model_id, "FAILED")
 
     @contextlib.contextmanager
     def watched(self, run_id: str | None) -> Iterator[None]:
         """Log the load of this machine to a run, every ten seconds."""
-        if not self.on:
-            yield
-            return
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+        monitor = None
+        if self.on:
+            try:
+                from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=self.uri)
-        monitor.start()
+                monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=self.uri)
+                monitor.start()
+            except Exception as error:
+                self._say("the load of the machine is not logged", error)
         try:
             yield
         finally:
-            monitor.finish()
+            if monitor is not None:
+                with contextlib.suppress(Exception):
+                    monitor.finish()
 
     def end(self, run_id: str | None, status: str) -> None:
-        """End a run. One whose log broke off is KILLED: now if MLflow can be reached, else by the next start."""
+        """End a run. One whose log broke off is KILLED: now if MLflow can be reached, else when it is next opened."""
         if run_id is None:
             return
         self.call("set_terminated", run_id, status)
@@ -233,7 +217,7 @@ class Store:
         found = self._client.get_experiment_by_name(name)
         if found is None:
             location = None  # a server's own choice
-            if self.uri and not is_server(self.uri):
+            if not is_server(self.uri):
                 folder = artifact_folder(self.uri) / name
                 folder.mkdir(parents=True, exist_ok=True)
                 location = folder.as_uri()
@@ -249,30 +233,41 @@ class Store:
                 f"MLFLOW_TRACKING_URI={self.uri} mlflow experiments restore --experiment-id {found.experiment_id}"
             )
         self._experiment = found.experiment_id
-        # The artifacts' folder was frozen with the experiment; MLflow would build a moved one anew in the old place.
+        # The artifacts' folder was fixed with the experiment; MLflow would make a moved one again in the old place.
         location = urlsplit(found.artifact_location)
         folder = Path(url2pathname(location.path))
         if location.scheme == "file" and not folder.is_dir():
             self._keeps_artifacts = False
-            _say(f"tracking without artifacts: their folder {folder} has moved or is gone; make it again to keep them")
+            gone = f"their folder {folder} has moved or is gone; make it again to keep them"
+            self._say("tracking without artifacts", FileNotFoundError(gone))
 
     def _end_dead_runs(self) -> None:
         for run in self._client.search_runs([self._experiment], "attributes.status = 'RUNNING'"):
-            host, _, process = run.data.tags.get("host_pid", "").partition(":")
-            if host == platform.node() and not _alive(process):
+            if processes.is_dead(run.data.tags.get("host_pid", "")):
                 self._client.set_terminated(run.info.run_id, "KILLED")
 
     def _log_batches(
         self, run_id: str | None, kind: str, entity: str, rows: Sequence[Sequence[Any]], size: int
     ) -> None:
-        for start in range(0, len(rows) if self.on else 0, size):
-            import mlflow.entities
+        for start in range(0, len(rows), size):
+            with self._guarded():
+                if self.on:
+                    import mlflow.entities
 
-            entities = [getattr(mlflow.entities, entity)(*row) for row in rows[start : start + size]]
-            self.call("log_batch", run_id, synchronous=True, **{kind: entities})
+                    entities = [getattr(mlflow.entities, entity)(*row) for row in rows[start : start + size]]
+                    self._client.log_batch(run_id, synchronous=True, **{kind: entities})
 
-    def _give_up(self, error: Exception) -> None:
-        self.on = False
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Turn tracking off, and say why, if the block raises."""
+        try:
+            yield
+        except Exception as error:
+            self.on = False
+            self._say("tracking off", error)
+
+    def _say(self, outcome: str, error: Exception) -> None:
+        """Say in one line what went wrong and what came of it."""
         reason = " ".join(str(error).split()) or type(error).__name__
         if "out-of-date database schema" in reason:
             reason = f"the store was made by another version of MLflow; back it up, then: mlflow db upgrade {self.uri}"
@@ -280,7 +275,19 @@ class Store:
             reason = "the server does not answer"
         elif len(reason) > 300:
             reason = f"{reason[:300]}..."
-        _say(f"tracking off: {reason} (store: {self.uri}; records are written all the same)")
+        say(without_password(f"{outcome}: {reason} (store: {self.uri}; records are written all the same)"))
+
+
+def _dataset_input(dataset: DatasetInput, context: str) -> Any:
+    from mlflow.entities import Dataset, InputTag
+    from mlflow.entities import DatasetInput as Input
+
+    kind, source = ("http", "url") if dataset.source.startswith("http") else ("local", "description")
+    tags = {"mlflow.data.context": context, **dataset.tags}
+    return Input(
+        Dataset(dataset.name, dataset.digest, kind, json.dumps({source: dataset.source})),
+        [InputTag(key, str(value)[:DATASET_TAG_LENGTH]) for key, value in tags.items()],
+    )
 
 
 def _client(uri: str) -> Any:
@@ -288,40 +295,14 @@ def _client(uri: str) -> Any:
         os.environ.setdefault(name, value)
     import mlflow
 
-    for logger in ("mlflow", "alembic", "urllib3"):  # what fails is said by us, once and without a traceback
+    for logger in ("mlflow", "alembic", "urllib3"):  # failures are said by the store, once and without a traceback
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     return mlflow.MlflowClient(uri)  # an SQLite store is made or checked here
 
 
 def _owned(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags of a run of this process, cut to what MLflow takes."""
-    host_pid = f"{platform.node()}:{os.getpid()}:{_started(os.getpid())}"
-    return {key: str(value)[:TAG_LENGTH] for key, value in {**tags, "host_pid": host_pid}.items()}
-
-
-def _started(pid: int) -> str:
-    """When a living process began, in ticks since boot: numbers are used again. Linux only, else empty."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if state == "Z" else fields[18]
-
-
-def _alive(process: str) -> bool:
-    """Whether the process of a `host_pid` tag, "pid:start", still runs. What cannot be told is taken for alive."""
-    pid, _, started = process.partition(":")
-    if not pid.isdigit() or os.name == "nt":
-        return True
-    if started:
-        return _started(int(pid)) == started
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    """The tags of a run of this process, cut to the length that MLflow takes."""
+    return {key: str(value)[:TAG_LENGTH] for key, value in {**tags, "host_pid": processes.this()}.items()}
 
 
 def _on_network_disk(path: Path) -> bool:
@@ -332,7 +313,3 @@ def _on_network_disk(path: Path) -> bool:
         return False
     around = [(len(place), kind) for _, place, kind, *_ in mounts if path.is_relative_to(place)]
     return bool(around) and max(around)[1].startswith(NETWORK_DISKS)
-
-
-def _say(message: str) -> None:
-    print(without_password(message), file=sys.stderr)

@@ -15,10 +15,10 @@ from bench.system.errors import BenchError
 PAGE = "/#/experiments?workflowType=machine_learning"  # without it MLflow shows its pages for language models
 
 
-def serve(port: int = 5000) -> NoReturn:
-    """Print where to look and become `mlflow server`, which listens on loopback only and has no log-in.
+def announcement(port: int = 5000) -> list[str]:
+    """Where to look once `serve` runs, in lines for a person.
 
-    BenchError if there is no store yet, if runs go to a server of the user's, or if the port cannot be had.
+    Raises BenchError if there is no store yet, if runs go to a server of the user's, or if the port cannot be had.
     """
     uri = store_uri()
     database = sqlite_file(uri)
@@ -27,20 +27,26 @@ def serve(port: int = 5000) -> NoReturn:
     if database and not database.is_file():
         raise BenchError(f"No runs to show: {paths.shown(database)} does not exist. Run 'make demo' first")
     _check_port(port)
-    print(f"http://127.0.0.1:{port}{PAGE}  in about ten seconds; stop with Ctrl-C")
-    print(f"from another machine first: ssh -N -L {port}:127.0.0.1:{port} {platform.node()}", flush=True)
+    return [
+        f"http://127.0.0.1:{port}{PAGE}  in about ten seconds; stop with Ctrl-C",
+        f"from another machine first: ssh -N -L {port}:127.0.0.1:{port} {platform.node()}",
+    ]
+
+
+def serve(port: int = 5000) -> NoReturn:
+    """Become `mlflow server`, which listens on loopback only and has no log-in."""
     for name, value in {**SETTINGS, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}.items():
         os.environ.setdefault(name, value)
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *command(uri, port)])
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *command(store_uri(), port)])
 
 
 def command(uri: str, port: int) -> list[str]:
-    """The arguments of `mlflow`; only this machine's browser is answered (MLflow also allows private addresses)."""
+    """The arguments of `mlflow`. Only browsers on this machine are answered; MLflow itself allows private addresses."""
     return [
         *("server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", uri, "--artifacts-destination", artifact_folder(uri).as_uri()),
         *("--allowed-hosts", f"localhost:{port},127.0.0.1:{port}"),
-        *("--uvicorn-opts", "--log-level warning"),  # else a line for every picture of every page
+        *("--uvicorn-opts", "--log-level warning"),  # else it logs a line for every file of every page
     ]
 
 

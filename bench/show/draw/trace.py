@@ -14,8 +14,8 @@ from torch import Tensor
 
 from bench.data.pose_dataset import PoseDataset
 from bench.data.windows import answered_part, counted_frames, frame_indices, gather, scored_windows
-from bench.evaluation.predictions import generator_of, window_keys
-from bench.method.base import Method, checked_lift
+from bench.evaluation.predictions import window_keys
+from bench.method.base import Method, checked_lift, generator_of
 from bench.system.errors import BenchError
 
 

@@ -37,21 +37,17 @@ def write_report(output: Path | None = None, benchmarks: Sequence[str] = (), *, 
 
 
 def log_report(path: Path) -> str:
-    """Keep a copy of a written report in MLflow, as a run of the experiment `report`; say where."""
+    """Keep a copy of a written report in the log, as a run of the experiment `report`; say where."""
     from bench.data.files.archive import file_digest
-    from bench.results.tracking import tracker as tracking
-    from bench.results.tracking.mlflow_store import store_uri, without_password
+    from bench.results.tracking.tracker import open_tracker
 
-    tracker = tracking.open_tracker("report")
-    if tracker.uri is None:
-        return "tracked in  nothing: the store cannot be used"
-    digest = file_digest(path)
+    tracker, digest = open_tracker("report"), file_digest(path)
     with (
         tracker.invocation("bench report", {"report_sha256": digest}) as invocation,
         invocation.run("report", run_key=digest, params={}, tags={}) as run,
     ):
         run.file(path)
-    return f"tracked in  {without_password(store_uri())}, experiment report"
+    return f"tracked in  {tracker.where}, experiment report" if tracker.where else "tracked in  nothing"
 
 
 def _line(benchmark: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -10,13 +11,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from bench.results.tracking import mlflow_store
+from bench.results.tracking import mlflow_store, mlflow_tracker, processes
 from bench.results.tracking import tracker as tracking
-from bench.results.tracking.tracker import DatasetInput, Invocation, Run, metric_name, open_tracker
+from bench.results.tracking.mlflow_tracker import mlflow_name
+from bench.results.tracking.tracker import DatasetInput, Invocation, Run, Tracker, TrainedModel, open_tracker
 from bench.system.stop import Stopped
 
 # MLflow's own, at its first use in a process.
@@ -65,8 +70,19 @@ def client():
     return mlflow_store._client(mlflow_store.store_uri())
 
 
+def opened() -> Tracker:
+    """A tracker whose store is open, as in the first moment of an invocation."""
+    tracker = open_tracker("demo")
+    tracker.open()
+    return tracker
+
+
 def status(run_id: str | None) -> str:
     return client().get_run(run_id).info.status
+
+
+def artifacts(run_id: str | None) -> list[str]:
+    return [artifact.path for artifact in client().list_artifacts(run_id)]
 
 
 def steps(run_id: str | None, name: str = "train/loss") -> list[int]:
@@ -128,7 +144,7 @@ def test_what_kill_9_left_running_is_killed_by_the_next_start_and_goes_on(result
     process.kill()
     time.sleep(0.2)  # now a zombie, as a child of a launcher that has not looked yet
     assert status(run_id) == "RUNNING"
-    tracker = open_tracker("demo")
+    tracker = opened()
     process.wait(timeout=30)
     assert status(run_id) == "KILLED"
     assert status(client().get_run(run_id).data.tags["mlflow.parentRunId"]) == "KILLED"
@@ -138,16 +154,16 @@ def test_what_kill_9_left_running_is_killed_by_the_next_start_and_goes_on(result
 
 def test_a_living_process_is_not_taken_for_dead(results: Path) -> None:
     with open_tracker("demo").invocation("bench run demo", TAGS) as invocation:
-        open_tracker("demo")
+        opened()
         assert status(invocation.run_id) == "RUNNING"
 
 
 def test_another_process_with_the_number_of_a_dead_one_is_not_taken_for_it(results: Path) -> None:
     with open_tracker("demo").invocation("bench run demo", TAGS) as invocation:
         host_pid = client().get_run(invocation.run_id).data.tags["host_pid"]
-        assert host_pid.count(":") == 2
-        client().set_tag(invocation.run_id, "host_pid", f"{host_pid}0")
-        open_tracker("demo")
+        process = processes.Process(*host_pid.split(":"))
+        client().set_tag(invocation.run_id, "host_pid", ":".join(process._replace(started=f"{process.started}0")))
+        opened()
         assert status(invocation.run_id) == "KILLED"
 
 
@@ -215,7 +231,7 @@ def batches(results: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, i
 
 
 def test_metrics_are_sent_by_the_thousand(batches: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "SECONDS_BETWEEN_FLUSHES", 1000.0)
+    monkeypatch.setattr(mlflow_tracker, "SECONDS_BETWEEN_FLUSHES", 1000.0)
     with one_run(params={}) as (_, run):
         run.metrics(0, {f"test/mpjpe_mm/action{i}": float(i) for i in range(900)})
         assert batches == []
@@ -228,7 +244,7 @@ def test_metrics_are_sent_by_the_thousand(batches: list[tuple[str, int]], monkey
 
 
 def test_metrics_do_not_wait_longer_than_the_interval(batches: list[tuple[str, int]], monkeypatch) -> None:
-    monkeypatch.setattr(tracking, "SECONDS_BETWEEN_FLUSHES", 0.0)
+    monkeypatch.setattr(mlflow_tracker, "SECONDS_BETWEEN_FLUSHES", 0.0)
     with one_run(params={}) as (_, run):
         run.metrics(0, {"train/loss": 1.0})
         assert batches == [("metrics", 1)]
@@ -243,13 +259,27 @@ def test_many_parameters_go_in_hundreds_and_long_values_are_cut(batches: list[tu
     assert (len(logged.params), len(logged.params["long"]), len(logged.tags["note"])) == (151, 6000, 8000)
 
 
-@pytest.mark.parametrize("enabled", [True, False])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_values_that_are_not_finite_are_refused_tracked_or_not(results: Path, value: float, enabled: bool) -> None:
-    with one_run(enabled=enabled) as (_, run), pytest.raises(ValueError, match=r"train/loss is .* at step 7"):
-        run.metrics(7, {"fine": 1.0, "train/loss": value})
-    if enabled:
-        assert client().get_run(run.run_id).data.metrics == {}
+def test_values_that_are_not_finite_are_missing_and_said_once(results: Path, value: float, capsys) -> None:
+    with one_run() as (_, run):
+        for step in (7, 8):
+            run.metrics(step, {"fine": 1.0, "train/loss": value})
+        run.metrics(9, {"train/loss": 0.5})
+    assert steps(run.run_id, "fine") == [7, 8]
+    assert steps(run.run_id) == [9]
+    assert status(run.run_id) == "FINISHED"
+    assert capsys.readouterr().err == (
+        f"train/loss is {value} at step 7: the log leaves out values that are not finite\n"
+    )
+
+
+def test_what_json_cannot_hold_is_said_and_costs_no_more_than_itself(results: Path, capsys) -> None:
+    with one_run() as (_, run):
+        run.json({"loss": float("nan")}, "bad.json")
+        run.json({"loss": 1.0}, "good.json")
+    assert artifacts(run.run_id) == ["good.json"]
+    assert capsys.readouterr().err.startswith("the log keeps no bad.json: ")
+    assert status(run.run_id) == "FINISHED"
 
 
 def test_artifacts_and_tags_are_kept(results: Path, tmp_path: Path) -> None:
@@ -258,8 +288,6 @@ def test_artifacts_and_tags_are_kept(results: Path, tmp_path: Path) -> None:
         run.text("epochs: 3\n", "config.yaml")
         run.json({"b": 1, "a": [1.5]}, "tables/per_action.json")
         run.file(tmp_path / "curve.svg", "figures")
-        with pytest.raises(ValueError, match="not JSON compliant"):
-            run.json({"loss": float("nan")}, "bad.json")
     kept = results / "mlflow" / "artifacts" / "demo" / str(run.run_id) / "artifacts"
     assert (kept / "config.yaml").read_text() == "epochs: 3\n"
     assert (kept / "tables" / "per_action.json").read_text() == '{\n "a": [\n  1.5\n ],\n "b": 1\n}\n'
@@ -292,7 +320,7 @@ def test_a_disabled_tracker_does_nothing(results: Path, tmp_path: Path, capsys) 
         run.text("x", "x.txt")
         run.json({}, "x.json")
         run.file(tmp_path / "not-there")
-    assert (open_tracker("demo", enabled=False).uri, invocation.run_id, run.run_id) == (None, None, None)
+    assert (open_tracker("demo", enabled=False).where, invocation.run_id, run.run_id) == (None, None, None)
     assert sorted(results.rglob("*")) == before
     assert capsys.readouterr() == ("", "")
 
@@ -316,7 +344,7 @@ def test_a_server_that_does_not_answer_costs_one_line_and_no_run(results: Path, 
     tracker = open_tracker("demo")
     with tracker.invocation("bench run demo", TAGS) as invocation, invocation.run("mixste-s0", **RUN) as run:
         run.metrics(0, {"train/loss": 1.0})
-    assert (tracker.uri, run.run_id) == (None, None)
+    assert (tracker.where, run.run_id) == (None, None)
     assert capsys.readouterr().err == (
         "tracking off: the server does not answer (store: http://***@127.0.0.1:9; records are written all the same)\n"
     )
@@ -349,19 +377,102 @@ def test_a_failure_in_the_middle_is_said_once_and_the_run_goes_on(results: Path,
     assert status(run.run_id) == "KILLED", "a log that broke off does not say FINISHED"
 
 
+def breaking(monkeypatch: pytest.MonkeyPatch, *methods: str) -> None:
+    """Let these methods of MLflow's client fail as on a full disk."""
+    from mlflow import MlflowClient
+
+    def broken(*arguments, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for method in methods:
+        monkeypatch.setattr(MlflowClient, method, broken)
+
+
+MODEL = TrainedModel("mixste", ("root", "head"), 3, 1, lambda path: None)
+
+
+@pytest.mark.parametrize("method", ["log_artifact", "log_text"])
+def test_an_artifact_that_cannot_be_kept_costs_no_metric(results, tmp_path, monkeypatch, capsys, method) -> None:
+    breaking(monkeypatch, method)
+    (tmp_path / "weights.pt").write_text("weights")
+    with one_run() as (_, run):
+        for _ in range(2):
+            run.text("x", "x.txt")
+            run.file(tmp_path / "weights.pt")
+        run.metrics(1, {"test/mpjpe_mm": 50.0})
+    assert client().get_run(run.run_id).data.metrics == {"test/mpjpe_mm": 50.0}
+    assert status(run.run_id) == "FINISHED"
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("tracking without artifacts: [Errno 28] No space left on device (store: ")
+
+
+@pytest.mark.parametrize(
+    "method", ["create_logged_model", "log_model_artifacts", "finalize_logged_model", "log_outputs"]
+)
+def test_a_model_that_cannot_be_kept_costs_no_more_than_itself(results, monkeypatch, capsys, method) -> None:
+    breaking(monkeypatch, method)
+    with one_run() as (_, run):
+        run.model(MODEL)
+        run.text("x", "x.txt")
+    assert (artifacts(run.run_id), status(run.run_id)) == (["x.txt"], "FINISHED")
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("the trained model is not logged: [Errno 28] No space left on device (store: ")
+
+
+def test_weights_that_cannot_be_written_cost_no_more_than_the_model(results, monkeypatch, capsys) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with one_run() as (_, run):
+        run.model(replace(MODEL, write_weights=full))
+        run.metrics(1, {"test/mpjpe_mm": 50.0})
+    assert client().get_run(run.run_id).data.metrics == {"test/mpjpe_mm": 50.0}
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+EVERY_CALL = [
+    "create_run", "search_runs", "log_batch", "log_inputs", "set_tag", "set_terminated", "get_experiment_by_name",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", EVERY_CALL)
+def test_whatever_call_fails_it_is_said_in_one_line_and_the_run_goes_on(results, monkeypatch, capsys, method) -> None:
+    breaking(monkeypatch, method)
+    with one_run(datasets=[H36M]) as (invocation, run):
+        run.metrics(1, {"train/loss": 1.0})
+        run.text("x", "x.txt")
+        run.model(MODEL)
+        invocation.compare(["a", "b"])
+        reached = True
+    assert reached
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("tracking off: [Errno 28] No space left on device (store: ")
+
+
+def test_entities_that_mlflow_does_not_make_turn_tracking_off(results, monkeypatch, capsys) -> None:
+    import mlflow.entities
+
+    monkeypatch.delattr(mlflow.entities, "Metric")  # as where another version has moved it
+    with one_run() as (_, run):
+        run.metrics(1, {"train/loss": 1.0})
+        reached = True
+    assert reached
+    assert capsys.readouterr().err.startswith("tracking off: ")
+
+
 def test_an_outdated_store_names_the_command_that_repairs_it(results: Path, capsys) -> None:
     import sqlite3
     from contextlib import closing
 
     with closing(sqlite3.connect(results / "mlflow" / "mlflow.db")) as connection, connection:
         connection.execute("update alembic_version set version_num = '0584bdc529eb'")
-    assert open_tracker("demo").uri is None
+    assert opened().where is None
     assert f"mlflow db upgrade sqlite:///{results}/mlflow/mlflow.db" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_database_is_left_alone(results: Path, capsys) -> None:
     (results / "mlflow" / "mlflow.db").write_text("my notes, long enough to be read as the header of a database " * 20)
-    assert open_tracker("demo").uri is None
+    assert opened().where is None
     assert "file is not a database" in capsys.readouterr().err
 
 
@@ -379,9 +490,9 @@ def test_a_moved_store_goes_on_without_building_the_old_folders_again(results: P
 
 
 def test_a_deleted_experiment_is_said_and_not_revived(results: Path, capsys) -> None:
-    open_tracker("demo")
+    opened()
     client().delete_experiment(client().get_experiment_by_name("demo").experiment_id)
-    assert open_tracker("demo").uri is None
+    assert opened().where is None
     assert "mlflow experiments restore --experiment-id" in capsys.readouterr().err
 
 
@@ -408,23 +519,66 @@ def test_network_disks_are_told_from_local_ones(mounts: str, expected: bool, mon
 
 
 @pytest.mark.parametrize(
-    ("parts", "expected"),
+    ("name", "expected"),
     [
-        (("test/mpjpe_mm", "walk dog"), "test/mpjpe_mm/walk_dog"),
-        (("test", "pck@150"), "test/pck_150"),
-        (("train/loss",), "train/loss"),
-        (("test", "Größe"), "test/Gr_e"),
+        ("test/mpjpe_mm/Walking", "test/mpjpe_mm/Walking"),
+        ("test/mpjpe_mm/walk dog", "test/mpjpe_mm/walk dog"),
+        ("test/mpjpe_mm/歩く", "test/mpjpe_mm/歩く"),
+        ("test/mpjpe_mm/Ходьба", "test/mpjpe_mm/Ходьба"),
+        ("test/mpjpe_mm/नमस्ते", "test/mpjpe_mm/नमस_x94d_त_x947_"),
+        ("test/pck@150", "test/pck_x40_150"),
+        ("a//b", "a/_x2f_b"),
+        ("/a/", "_x2f_a_x2f_"),
+        ("a/../.b", "a/_x2e_./_x2e_b"),
+        ("_x40_", "_x5f_x40_"),
     ],
 )
-def test_metric_names_keep_to_what_mlflow_takes(parts: tuple[str, ...], expected: str) -> None:
-    assert metric_name(*parts) == expected
-    assert metric_name(expected) == expected
+def test_names_keep_to_what_mlflow_takes(name: str, expected: str) -> None:
+    assert mlflow_name(name) == expected
 
 
-@pytest.mark.parametrize("parts", [(), ("",), ("test", ""), ("..", "x"), ("test/mpjpe_mm", "???"), ("x" * 251,)])
-def test_metric_names_with_nothing_to_read_are_refused(parts: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match="cannot be the name of a metric"):
-        metric_name(*parts)
+AWKWARD = st.text(st.sampled_from("aZ09 x4_-./:@%\n\\é歩Ж²\u0301\ud800"), max_size=8) | st.text(max_size=300)
+
+
+@given(st.lists(AWKWARD, min_size=2, max_size=2, unique=True))
+@example(["walk dog", "walk_dog"])
+@example(["é", "e\u0301"])
+@example(["@", "_x40_"])
+@example(["_x4@", "\x04x40_"])
+@example(["a" * 300, "a" * 301])
+@example(["@" * 100, "@" * 101])
+def test_every_name_is_accepted_by_mlflow_and_no_two_become_one(names: list[str]) -> None:
+    from mlflow.utils.validation import _validate_metric
+
+    first, second = (mlflow_name(f"test/mpjpe_mm/{name}") for name in names)
+    assert first != second
+    for name in (first, second):
+        _validate_metric(name, 1.0, 0, 0)
+
+
+def test_actions_of_any_script_and_long_parameters_are_logged(results: Path, capsys) -> None:
+    actions = ["歩く", "Ходьба", "walk dog", "walk_dog", "pck@150", "", "..", "x" * 300]
+    params = {"model.ширина": 3, "model.rate (1/s)": 4}
+    with one_run(params=params) as (_, run):
+        run.metrics(1, {f"test/mpjpe_mm/{action}": float(number) for number, action in enumerate(actions)})
+    logged = client().get_run(run.run_id).data
+    assert sorted(logged.metrics.values()) == list(range(len(actions)))
+    assert logged.metrics["test/mpjpe_mm/歩く"] == 0
+    assert sorted(logged.params.values()) == ["3", "4"]
+    found = client().search_runs(
+        [client().get_experiment_by_name("demo").experiment_id], "metrics.`test/mpjpe_mm/Ходьба` = 1"
+    )
+    assert [one.info.run_id for one in found] == [run.run_id]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_with_a_parameter_of_any_name_is_resumed(results: Path) -> None:
+    ids = []
+    for _ in range(2):
+        with suppress(KeyboardInterrupt), one_run(params={"model.rate (1/s)": 4}) as (_, run):
+            ids.append(run.run_id)
+            raise KeyboardInterrupt
+    assert ids[0] == ids[1]
 
 
 @pytest.mark.slow

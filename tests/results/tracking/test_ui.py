@@ -34,7 +34,7 @@ def free_port() -> int:
 
 def test_without_a_store_it_says_how_to_get_one(results: Path) -> None:
     with pytest.raises(BenchError, match=r"mlflow\.db does not exist.*make demo"):
-        ui.serve(free_port())
+        ui.announcement(free_port())
     assert list(results.iterdir()) == []
 
 
@@ -44,18 +44,18 @@ def test_a_taken_port_is_named(store: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(BenchError, match=rf"Port {port} cannot be used: Address already in use"):
-            ui.serve(port)
+            ui.announcement(port)
 
 
 def test_a_port_that_cannot_be_is_named(store: Path) -> None:
     with pytest.raises(BenchError, match="Port 70000 cannot be used"):
-        ui.serve(70000)
+        ui.announcement(70000)
 
 
 def test_with_a_server_of_the_users_it_points_there(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.org")
     with pytest.raises(BenchError, match=r"open https://mlflow\.example\.org in a browser"):
-        ui.serve(free_port())
+        ui.announcement(free_port())
 
 
 def test_it_becomes_a_server_that_only_this_machine_reaches(store: Path, monkeypatch, capsys) -> None:
@@ -82,6 +82,12 @@ def test_it_becomes_a_server_that_only_this_machine_reaches(store: Path, monkeyp
         "--allowed-hosts": f"localhost:{port},127.0.0.1:{port}",
         "--uvicorn-opts": "--log-level warning",
     }
-    shown = capsys.readouterr().out
-    assert f"http://127.0.0.1:{port}" in shown
-    assert f"ssh -N -L {port}:127.0.0.1:{port}" in shown
+    assert capsys.readouterr() == ("", "")
+
+
+def test_it_says_where_to_look(store: Path, capsys) -> None:
+    port = free_port()
+    here, elsewhere = ui.announcement(port)
+    assert here.startswith(f"http://127.0.0.1:{port}/")
+    assert f"ssh -N -L {port}:127.0.0.1:{port}" in elsewhere
+    assert capsys.readouterr() == ("", ""), "the command line prints it"

@@ -1,4 +1,7 @@
-"""The Python file in a logged model ("models from code"): what MLflow runs to load it, in place of a pickle."""
+"""The code of a logged model ("models from code"): MLflow runs it to load the model, in place of a pickle.
+
+It is copied into each model that is logged, so it imports no more of the suite than `bench.logged_model`, which stays.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ from typing import Any
 import mlflow
 import numpy as np
 
-from bench.method.logged_model import lift, load_method
+from bench.logged_model import lift, load_method
 
 
 class Lifter(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow has no types
-    """Keypoints in, poses out, as `bench.method.logged_model.lift`."""
+    """Keypoints in, poses out, as `bench.logged_model.lift`."""
 
     def load_context(self, context: Any) -> None:
         self.method = load_method(context.artifacts["weights"])

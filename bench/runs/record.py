@@ -21,6 +21,7 @@ from bench.results.records import Record
 from bench.runs.course import Course
 from bench.runs.plan import Run
 from bench.system.device import resolved_precision
+from bench.system.provenance import hardware_text
 from bench.training.loop import Trained
 
 
@@ -128,7 +129,7 @@ def _intervals(scores: Scores) -> dict[str, tuple[float, float]]:
             name = metric if averaging == scores.averaging else f"{metric}_{averaging}"
             if name in scores.summary:
                 blocks = stats.blocks(scores.per_frame, metric, averaging)
-                if interval := stats.interval(blocks["mean"], blocks["weight"]):
+                if interval := stats.headline_interval(blocks):
                     found[name] = (interval.low, interval.high)
     return found
 
@@ -144,7 +145,7 @@ def origin(
         config_hash=config_hash,
         data_fingerprint=dataset.fingerprint,
         packages={name: version for name, version in made_with["packages"].items() if version},
-        hardware=", ".join(str(hardware[part]) for part in ("cpu", "cores", "gpu", "platform") if hardware[part]),
+        hardware=hardware_text(hardware),
         finished_at=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
     )
 

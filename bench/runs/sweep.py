@@ -340,8 +340,7 @@ def _metrics(scores: Scores, intervals: bool) -> dict[str, Metric]:
     for name, value in scores.summary.items():
         ci = None
         if intervals and name in scores.units:
-            by_block = stats.blocks(scores.per_frame, name, scores.averaging)
-            interval = stats.interval(by_block["mean"], by_block["weight"])
+            interval = stats.headline_interval(stats.blocks(scores.per_frame, name, scores.averaging))
             ci = None if interval is None else (interval.low, interval.high)
         found[name] = Metric(value=value, unit=scores.unit(name), ci=ci)
     return found

@@ -79,14 +79,15 @@ class Comparison:
         column, networks = COLUMNS[self.metric], self.found.networks
         better = "higher" if column.higher_is_better else "lower"
         subjects = ", ".join(self.benchmark.protocol.test_subjects)
+        drawn = "the sequences of each action" if networks.within_actions else "sequences"
         lines = [
             f"{self.benchmark.name}: {column.title} in {column.unit}, {better} is better; {networks.blocks} test "
             f"sequences of {subjects} with all their views, {self.first.records[0].frames:,} frames",
             self._sides(),
-            f"A - B over sequences: {self._difference(networks.interval)}, p = {networks.p_value:.2g}",
+            f"A - B over {drawn}: {self._difference(networks.interval)}, p = {networks.p_value:.2g}",
         ]
         if self.found.methods:
-            lines[-1] += f"\nA - B over sequences and seeds: {self._difference(self.found.methods)}"
+            lines[-1] += f"\nA - B over {drawn} and seeds: {self._difference(self.found.methods)}"
         return "\n\n".join([*lines, self._per_action(), self.verdict])
 
     @property
@@ -148,7 +149,7 @@ class Comparison:
         for letter, side in (("A", self.first), ("B", self.second)):
             values = [one.metrics[self.metric].value for one in side.records]
             found = stats.averaged([stats.recorded(one, self.metric) for one in side.records])
-            shown = stats.interval(found["mean"], found["weight"])
+            shown = stats.headline_interval(found)
             spread = f" ± {statistics.stdev(values):.{column.digits}f}" if len(values) > 1 else ""
             rows.append(
                 {

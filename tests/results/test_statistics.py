@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.results import statistics as stats
+from bench.results.records import Record
 from bench.results.statistics import (
     Difference,
     Interval,
@@ -17,10 +18,12 @@ from bench.results.statistics import (
     blocks,
     compare,
     difference,
+    headline_interval,
     interval,
     sign_flip_p_value,
     spread,
     student,
+    with_intervals_within_actions,
 )
 
 
@@ -87,6 +90,174 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(count):
     assert 0.91 <= held / 600 <= 0.98
 
 
+# Within actions
+
+
+def actions_of(shape: list[int]) -> pd.DataFrame:
+    """Blocks of a mean over actions: shape[a] sequences of action a, of unequal length."""
+    rows = [
+        ("S9", f"{action:02}", f"{action:02} {number}", 0.0, length)
+        for action, count in enumerate(shape)
+        for number, length in enumerate((1000, 1900, 700, 1400)[:count])
+    ]
+    found = pd.DataFrame(rows, columns=[*stats.BLOCK, "mean", "frames"]).set_index(stats.BLOCK)
+    return stats._weighted(found, "actions")
+
+
+def drawn(actions: pd.DataFrame, level: np.ndarray, spread: float, rng: np.random.Generator) -> pd.DataFrame:
+    """A test set: sequences around the level of their action, with skewed errors."""
+    of_each = level[pd.factorize(actions["within"])[0]]
+    return actions.assign(mean=of_each + spread * (rng.gamma(9, size=len(of_each)) / 3 - 3))
+
+
+@pytest.mark.parametrize("shape", [[4] * 15, [2] * 16, [3, 2, 4, 2, 3, 2, 2]], ids=["15x4", "16x2", "7 of 2 to 4"])
+def test_the_interval_of_a_mean_over_fixed_actions_holds_the_truth_as_often_as_it_says(shape):
+    """600 test sets of the same actions, whose mean errors are 35 to 75 mm; sequences of one differ by 4 mm."""
+    rng, actions, level = np.random.default_rng(len(shape)), actions_of(shape), np.linspace(35, 75, len(shape))
+    found = [headline_interval(drawn(actions, level, 4, rng)) for _ in range(600)]
+    assert 0.91 <= np.mean([one.low <= level.mean() <= one.high for one in found]) <= 0.98
+
+
+def test_what_actions_differ_by_is_no_uncertainty_of_their_mean():
+    """15 actions of 4 sequences: drawn all alike, the interval would be more than twice as wide as is right."""
+    rng, actions, level = np.random.default_rng(1), actions_of([4] * 15), np.linspace(35, 75, 15)
+    sets = [drawn(actions, level, 4, rng) for _ in range(200)]
+    right = 1.96 * np.std([one["mean"] @ one["weight"] for one in sets], ddof=1)
+    halves = {
+        way: np.mean([(one.high - one.low) / 2 for one in found])
+        for way, found in {
+            "within": [headline_interval(one) for one in sets],
+            "alike": [interval(one["mean"], one["weight"], draws=400) for one in sets],
+        }.items()
+    }
+    assert halves["within"] == pytest.approx(right, rel=0.15)
+    assert halves["alike"] > 2 * right
+
+
+def test_the_interval_within_actions_by_hand():
+    """Two actions of two sequences of equal length: variances d^2 / 4 of each mean, one degree of freedom each."""
+    rows = [
+        ("S9", action, str(n), [mean] * 5)
+        for action, pair in (("a", (10, 14)), ("b", (90, 96)))
+        for n, mean in enumerate(pair)
+    ]
+    found = headline_interval(blocks(frames(*rows)))
+    parts = np.array([4**2 / 4, 6**2 / 4]) / 2**2
+    half = scipy.stats.t.ppf(0.975, parts.sum() ** 2 / (parts**2).sum()) * np.sqrt(parts.sum())
+    assert [found.value, found.low, found.high] == pytest.approx([52.5, 52.5 - half, 52.5 + half])
+
+
+def test_all_sequences_are_drawn_alike_where_an_action_has_one_or_frames_are_averaged():
+    two_each = [
+        ("S9", action, str(n), [float(5 * n + len(action))] * (n + 1)) for action in ("a", "bb") for n in (1, 2)
+    ]
+    rows = frames(*two_each)
+    assert set(blocks(rows)["within"]) == {"a", "bb"}
+    for one in (
+        blocks(rows, averaging="frames"),
+        blocks(frames(*two_each, ("S9", "ccc", "1", [3.0]))),
+        blocks(rows[rows["action"] == "a"]),
+    ):
+        assert set(one["within"]) == {""}
+        assert headline_interval(one) == interval(one["mean"], one["weight"])
+
+
+def test_a_difference_within_actions_is_found_although_actions_differ_in_it():
+    """Worse by 2 mm on average, by 12 at some actions and better by 8 at others: sequences of an action agree."""
+    rng, actions = np.random.default_rng(2), actions_of([2] * 16)
+    first = drawn(actions, 52 + 10 * (-1.0) ** np.arange(16), 1, rng)
+    second = drawn(actions, np.full(16, 50.0), 1, rng)
+    found = difference(first, second)
+    assert found.within_actions
+    assert found.value == pytest.approx(2, abs=0.7)
+    assert found.significant
+    assert found.interval.low > 0
+    alike = difference(first.assign(within=""), second.assign(within=""))
+    assert not alike.significant
+    assert not alike.within_actions
+    assert difference(first, first).p_value == 1
+    assert difference(first.assign(mean=first["mean"] + 1), first).p_value == pytest.approx(0, abs=1e-9)
+
+
+def test_methods_that_are_equal_on_average_over_fixed_actions_are_seldom_told_apart():
+    """Each better at half of the actions; the p-value agrees with the interval."""
+    rng, actions = np.random.default_rng(3), actions_of([4] * 15)
+    level, gaps = np.linspace(35, 75, 15), 3 * (np.arange(15) - 7.0)
+    found = [difference(drawn(actions, level + gaps, 4, rng), drawn(actions, level, 4, rng)) for _ in range(300)]
+    assert 0.02 <= np.mean([one.significant for one in found]) <= 0.09
+    assert all(one.significant == (one.interval.low > 0 or one.interval.high < 0) for one in found)
+
+
+def test_seeds_add_to_what_sequences_do_within_actions():
+    rng, actions = np.random.default_rng(4), actions_of([2] * 16)
+    one, other = (drawn(actions, np.linspace(low, 75, 16), 15, rng) for low in (35, 50))
+    plain = compare([one, one], [other, other])
+    assert [plain.methods.low, plain.methods.high] == pytest.approx(
+        [plain.networks.interval.low, plain.networks.interval.high]
+    ), "equal seeds add nothing"
+    moved = [one, one.assign(mean=one["mean"] + 4)]
+    assert compare(moved, [other, other]).methods.high - plain.networks.value > 4
+
+
+def test_intervals_of_a_record_are_made_again_within_actions_and_nothing_else_moves():
+    rng = np.random.default_rng(5)
+    rows = [("S9", action, f"{action} {n}", list(rng.gamma(9, 5, 20))) for action in "abc" for n in (1, 2, 3)]
+    parts = blocks(frames(*rows))
+    record = make_record(parts, frames_each=20)
+    found = with_intervals_within_actions(record)
+    right = headline_interval(parts)
+    assert found.metrics["mpjpe"].ci == pytest.approx((right.low, right.high))
+    assert found.metrics["mpjpe"].ci != record.metrics["mpjpe"].ci
+    assert found.metrics["mpjpe_frames"] == record.metrics["mpjpe_frames"], "a mean over frames"
+    assert found.metrics["mpjpe"].value == record.metrics["mpjpe"].value
+    assert found.model_copy(update={"metrics": record.metrics}) == record
+    assert with_intervals_within_actions(found) == found
+
+    single = make_record(parts.iloc[:-2], frames_each=20)
+    assert with_intervals_within_actions(single) == single, "one action has a single sequence left"
+    assert with_intervals_within_actions(record.model_copy(update={"blocks": ()})).metrics == record.metrics
+
+
+def make_record(parts: pd.DataFrame, frames_each: int) -> Record:
+    """A record with these blocks and an interval that is none of theirs."""
+    ends = {"unit": "mm", "ci": (1.0, 2.0)}
+    return Record.model_validate(
+        {
+            "run_key": "0" * 16,
+            "benchmark": "toy",
+            "method": "mixste",
+            "seed": 0,
+            "accounting": "shared",
+            "data": {"dataset": "synthetic", "keypoints": "det"},
+            "receptive_field": 27,
+            "metrics": {
+                "mpjpe": {"value": float(parts["mean"] @ parts["weight"]), **ends},
+                "mpjpe_frames": {"value": float(parts["mean"].mean()), **ends},
+            },
+            "blocks": [
+                {
+                    **dict(zip(stats.BLOCK, name, strict=True)),
+                    "frames": frames_each,
+                    "steps": 1,
+                    "means": {"mpjpe": mean},
+                }
+                for name, mean in parts["mean"].items()
+            ],
+            "frames": 100,
+            "sequences": len(parts),
+            "parameters": 1,
+            "macs_per_frame": 1,
+            "provenance": {
+                "config_hash": "c0ffee",
+                "data_fingerprint": "da7a",
+                "packages": {},
+                "hardware": "CPU",
+                "finished_at": "2026-01-01T00:00:00Z",
+            },
+        }
+    )
+
+
 def test_a_single_block_has_no_interval():
     assert interval([40.0]) is None
     with pytest.raises(ValueError, match="one sequence alone"):
@@ -130,13 +301,13 @@ def test_a_difference_on_the_same_frames():
         difference(blocks(SCORED), blocks(SCORED[SCORED["subject"] == "S9"]))
 
 
-def test_what_is_significant_follows_from_the_level():
+def test_significance_follows_from_the_level():
     assert Difference(Interval(1, 0.5, 1.5), 0.04, 20).significant
     assert not Difference(Interval(1, 0.5, 1.5, level=0.99), 0.04, 20).significant
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=30), st.floats(0.1, 10), st.floats(-50, 50))
-def test_intervals_move_with_their_numbers(means, factor, shift):
+def test_intervals_scale_and_shift_with_their_means(means, factor, shift):
     plain = interval(means, draws=200)
     moved = interval(np.array(means) * factor + shift, draws=200)
     assert plain.low <= plain.high
@@ -146,7 +317,7 @@ def test_intervals_move_with_their_numbers(means, factor, shift):
 
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=30))
-def test_p_values_do_not_ask_who_comes_first(differences):
+def test_p_values_do_not_depend_on_which_method_comes_first(differences):
     p_value = sign_flip_p_value(differences, draws=200)
     assert 0 < p_value <= 1
     if len(differences) <= stats.EXACT:
@@ -164,7 +335,7 @@ def test_spread_over_seeds():
 def seeds(*means: list[float], weights: tuple[float, ...] = ()) -> list[pd.DataFrame]:
     """The blocks of each seed."""
     weights = weights or (1 / len(means[0]),) * len(means[0])
-    return [pd.DataFrame({"mean": one, "weight": weights}) for one in means]
+    return [pd.DataFrame({"mean": one, "weight": weights, "within": ""}) for one in means]
 
 
 def test_students_interval_by_hand():

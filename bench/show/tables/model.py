@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from bench.results.records import Record
-from bench.results.statistics import averaged, interval, recorded
+from bench.results.statistics import averaged, headline_interval, recorded
 
 NONE, UNMEASURED = "—", "not measured yet"
 
@@ -66,8 +66,7 @@ class Row:
         seeds = [recorded(one, metric) for one in self.records]
         if not all(map(len, seeds)):
             return None
-        over_seeds = averaged(seeds)
-        shown = interval(over_seeds["mean"], over_seeds["weight"])
+        shown = headline_interval(averaged(seeds))
         return (shown.low, shown.high) if shown else None
 
 

@@ -22,6 +22,8 @@ from bench.config.schema import NAME, Protocol, Source, Strict
 from bench.system import paths
 from bench.system.errors import BenchError
 
+SCHEMA: Literal[1, 2] = 2  # of records that are written; those of 1 differ in how their key was taken
+
 PUBLISHED_COLUMNS = ("benchmark", "method", "label", "frames", "metric", "value", "unit", "source", "paper", "note")
 
 
@@ -82,7 +84,7 @@ class Block(Strict):
 class Record(Strict):
     """The outcome of one finished run: one method, one seed, one benchmark."""
 
-    schema_: Literal[1] = Field(1, alias="schema")
+    schema_: Literal[1, 2] = Field(SCHEMA, alias="schema")  # 1: under a key of before `bench records migrate`
     run_key: str = Field(pattern=r"^[0-9a-f]{8,64}$")
     benchmark: str = Field(pattern=NAME)
     method: str = Field(pattern=NAME)  # its key in the benchmark

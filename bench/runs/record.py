@@ -54,7 +54,7 @@ def make_record(
     if course.stages:
         training["stages"] = {stage: _course(one) for stage, one in course.stages.items()}
     return Record(
-        schema=1,
+        schema=records.SCHEMA,
         run_key=run.key,
         benchmark=run.benchmark.name,
         method=run.method,

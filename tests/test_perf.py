@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
@@ -108,6 +110,15 @@ def test_counting_memory_keeps_none_of_it():
 
     held_for_backward(loss, Small())
     assert seen[0]() is None
+
+
+def test_a_part_is_measured_and_printed():
+    """As `make perf TOY=1` does, but for the least that has a reference: it answers the same, or this fails."""
+    part = "(videopose3d-toy and step) or (mixste-toy and lift)"
+    command = [sys.executable, "-m", "perf", "--toy", "--select", part]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"^\| (\w+), toy: 8 x 27 frames", done.stdout, re.M) == ["mixste", "videopose3d"]
 
 
 # --- results and page

@@ -331,16 +331,16 @@ def _welch(value: float, parts: Sequence[Variance], level: float) -> Interval:
     variance, degrees = _sum(parts)
     if variance == 0:
         return Interval(value, value, value, level)
-    half = float(stats.t.ppf((1 + level) / 2, degrees)) * variance**0.5
+    half = float(stats.t.ppf((1 + level) / 2, degrees) * variance**0.5)
     return Interval(value, value - half, value + half, level)
 
 
 def _sum(parts: Sequence[Variance]) -> Variance:
     """The variance of a sum, with Welch's and Satterthwaite's degrees of freedom."""
-    variance = sum(part for part, _ in parts)
+    variance = float(sum(part for part, _ in parts))
     if variance == 0:
         return 0.0, 1.0
-    return variance, variance**2 / sum(part**2 / degrees for part, degrees in parts)
+    return variance, variance**2 / float(sum(part**2 / degrees for part, degrees in parts))
 
 
 def sign_flip_p_value(differences: Any, *, draws: int = DRAWS, seed: int = 0) -> float:

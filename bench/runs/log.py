@@ -110,7 +110,7 @@ def log_model(log: tracking.Run, run: Run, method: Method, training: PoseDataset
 
 
 def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, testing: PoseDataset) -> None:
-    """One picture: the frame with the median error, input, truth and prediction side by side."""
+    """Draw the frame with the median error: input, ground truth and prediction side by side."""
     errors = scores.errors.mean(axis=1)
     frame = int(errors.argsort(kind="stable")[len(errors) // 2])
     about, row = scores.per_frame.iloc[frame], scores.rows[frame]
@@ -139,13 +139,16 @@ def parameters(work: Run | StageRun) -> dict[str, object]:
     return flat
 
 
-def tags(facts: dict[str, Any], testing: PoseDataset, training: PoseDataset | None = None) -> dict[str, str]:
-    """Where a run comes from, as tags. training: None where nothing was trained."""
-    git = facts["git"]
+def tags(provenance: dict[str, Any], testing: PoseDataset, training: PoseDataset | None = None) -> dict[str, str]:
+    """Where a run comes from, as tags.
+
+    provenance: as `bench.system.provenance.provenance`. training: None where nothing was trained.
+    """
+    git = provenance["git"]
     found = {"git_sha": git["sha"], "git_dirty": git["dirty"], "data_sha256": testing.fingerprint}
     if training is not None and training.fingerprint != testing.fingerprint:
         found["training_data_sha256"] = training.fingerprint
-    found |= {**facts["packages"], "platform": platform.system()}
+    found |= {**provenance["packages"], "platform": platform.system()}
     return {name: str(value) for name, value in found.items() if value is not None}
 
 

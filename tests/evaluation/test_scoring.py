@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from contextlib import nullcontext
 from dataclasses import replace
 from types import ModuleType
 
@@ -139,6 +140,66 @@ def test_predicting_draws_from_no_global_generator(dataset, method):
     predict(method, dataset)
     assert torch.equal(state, torch.get_rng_state())
     np.testing.assert_array_equal(numbers, np.random.get_state()[1])
+
+
+def lift_with_predict(method: Method, dataset: PoseDataset) -> None:
+    predict(method, dataset)
+
+
+def lift_with_evaluate(method: Method, dataset: PoseDataset) -> None:
+    stated = {"dataset": "toy", "keypoints": "gt", "frames": 9, "train_subjects": ["S1"], "test_subjects": ["S3"]}
+    evaluate(method, dataset, Protocol.model_validate(stated), flip=False)
+
+
+def modes(method: Method) -> list[bool]:
+    return [module.training for module in method.modules()]
+
+
+@pytest.mark.parametrize("lift", [lift_with_predict, lift_with_evaluate])
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_method_is_given_back_in_the_mode_it_was_in(dataset, method, monkeypatch, lift, breaks):
+    method.train()
+    next(method.children()).eval()  # a part that its owner has frozen
+    before, seen = modes(method), []
+
+    def spy(keypoints_2d, *, generator=None):
+        seen.extend(modes(method))
+        if breaks:
+            raise RuntimeError("out of memory")
+        return type(method).lift(method, keypoints_2d, generator=generator)
+
+    monkeypatch.setattr(method, "lift", spy)
+    with pytest.raises(RuntimeError, match="out of memory") if breaks else nullcontext():
+        lift(method, dataset)
+    assert seen
+    assert not any(seen)
+    assert modes(method) == before
+    assert len(set(before)) == 2
+
+
+def test_a_method_is_given_back_on_the_device_it_was_on(dataset, method, monkeypatch):
+    moves = []
+
+    def move(device):
+        moves.append(str(device))
+        return method
+
+    def full(keypoints_2d, *, generator=None):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(method, "to", move)
+    predict(method, dataset, device="cpu:0")
+    assert moves == ["cpu:0", "cpu"]
+    monkeypatch.setattr(method, "lift", full)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        predict(method, dataset, device="cpu:0")
+    assert moves == ["cpu:0", "cpu"] * 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_method_comes_back_from_a_gpu(dataset, method):
+    predict(method, dataset, device="cuda")
+    assert {one.device.type for one in method.parameters()} == {"cpu"}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -73,6 +73,7 @@ def test_measured_is_filled_published_is_hollow_and_area_follows_parameters() ->
         Point("A", "published", 1e6, 45.0, 4e6),
         Point("B", "measured", 1e8, 60.0, 1e6),
         Point("floor", "measured", 0, 200.0, 0),
+        Point("riddle", "measured", None, 180.0, 5e6),
     ]
     (axes,) = draw("A title", found).axes
     ours, theirs, small = axes.collections
@@ -82,7 +83,8 @@ def test_measured_is_filled_published_is_hollow_and_area_follows_parameters() ->
     assert [list(line.get_ydata()) for line in axes.lines] == [[48.0, 53.0]]
     assert axes.get_xscale() == "log"
     assert axes.get_ylim()[1] < 100, "what has no place on the scale does not stretch the other"
-    assert any("floor, which multiplies nothing: 200.0 mm" in text.get_text() for text in axes.texts)
+    (below,) = [text.get_text() for text in axes.texts if "floor" in text.get_text()]
+    assert below.endswith("floor, which multiplies nothing: 200.0 mm; riddle, of unknown cost: 180.0 mm")
 
 
 @pytest.mark.parametrize("form", figures.FORMATS)

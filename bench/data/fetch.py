@@ -26,6 +26,7 @@ from bench.data.cmu import read_trial
 from bench.data.mocap.acclaim import read_figure
 from bench.system import paths
 from bench.system.errors import BenchError, UnwritableError, unknown
+from bench.system.progress import say
 
 SITE = "http://mocap.cs.cmu.edu"
 ACKNOWLEDGEMENT = (
@@ -59,9 +60,10 @@ def listed_trials() -> dict[str, Listed]:
 def fetch_cmu(root: Path, subjects: Sequence[str] = (), trials: Sequence[str] = (), url: str = SITE) -> None:
     """Fetch trials that are not there yet into `cmu/` below `root`, and write `cmu/trials.csv` if there is none.
 
-    subjects: all listed trials of these; trials: these, listed or not; neither: all listed ones. Prints a line a file.
-    Raises BenchError for a name that cannot be, if the server cannot be reached, and at the end for files that it does
-    not have or that are not what they should be; what has arrived is kept, and the same call goes on where it stopped.
+    subjects: all listed trials of these; trials: these, listed or not; neither: all listed ones. Each file is named on
+    standard error as it arrives. Raises BenchError for a name that cannot be, if the server cannot be reached, and at
+    the end for files that it does not have or that are not what they should be; what has arrived is kept, and the same
+    call goes on where it stopped.
     """
     if not re.match(r"https?://", url):
         raise BenchError(f"{url!r} is no address of a server: it should begin with http:// or https://")
@@ -77,7 +79,7 @@ def fetch_cmu(root: Path, subjects: Sequence[str] = (), trials: Sequence[str] = 
             failures = _fetch_all(folder, wanted, url.rstrip("/"))
     except filelock.Timeout:
         raise BenchError(f"{paths.shown(folder)} is being filled by another process; wait for it or stop it") from None
-    print(ACKNOWLEDGEMENT)
+    say(ACKNOWLEDGEMENT)
     if failures:
         raise BenchError(
             f"{len(failures)} of {len(wanted)} trials were not fetched:\n  " + "\n  ".join(failures.values())
@@ -109,7 +111,7 @@ def _folder(root: Path) -> Path:
 
 
 def _list_trials(path: Path) -> None:
-    """Name actions and sampling rates for the loader; a list that is there stays."""
+    """Name actions and sampling rates for the reader; a list that is there stays."""
     if not path.is_file():
         lines = [f"{one.trial},{one.action_group},{one.rate_hz}\n" for one in listed_trials().values()]
         paths.write_text(path, "trial,action_group,rate_hz\n" + "".join(lines))
@@ -130,19 +132,19 @@ def _fetch_all(folder: Path, wanted: dict[str, Listed], url: str) -> dict[str, s
             if found := _already(path):
                 there += path == amc
                 if path == amc and sha256 and _digest(found) != sha256:
-                    print(f"kept     {paths.shown(found)}, though it is not what is listed", flush=True)
+                    say(f"kept     {paths.shown(found)}, though it is not what is listed")
                 continue
             if path not in failed:
                 try:
                     _fetch(f"{url}/subjects/{subject}/{path.name}", path, sha256, asf)
                     size = path.stat().st_size / 1e6
-                    print(f"fetched  {paths.shown(path)}  {size:.1f} MB  (trial {number} of {len(wanted)})", flush=True)
+                    say(f"fetched  {paths.shown(path)}  {size:.1f} MB  (trial {number} of {len(wanted)})")
                 except NotFetchedError as error:
                     failed[path] = str(error)
             if path in failed:
                 failures[trial] = f"{trial}: {failed[path]}"
                 break
-    print(f"{len(wanted) - len(failures)} of {len(wanted)} trials in {paths.shown(folder)}, {there} were there before")
+    say(f"{len(wanted) - len(failures)} of {len(wanted)} trials in {paths.shown(folder)}, {there} were there before")
     return failures
 
 
@@ -158,7 +160,7 @@ def _digest(path: Path) -> str:
 
 
 class NotFetchedError(Exception):
-    """One file that is not to be had; others may be."""
+    """One file that the server does not give; others may come."""
 
 
 def _fetch(address: str, path: Path, sha256: str, asf: Path) -> None:
@@ -207,7 +209,7 @@ def _download(address: str, part: Path) -> None:
             if error.code == 416:  # there is nothing after what we have: it is whole, or of another file
                 return
             if error.code < 500 and error.code != 429:
-                raise NotFetchedError(f"{address} is not to be had: {error.code} {error.reason}") from None
+                raise NotFetchedError(f"{address} is not available: {error.code} {error.reason}") from None
             reason = f"{error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:  # no network, time-outs, broken connections
             reason = str(getattr(error, "reason", "") or error) or type(error).__name__

@@ -237,7 +237,7 @@ def test_what_is_not_there_is_named_and_the_others_are_fetched(command, server):
     assert "3 of 4 trials were not fetched:" in text
     for trial, file in (("02_01", "02.asf"), ("02_03", "02.asf"), ("05_01", "05_01.amc")):
         folder = file[:2]
-        assert f"  {trial}: {server.url}/subjects/{folder}/{file} is not to be had: 404 Not Found" in text
+        assert f"  {trial}: {server.url}/subjects/{folder}/{file} is not available: 404 Not Found" in text
     assert server.asked == ["02.asf", "05.asf", "05_01.amc", "05_02.amc"], "no motion without its skeleton"
     assert files() == ["cmu/05/05.asf", "cmu/05/05_02.amc", "cmu/trials.csv"]
 

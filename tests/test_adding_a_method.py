@@ -91,8 +91,7 @@ def package(tmp_path, results, monkeypatch) -> Iterator[Path]:
 
 def test_without_a_package(package, capsys):
     runpy.run_path("try_it.py")
-    table = capsys.readouterr().out.partition("\nSynthetic people, exact 2D, 27 frames\n")[2]
-    factor = float(re.search(r"^linear .* (\S+)x$", table, re.M)[1])
+    factor = float(re.search(r"^linear .* (\S+)x$", capsys.readouterr().out, re.M)[1])
     assert 0 < factor < 1, "one epoch is enough to beat the mean pose"
     check_method("linear", frames=9, dim=8)
 

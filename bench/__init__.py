@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bench.data import load_dataset as load_dataset
     from bench.data.batch import Batch as Batch
     from bench.data.batch import Window as Window
+    from bench.evaluation.counting import ScoredPoses as ScoredPoses
     from bench.evaluation.scores import Scores as Scores
     from bench.evaluation.scoring import evaluate as evaluate
     from bench.method.base import Method as Method
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
     from bench.method.registry import methods as methods
     from bench.method.registry import register as register
     from bench.method.weights import load_weights as load_weights
+    from bench.results.metrics import Metric as Metric
 
 _HOME = {
     "Batch": "bench.data.batch",
     "Method": "bench.method.base",
+    "Metric": "bench.results.metrics",
+    "ScoredPoses": "bench.evaluation.counting",
     "Scores": "bench.evaluation.scores",
     "Window": "bench.data.batch",
     "build": "bench.method.registry",

@@ -1,6 +1,6 @@
 """The Python in the documentation is run as it stands, page by page, on made-up data.
 
-docs/how-to/adding-a-method.md has a test of its own, which does all that the page says.
+The pages on adding a method, a metric or a data set have tests of their own, which do all that the pages say.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 ROOT = Path(__file__).parent.parent
 RUNS = {"tracking.md", "in-the-wild.md", "scoring.md"}
-ELSEWHERE = {"adding-a-method.md"}
+ELSEWHERE = {"adding-a-method.md", "adding-a-metric.md"}
 PUBLISHED = {"python.md", "published-weights.md"}  # read licensed data and published checkpoints of full size
 BENCHMARK = """
 title: Synthetic people

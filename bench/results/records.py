@@ -78,7 +78,12 @@ class Block(Strict):
     sequence: str
     frames: int = Field(ge=1)  # scored ones, of all views
     steps: int = Field(ge=0)  # of these with a velocity: what mpjve is a mean over
+    counts: dict[str, int] = Field({})  # metric -> frames that have it, where these are fewer and it is not mpjve
     means: dict[str, float]  # metric -> mean over the frames, in the unit that `metrics` gives
+
+    def count(self, metric: str) -> int:
+        """How many frames a mean is over."""
+        return self.counts.get(metric, self.steps if metric == "mpjve" else self.frames)
 
 
 class Record(Strict):
@@ -281,16 +286,13 @@ def newest(records: Iterable[Record]) -> list[Record]:
 
 
 def differences(record: Record, existing: Record) -> dict[str, float]:
-    """How far the metrics of a repeated run are from those on disk: new less old, infinite where only one has it.
+    """How far the metrics of a repeated run are from those on disk: new less old, infinite where the run lacks one.
 
     All zero, within the six digits that a file keeps, where the run reproduces the record. Cost and training time are
-    no part of it.
+    no part of it, nor are metrics that the record does not have, as they came to the suite after it.
     """
     new, old = ({name: metric.value for name, metric in one.metrics.items()} for one in (record, existing))
-    return {
-        name: _six_digits(new[name]) - _six_digits(old[name]) if name in new and name in old else math.inf
-        for name in sorted(new | old)
-    }
+    return {name: _six_digits(new[name]) - _six_digits(old[name]) if name in new else math.inf for name in sorted(old)}
 
 
 def _portable(value: Any, shown: str, key: str = "") -> Any:

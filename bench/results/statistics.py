@@ -83,9 +83,8 @@ def recorded(record: Record, metric: str = "mpjpe", averaging: Averaging | None 
 
     averaging: default that of the record's headline.
     """
-    counted = "steps" if metric == "mpjve" else "frames"
     rows = [
-        (one.subject, one.action, one.sequence, one.means[metric], getattr(one, counted))
+        (one.subject, one.action, one.sequence, one.means[metric], one.count(metric))
         for one in record.blocks
         if metric in one.means
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -99,9 +101,15 @@ def log_weights(log: tracking.Run, run: Run) -> None:
 
 
 def logged_name(name: str, metric: records.Metric) -> str:
-    """What a number is called in the log: with its unit."""
-    units = {"mm/frame": "mm", "%": "percent"}  # as they have always been logged
-    return f"{name}_{units.get(metric.unit) or metric.unit.replace('/', '_per_')}"
+    """What a number is called in the log: with its unit, in letters and digits that every tracker accepts.
+
+    "mm/frame²" becomes "mm_per_frame2"; of a unit what has no such letters is left out.
+    """
+    if metric.unit == "mm/frame":
+        return f"{name}_mm"  # as it has always been logged
+    spelt = metric.unit.replace("%", " percent ").replace("°", " degrees ").replace("/", " per ")
+    plain = unicodedata.normalize("NFKD", spelt).encode("ascii", "ignore").decode()  # ² is 2
+    return "_".join([name, *re.findall(r"[A-Za-z0-9.-]+", plain)])
 
 
 def log_model(log: tracking.Run, run: Run, method: Method, training: PoseDataset) -> None:

@@ -25,6 +25,7 @@ from bench.method.base import Method
 from bench.method.registry import build, build_stage, method_class
 from bench.method.weights import Weights, benchmark_path, load_weights
 from bench.results import records
+from bench.results.metrics import check_functions
 from bench.results.records import Record
 from bench.runs.identity import Keys, keys, settings_of
 from bench.system import paths
@@ -83,6 +84,7 @@ def make_plan(
     tested instead of being trained, by method; imported: also those that were imported for this benchmark. Raises
     BenchError for anything the user has to mend; wrong names and files are found before the data are read.
     """
+    check_functions()  # of metrics: what cannot be scored is known before anything is trained
     published = published_weights(benchmark, chosen_methods(benchmark, methods), weights or {}, imported)
     split = Split.load(benchmark.protocol, data)
     made = Plan(benchmark, split, tuple(plan(benchmark, split, methods, seeds, published)))

@@ -1,4 +1,4 @@
-"""A result that was paid for is not lost: whatever fails after training, the record is there, and nothing trains twice."""
+"""A result is not lost: whatever fails after training, the record is there, and nothing trains twice."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_a_run_that_fails_does_not_stop_the_others(monkeypatch, capsys):
         main(["run", "toys.yaml", "--no-track", "--device", "cpu"])
     assert ended.value.code == 2
     said = capsys.readouterr()
-    assert re.search(r"^mean_pose +9 ", said.out, re.MULTILINE), "the other one stands in the table"
+    assert re.search(r"^ *mean_pose .*\d", said.out, re.MULTILINE), "the other one stands in the table"
     assert re.search(r"^failed +videopose3d-s0-\w{8}: videopose3d: the loss is nan$", said.out, re.MULTILINE)
     assert said.out.rstrip().endswith("1 of 2 runs failed; the same command tries them again")
     assert "Traceback" not in said.err
@@ -229,9 +229,8 @@ def test_only_does_the_run_with_a_key_of_the_plan(capsys):
     assert [one.run_key for one in records.load("toys")] == [wanted["key"]]
     with pytest.raises(SystemExit, match="0"):
         main(["run", "toys.yaml", "--seeds", "2", "--dry-run", "--json"])
-    states = [
-        one["state"] for one in json.loads(capsys.readouterr().out.partition("\n{")[2].join(["{", ""]) or "{}")["runs"]
-    ]
+    after = json.loads(re.search(r"^{.*", capsys.readouterr().out, re.MULTILINE | re.DOTALL)[0])
+    states = [one["state"] for one in after["runs"]]
     assert states.count("finished") == 1
 
 
@@ -270,7 +269,8 @@ def test_a_published_record_is_never_replaced_and_neither_is_ones_own(capsys):
     said = capsys.readouterr().out
     here, there = mine.metrics["mpjpe"].value, theirs.metrics["mpjpe"].value
     assert f"yours {here:.1f} mm, published record {there:.1f} mm; " in said
-    assert re.search(rf"^videopose3d .* {here:.1f} ", said, re.MULTILINE), "the table shows this run"
+    (row,) = re.findall(r"^ *videopose3d +9 .*", said, re.MULTILINE)
+    assert f"{here:.1f}" in row, "the table shows this run"
 
 
 def test_a_run_that_says_what_the_published_record_says_reproduces_it(capsys):

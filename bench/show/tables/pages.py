@@ -76,7 +76,7 @@ def fill(text: str, blocks: Mapping[str, str]) -> str:
 
 
 def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame) -> str:
-    """The page of a benchmark: metrics, size, seeds, records; then every action, and cost; an accounting a section."""
+    """The page of a benchmark: metrics, size, seeds, records, then every action, and cost; a section per accounting."""
     protocol = benchmark.protocol
     frames = " or ".join(str(one) for one in sorted({benchmark.frames(method) for method in benchmark.methods}))
     over_frames = protocol.averaging == "frames"
@@ -117,7 +117,7 @@ _INTERVALS = (
 
 
 def crossing(protocol: Protocol) -> list[str]:
-    """What a reader of a benchmark that tests on other data than it trains on has to know, wherever it is shown."""
+    """The sentence that goes with every benchmark that tests on other data than it trains on; else nothing."""
     trained_on, tested_on = (
         f"{one.dataset} ({one.keypoints} keypoints)" for one in (protocol.trained_on, protocol.tested_on)
     )
@@ -184,7 +184,7 @@ def _section(protocol: Protocol, table: Sequence[Row], ranked: bool = True) -> l
 
 
 def _sources(numbers: pd.DataFrame) -> list[str]:
-    """Where the published columns come from: a line a source."""
+    """Where the published columns come from: one line per source."""
     lines = []
     for source in dict.fromkeys(numbers["source"]):
         quoted = numbers[numbers["source"] == source]

@@ -1,4 +1,4 @@
-"""docs/adding-a-metric.md, done as it says: its package is written, installed, run, and gets its column everywhere."""
+"""docs/how-to/adding-a-metric.md, done as it says: its package is written, installed, run, and gets its column."""
 
 from __future__ import annotations
 

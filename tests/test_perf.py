@@ -140,8 +140,8 @@ def report() -> dict:
 
 
 def test_a_report_becomes_a_file_and_a_page(report, tmp_path):
-    (tmp_path / "docs").mkdir()
-    page = tmp_path / "docs" / "performance.md"
+    (tmp_path / "docs" / "reference").mkdir(parents=True)
+    page = tmp_path / "docs" / "reference" / "performance.md"
     page.write_text("# Performance\n\n<!-- table:results -->\n<!-- /table:results -->\n\nThe end.\n")
     file, _ = summary.write(summary.condense(report), "cuda:1", tmp_path)
     assert file == tmp_path / "results" / "perf" / "cuda.json"
@@ -171,5 +171,5 @@ def test_every_group_has_a_place_on_the_page():
 
 
 def test_the_page_says_what_the_results_say():
-    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "performance.md").read_text(encoding="utf-8")
     assert summary.rendered(page, ROOT / "results" / "perf") == page

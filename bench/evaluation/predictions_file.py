@@ -1,7 +1,8 @@
 """Files of predictions made elsewhere, by any framework: one float array per test video in a plain .npz file.
 
 The key of a video is `subject/sequence/camera`, like `S9/Directions 1/54138969`; its array is (frames, joints, 3),
-metres, camera axes, root-relative. A file holds every test video of its benchmark and nothing else (docs/scoring.md).
+metres, camera axes, root-relative. A file holds every test video of its benchmark and nothing else
+(docs/how-to/scoring.md).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The metrics: what each is called, how it is shown, and which function computes it.
 
 A metric is one entry of `METRICS`; scores, records, MLflow, tables, comparisons, sweeps and the report follow from it.
-An installed package adds its own by the entry-point group `bench.metrics` (docs/adding-a-metric.md). The functions of
-the suite are named, not imported, so that tables need no torch.
+An installed package adds its own by the entry-point group `bench.metrics` (docs/how-to/adding-a-metric.md). The
+functions of the suite are named, not imported, so that tables need no torch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Results as data: one committed JSON file for each finished run, and the numbers that papers published.
 
 A `Record` says what one method, trained with one seed, scored on one benchmark, and where that came from. Records are
-written whole and never overwritten by another training: the tables are made of them (docs, "Records"). Published
-numbers live in `results/published.csv`, each with its source, and never mix with measured ones.
+written whole and never overwritten by another training: the tables are made of them (docs/reference/records.md).
+Published numbers live in `results/published.csv`, each with its source, and never mix with measured ones.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def headline_interval(
     Within actions: Student's, from the variances within each of them, whose sum over the squared number of actions is
     the variance of the headline. Drawing two or three sequences of an action again and again cannot show how far others
     might lie: of three actions of two sequences it holds the truth in 81 to 84 % of simulations, Student's in 99 %
-    (docs/statistics.md). Otherwise: the bootstrap of `interval`.
+    (docs/explanation/statistics.md). Otherwise: the bootstrap of `interval`.
     """
     if _within_actions(found):
         return _student(found, level)

@@ -1,7 +1,7 @@
 """The audit: the same predictions under every accounting, then under `shared` with one rule changed at a time.
 
 So a reader sees how far two published numbers lie apart before any method differs. Rules are numbered as in
-docs/protocols.md.
+docs/reference/protocols.md.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from bench.system.paths import shown
 class Rule:
     """One rule of published code that `shared` does not have, and the metrics it moves."""
 
-    number: str  # in docs/protocols.md
+    number: str  # in docs/reference/protocols.md
     what: str
     whose: str
     changes: Mapping[str, Any]  # of fields of `shared`
@@ -76,7 +76,10 @@ PLAIN = Rule("A14", "no average with the mirrored input", "none: on in all five"
 MIRRORED = Rule("A14", "average with the mirrored input", "all five", {}, ("mpjpe", "p_mpjpe", "mpjve"))
 VALID_ALONE = Rule("A24", "windows over valid frames alone", "mmpose (for MixSTE)", {}, ("mpjpe", "pck", "auc"))
 
-UNSEEN = "Not to be seen in predictions, see docs/protocols.md: A3 to A5, A11 to A13, A15 to A17, A19, A20, A25 to A28."
+UNSEEN = (
+    "Not to be seen in predictions, see docs/reference/protocols.md: "
+    "A3 to A5, A11 to A13, A15 to A17, A19, A20, A25 to A28."
+)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Records of an earlier version under the keys of this one: `bench records migrate`.
 
-What identifies a run was changed in records of schema 2 (docs/explanation/decisions/run-identity.md), so finished runs
+What identifies a run was changed in records of schema 2 (docs/decisions/run-identity.md), so finished runs
 would look new. Their numbers are still theirs: each record of schema 1 gets its new key and file name, and the folder
 that its run left in the cache is renamed with it. Intervals, which follow from the blocks of a record, are taken anew.
 A record of schema 2 never gets another key: it would be blessed with code that it was not measured with.

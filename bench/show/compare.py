@@ -1,7 +1,7 @@
 """Two methods of a benchmark side by side, from their records alone: difference, interval, p-value, and what it says.
 
 With one seed each, the verdict is about these networks. About methods it speaks only where training was repeated, and
-never about two seeds of one method (docs/statistics.md has the reasons).
+never about two seeds of one method (docs/explanation/statistics.md has the reasons).
 """
 
 from __future__ import annotations

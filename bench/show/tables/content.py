@@ -61,6 +61,14 @@ def short_table(rows: Sequence[Row]) -> Table:
     return Table("benchmark", "", rows, shown, notes=_notes(rows))
 
 
+def papers_table(rows: Sequence[Row], venues: Mapping[str, str]) -> Table:
+    """What papers report and what was measured here. venues: where the paper of a method appeared."""
+    method, frames = _methods(rows)
+    paper = Column("Paper", [Cell(venues[one.method]) for one in rows])
+    columns = [method, paper, frames, *metric_columns(rows, ["mpjpe"]), _records(rows)]
+    return Table("benchmark", "", rows, columns, notes=_notes(rows))
+
+
 # Columns
 
 

@@ -78,7 +78,7 @@ class Column:
     @property
     def left(self) -> bool:
         """Whether it is text, which starts at the left; numbers end at the right."""
-        return self.title in ("Method", "Seeds", "Record", "Device")
+        return self.title in ("Method", "Paper", "Seeds", "Record", "Device")
 
 
 @dataclass(frozen=True)

@@ -281,6 +281,43 @@ def test_words_around_the_blocks_stay(project: Path) -> None:
     assert text.endswith("<!-- /table:h36m-cpn-243 -->\nThe end.\n")
 
 
+# What the first screen and docs/results.md show
+
+
+def test_the_block_of_papers_shows_published_rows_and_whether_they_were_measured_here(project: Path) -> None:
+    (project / "README.md").write_text("<!-- table:papers -->\n<!-- /table:papers -->\n")
+    record = measured("mixste", mpjpe=41.26, **H36M)
+    publish(project, record, measured("mean_pose", mpjpe=120.0, **H36M), measured("mixste", mpjpe=77.0))
+    rows = block(project, "papers")
+    assert cells(rows, "VideoPose3D") == {
+        "Method": "VideoPose3D",
+        "Paper": "CVPR 2019",
+        "Frames": "243",
+        "MPJPE published (mm)": "46.8",
+        "MPJPE measured (mm)": "—",
+        "Record": "not measured yet",
+    }
+    assert cells(rows, "MixSTE")["MPJPE measured (mm)"] == "41.3"
+    assert cells(rows, "MixSTE")["Record"] == f"[s0](results/records/{record.path.as_posix()})"
+    assert "mean_pose" not in rows
+    assert "77.0" not in rows, "a number on synthetic people stands among those of papers"
+
+
+def test_the_page_of_results_shows_every_benchmark_those_measured_first_and_links_to_nothing(project: Path) -> None:
+    (project / "docs").mkdir()
+    assert "docs/results.md" in publish(project, measured("mixste", mpjpe=50.0))
+    text = (project / "docs" / "results.md").read_text()
+    first, second = text.partition("## Measured\n")[2].split("## Published, and not measured here yet\n")
+    assert cells(first, "MixSTE")["Record"] == "s0"
+    assert cells(first, "MixSTE")["MPJPE (mm)"] == "50.0"
+    assert cells(second, "MixSTE")["MPJPE published (mm)"] == "40.9"
+    assert cells(second, "MixSTE")["Record"] == "not measured yet"
+    assert "](" not in text, "the site is built of docs/ alone"
+    assert tables.write(check=True, root=project) == []
+    (project / "docs" / "results.md").write_text(text.replace("50.0", "48.0"))
+    assert tables.write(check=True, root=project) == ["docs/results.md"]
+
+
 # Drift
 
 

@@ -65,15 +65,16 @@ def _score(options: argparse.Namespace) -> int:
 
 def _closing(scored: Scored) -> str:
     """What was scored, its numbers in detail, the benchmark's table with its row, and where the record is."""
-    from bench.results import records
+    from bench.results.records import beside_published
     from bench.show import tables
     from bench.system import paths
 
     submission, record = scored.submission, scored.record
     benchmark = submission.benchmark
-    known = [one for one in records.load(benchmark.name) if not tables.departures(one, benchmark)]
+    known = tables.shown(benchmark)
     lines = [scored.headline, "", tables.details(record), "", benchmark.title, ""]
     lines += [tables.terminal(benchmark, [*known, record]), ""]
+    lines += [f"note        {one.method}, seed {one.seed}: {both}" for one in known if (both := beside_published(one))]
     if reasons := tables.departures(record, benchmark):
         lines.append(f"note        no table of results/ will show it: {'; '.join(reasons)}")
     if not submission.record_file.is_file():

@@ -195,10 +195,25 @@ def keep(record: Record, *, trial: bool = False) -> Path:
     return path
 
 
-def own(record: Record) -> Record | None:
-    """The record of this checkout's own run, where `record` is one of the same run from elsewhere."""
-    path = paths.own_records() / record.path
-    return read(path) if path.is_file() else None
+def viewed(benchmark: str) -> list[Record]:
+    """What is shown of a benchmark: the run of this checkout where there is one, else the published record."""
+    own = {one.run_key: one for one in load(benchmark, paths.own_records())}
+    published = [own.pop(one.run_key, one) for one in load(benchmark)]
+    return [*published, *own.values()]
+
+
+def beside_published(record: Record) -> str | None:
+    """What is said of a run of this checkout whose published record has other numbers: both.
+
+    Such as "yours 55.2 mm, published record 54.8 mm", of MPJPE. None where there is no other record, or it says the same.
+    """
+    path = paths.records() / record.path
+    if not path.is_file() or (kept := read(path)).is_of_the_training_of(record):
+        return None
+    if not any(differences(record, kept).values()):
+        return None
+    mine, theirs = (one.metrics["mpjpe"] for one in (record, kept))
+    return f"yours {mine.value:.1f} {mine.unit}, published record {theirs.value:.1f} {theirs.unit}"
 
 
 def completed(old: Record, new: Record) -> Record | None:

@@ -215,13 +215,13 @@ def compare(benchmark: Benchmark, first: str, second: str, metric: str = "mpjpe"
 
 
 def _known(benchmark: Benchmark) -> list[Record]:
-    """The records of a benchmark, and those that only the folders of finished runs have; the newest of each seed."""
+    """Every record of a benchmark, and those that only the folders of finished runs have."""
     finished = sorted((paths.cache() / "runs" / benchmark.name).glob("*/record.json"))
     by_key: dict[str, Record] = {}
-    for one in [*map(records.read, finished), *records.load(benchmark.name)]:  # a committed one before another's
+    for one in [*map(records.read, finished), *records.viewed(benchmark.name)]:
         if one.accounting == "shared" and (one.run_key not in by_key or one.blocks):
             by_key[one.run_key] = one
-    return sorted(records.newest(by_key.values()), key=lambda one: one.seed)
+    return sorted(by_key.values(), key=lambda one: (one.seed, one.provenance.finished_at))
 
 
 def _side(benchmark: Benchmark, known: Sequence[Record], text: str) -> Side:
@@ -235,7 +235,10 @@ def _side(benchmark: Benchmark, known: Sequence[Record], text: str) -> Side:
         if name in benchmark.methods:
             raise BenchError(f"{name} has no record on {benchmark.name}; this makes one: {command}")
         raise unknown(f"method or submission on {benchmark.name}", name, {one.method for one in known})
-    fitting = [one for one in mine if not departures(one, benchmark)]
+    # Which of them fits comes before which of them is the newest: a trial with --set is newer, and does not.
+    fitting = sorted(
+        records.newest(one for one in mine if not departures(one, benchmark)), key=lambda one: one.seed
+    )
     if not fitting:
         reasons = "; ".join(departures(mine[-1], benchmark))
         raise BenchError(

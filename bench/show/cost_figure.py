@@ -16,7 +16,7 @@ from bench.config.schema import Benchmark
 from bench.geometry.skeleton import H36M_17
 from bench.results.records import published
 from bench.show.tables.content import short_count
-from bench.show.tables.gather import eligible, rows
+from bench.show.tables.gather import rows, shown
 from bench.show.tables.model import Row, deviation
 from bench.system import paths
 from bench.system.errors import BenchError
@@ -50,7 +50,7 @@ def cost_figure(path: Path, benchmark: Benchmark) -> None:
     """
     if path.suffix.lstrip(".") not in FORMATS:
         raise BenchError(f"a figure is written as {', '.join(FORMATS)}, not as {path.suffix or 'no suffix'}")
-    found = points(benchmark, rows(benchmark, eligible(benchmark, paths.results()), published()))
+    found = points(benchmark, rows(benchmark, shown(benchmark), published()))
     if not any(one.macs for one in found):
         raise BenchError(
             f"no method of {benchmark.name} has both an MPJPE and a cost yet; run: bench run {benchmark.name}"

@@ -27,7 +27,7 @@ from bench.results.records import Record
 from bench.show.report.runs import Runs, found_runs
 from bench.show.sweeps import lines
 from bench.show.sweeps import values as sweep_values
-from bench.show.tables import departures, rows
+from bench.show.tables import rows, shown
 from bench.show.tables.model import Row
 from bench.system import paths
 from bench.system.provenance import provenance
@@ -76,9 +76,9 @@ Boards = Mapping[str, Sequence[Row]]
 
 def _measured(benchmark: Benchmark, numbers: pd.DataFrame, data: str | Path | None) -> tuple[Benchmark, Boards, Runs]:
     """The rows of a benchmark under each accounting, and the runs behind those of `shared`."""
-    eligible = [one for one in records.load(benchmark.name) if not departures(one, benchmark)]
-    boards = {"shared": rows(benchmark, eligible, numbers)}
-    others = [one for one in rows(benchmark, eligible, numbers, accounting="as-published") if one.records]
+    measured = shown(benchmark)
+    boards = {"shared": rows(benchmark, measured, numbers, beside=True)}
+    others = [one for one in rows(benchmark, measured, numbers, accounting="as-published", beside=True) if one.records]
     if others:
         boards["as-published"] = others
     return benchmark, boards, found_runs(benchmark, {_id(one): one.records for one in boards["shared"]}, data)

@@ -15,7 +15,7 @@ from bench.config.accounting import Preset, for_method
 from bench.config.load import load_benchmark
 from bench.config.schema import SOURCES, Benchmark, Source
 from bench.results.metrics import described
-from bench.results.records import Record, load, newest
+from bench.results.records import Record, beside_published, load, newest, viewed
 from bench.results.statistics import compare_records
 from bench.show.tables.model import NONE, Row
 from bench.system import paths
@@ -23,7 +23,11 @@ from bench.system.errors import BenchError
 
 
 def rows(
-    benchmark: Benchmark, records: Iterable[Record], numbers: pd.DataFrame, accounting: str = "shared"
+    benchmark: Benchmark,
+    records: Iterable[Record],
+    numbers: pd.DataFrame,
+    accounting: str = "shared",
+    beside: bool = False,
 ) -> list[Row]:
     """A row for each method and receptive field: published, measured, or only configured; in that order.
 
@@ -53,7 +57,10 @@ def rows(
         _check_belongs(record, benchmark)
         if record.accounting == accounting:
             made = (record.weights is None, record.scored_from)
-            row(record.method, record.receptive_field, *made).records.append(record)
+            one = row(record.method, record.receptive_field, *made)
+            one.records.append(record)
+            if beside and (both := beside_published(record)):
+                one.notes.append(f"Seed {record.seed}: {both}")
     for method in benchmark.methods:
         if all(one.method != method or one.scored_from for one in table.values()):
             row(method, benchmark.frames(method))
@@ -180,7 +187,13 @@ def _names(stages: Mapping[str, Any]) -> str:
     return ", ".join(stages) or NONE
 
 
+def shown(benchmark: Benchmark) -> list[Record]:
+    """The records that a view of a benchmark shows: of this checkout's runs before published ones."""
+    return [one for one in viewed(benchmark.name) if not departures(one, benchmark)]
+
+
 def eligible(benchmark: Benchmark, results: Path) -> list[Record]:
+    """The published records that a committed page of a benchmark shows."""
     return [one for one in load(benchmark.name, results / "records") if not departures(one, benchmark)]
 
 

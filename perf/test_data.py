@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data import synthetic
 from bench.data.pose_dataset import PoseDataset
+from bench.data.synthetic import Synthetic
 from bench.data.windows import gather, train_windows
 from bench.method import Window
 from perf import reference
@@ -20,7 +20,7 @@ BATCHES = 8
 @pytest.fixture(scope="module")
 def dataset() -> PoseDataset:
     """About 150,000 frames in 560 videos: more than the caches of a processor hold."""
-    return synthetic.read(Path(), "gt", "perf")
+    return Synthetic().in_memory(Path(), "gt")
 
 
 @pytest.mark.benchmark(group="data")

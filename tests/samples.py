@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.data.pose_dataset import COLUMNS, PoseDataset, offsets
+from bench.data.pose_dataset import SEQUENCE_COLUMNS, PoseDataset, offsets
 from bench.geometry.camera import denormalise_screen, h36m_cameras
 from bench.geometry.skeleton import H36M_17, H36M_17_OF_32, MPI_INF_3DHP_17
 
@@ -190,7 +190,7 @@ def toy_dataset(videos: Iterable[tuple[str, str, str, str, int]] = VIDEOS) -> Po
         keypoints="gt",
         fps=50.0,
         skeleton=H36M_17,
-        sequences=pd.DataFrame(table, columns=list(COLUMNS)),
+        sequences=pd.DataFrame(table, columns=list(SEQUENCE_COLUMNS)),
         keypoints_2d=torch.from_numpy(absolute[..., :2] / absolute[..., 2:]).float(),
         poses_3d=torch.from_numpy(poses_3d).float(),
         roots=torch.from_numpy(root).float(),

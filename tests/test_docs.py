@@ -24,7 +24,7 @@ from pydantic import BaseModel
 import bench
 from bench.cli import _parser
 from bench.config import MethodEntry, Protocol, Recipe, Stage, Sweep, benchmark_names, load_benchmark
-from bench.data import LOADERS
+from bench.data import datasets
 from bench.data.mocap.detector import Detector
 from bench.method import registry
 
@@ -121,8 +121,16 @@ def test_configuration_keys_exist(page):
 @every_page
 def test_commands_of_bench_exist(page):
     importable = [*bench.methods(), "pstmo-pretrain"]
-    known_names = {"run": benchmark_names(), "data describe": LOADERS, "data verify": LOADERS, "import": importable}
+    known_names = {
+        "run": benchmark_names(),
+        "data describe": datasets(),
+        "data verify": datasets(),
+        "import": importable,
+    }
     known_names |= dict.fromkeys(("score", "export template", "sweep"), benchmark_names())
+    declared = re.findall(
+        r'^([\w-]+) = "[\w.]+:\w+"$', page.read_text(encoding="utf-8"), re.M
+    )  # entry points of a page
     for words in commands(page):
         if words[0] != "bench" or words[1:] in ([], ["--help"]):
             continue
@@ -134,7 +142,7 @@ def test_commands_of_bench_exist(page):
         assert [word for word in words if word.startswith("--") and word.partition("=")[0] not in known] == [], words
         named = (*words[1 + len(command.split()) :], "")[0]
         if command in known_names and named.islower() and "/" not in named and not named.startswith("-"):
-            assert named in known_names[command], words
+            assert named in [*known_names[command], *declared], words
 
 
 @every_page
@@ -151,7 +159,7 @@ def test_commands_of_make_exist(page):
                     load_benchmark(words[1].removeprefix("bench-"), value.split())
             elif word not in TARGETS:
                 assert f"{kind}-%" in TARGETS, words
-                names = benchmark_names() if kind == "bench" else list(LOADERS)
+                names = benchmark_names() if kind == "bench" else list(datasets())
                 assert name in names or name.isupper(), words
 
 

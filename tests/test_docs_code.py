@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 ROOT = Path(__file__).parent.parent
 RUNS = {"tracking.md", "in-the-wild.md", "scoring.md"}
-ELSEWHERE = {"adding-a-method.md", "adding-a-metric.md"}
+ELSEWHERE = {"adding-a-method.md", "adding-a-metric.md", "adding-a-dataset.md"}
 PUBLISHED = {"python.md", "published-weights.md"}  # read licensed data and published checkpoints of full size
 BENCHMARK = """
 title: Synthetic people

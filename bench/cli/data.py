@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
     describe = command(
         parts, "describe", "read a data set and say what is in it", "bench data describe cmu --keypoints det", _describe
     )
-    describe.add_argument("dataset", help="3dhp, 3dhp-annot3, cmu, h36m or synthetic")
+    describe.add_argument("dataset", help="3dhp, 3dhp-annot3, cmu, h36m, synthetic, or one of an installed package")
     describe.add_argument("--keypoints", default="gt", help="gt, cpn (h36m) or det (cmu, synthetic); default gt")
     describe.add_argument(
         "--picture",
@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
     verify = command(
         parts, "verify", "check a data set's files, and name what is mixed up", "bench data verify h36m", _verify
     )
-    verify.add_argument("dataset", help="3dhp, cmu, h36m or synthetic")
+    verify.add_argument("dataset", help="3dhp, 3dhp-annot3, cmu, h36m or synthetic")
     verify.add_argument(
         "--keypoints", help="gt, cpn (h36m) or det (cmu, synthetic); default: all whose files are there"
     )
@@ -65,11 +65,11 @@ def add(commands: Commands) -> None:
 
 
 def _describe(options: argparse.Namespace) -> int:
-    from bench.data import describe
+    from bench.data.contents import contents
     from bench.show.draw.sheet import picture
     from bench.system.paths import shown
 
-    print(describe(options.dataset, options.data, options.keypoints))
+    print(contents(options.dataset, options.data, options.keypoints))
     if options.picture:
         picture(options.picture, options.dataset, options.data, options.keypoints)
         print(f"\npicture: {shown(options.picture)}")

@@ -20,7 +20,8 @@ class Accounting:
     """How predictions are scored. The defaults are the rules of `shared`.
 
     tail: the frames that the last window of a video shares with its neighbour count once, as the earlier window has
-        them, or in both. padding: whether repeated frames of a video shorter than the window count.
+        them, or in both. short: on which side a video shorter than the window is padded with copies of its end frame.
+        padding: whether these copies count.
     root: the predicted root is set to zero, left raw, or subtracted from every joint.
     action: a sequence counts for the action it is of, or for every action whose name its own begins with.
     velocity: MPJVE over the steps within a video; the same, a video weighing as many steps as it has frames (`frames`);
@@ -35,6 +36,7 @@ class Accounting:
     """
 
     tail: Literal["once", "twice"] = "once"
+    short: Literal["right", "left"] = "right"
     padding: Literal["left out", "counted"] = "left out"
     root: Literal["zero", "raw", "reroot"] = "zero"
     action: Literal["equal", "prefix"] = "equal"
@@ -56,6 +58,7 @@ class Accounting:
 # What is said of each rule that `shared` does not have.
 WORDS: dict[tuple[str, object], str] = {
     ("tail", "twice"): "the last window of a video counts whole, its overlap twice",
+    ("short", "left"): "videos shorter than a window padded on the left",
     ("padding", "counted"): "padding counts",
     ("root", "raw"): "root as predicted",
     ("root", "reroot"): "predicted root subtracted from every joint",
@@ -106,7 +109,9 @@ PRESETS = {
         Preset(
             "diff3dhpe",
             "Zhou et al., ICCVW 2023",
-            Accounting(padding="counted", root="raw", action="prefix", velocity="batch", average="actions"),
+            Accounting(
+                short="left", padding="counted", root="raw", action="prefix", velocity="batch", average="actions"
+            ),
         ),
         Preset(
             "pstmo_3dhp",
@@ -125,7 +130,7 @@ PRESETS = {
 
 def is_3dhp(dataset: str) -> bool:
     """Whether a data set is MPI-INF-3DHP, with either of its labels."""
-    return dataset.startswith("3dhp")
+    return dataset in ("3dhp", "3dhp-annot3")
 
 
 def presets(dataset: str) -> list[Preset]:

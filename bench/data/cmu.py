@@ -8,6 +8,7 @@ EIA-0196217.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.data.files import archive
+from bench.data.dataset import Dataset, Origin
 from bench.data.mocap import studio
 from bench.data.mocap.acclaim import bone_ends, read_figure, read_motion
 from bench.data.mocap.detector import Detector
-from bench.data.pose_dataset import Builder, PoseDataset
-from bench.geometry.camera import Camera
+from bench.data.pose_dataset import Video
 from bench.geometry.skeleton import H36M_17
 from bench.system.errors import BenchError, MissingDataError
 from bench.system.paths import shown
 
 Array = NDArray[Any]
-
-KEYPOINTS = {"gt": "gt", "det": "det"}
-SKELETON = H36M_17
 
 FPS = 50.0  # Human3.6M's
 SEED = 0  # of cameras, headings and detector noise: part of what the data set is
@@ -49,6 +46,38 @@ BONES = {
 }  # fmt: skip
 
 
+class CMU(Dataset):
+    """Every trial below the data folder, at 50 Hz, seen by four cameras; 2D exact, or as a detector might see it."""
+
+    name = "cmu"
+    skeleton = H36M_17
+    fps = FPS
+    keypoints = {"gt": "gt", "det": "det"}
+    cameras = studio.LENSES  # each sequence has them standing elsewhere
+
+    def describe(self, root: Path, keypoints: str) -> Origin:
+        """The reader's version, the detector, and all files. Raises MissingDataError if files are missing."""
+        trials = find_trials(root)
+        files = {trial.asf: None for trial in trials} | {trial.amc: None for trial in trials}
+        listed = _folder(root) / "trials.csv"
+        detector = [repr(Detector())] if keypoints == "det" else []
+        return Origin([READER, keypoints, *detector], [*files, *([listed] if listed.is_file() else [])])
+
+    def read(self, root: Path, keypoints: str) -> Iterator[Video]:
+        """Raises MissingDataError if files are missing, BenchError, with file and line, if one is damaged."""
+        for trial in find_trials(root):
+            yield from studio.film(
+                self.skeleton,
+                self.fps,
+                subject=trial.subject,
+                action=trial.action,
+                sequence=f"{trial.action} {trial.number}",
+                motion=resample(z_up(read_trial(trial.asf, trial.amc)), trial.rate_hz),
+                keypoints="det" if keypoints == "det" else "gt",
+                seed=SEED,
+            )
+
+
 def read_trial(asf: str | Path, amc: str | Path) -> Array:
     """Joint positions of one trial, every row of the file: (frames, 17, 3) metres in the files' world axes, y up.
 
@@ -62,43 +91,6 @@ def read_trial(asf: str | Path, amc: str | Path) -> Array:
     ends = bone_ends(figure, read_motion(Path(amc), figure))
     ends["pelvis"] = (ends[BONES["left hip"]] + ends[BONES["right hip"]]) / 2
     return np.stack([ends[BONES.get(joint, joint)] for joint in H36M_17.joints], axis=1)
-
-
-def camera(subject: str, name: str) -> Camera:
-    """One of the four cameras: its lens only, since each sequence has them standing elsewhere."""
-    return studio.lens(name)
-
-
-def fingerprint(root: Path, keypoints: str) -> str:
-    """What the data set is made from, as a hash. Raises MissingDataError if files are missing."""
-    trials = find_trials(root)
-    files = {trial.asf: None for trial in trials} | {trial.amc: None for trial in trials}
-    listed = _folder(root) / "trials.csv"
-    options = [READER, keypoints]
-    if keypoints == "det":
-        options.append(repr(Detector()))
-    return archive.fingerprint(options, [*files, *([listed] if listed.is_file() else [])])
-
-
-def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
-    """The data set in memory; as `collect`, which `bench.data.load_dataset` writes to disk instead."""
-    return collect(root, keypoints, fingerprint).build()
-
-
-def collect(root: Path, keypoints: str, fingerprint: str) -> Builder:
-    """Every trial below `root`, at 50 Hz, seen by four cameras. keypoints: "gt" or "det" (simulated detections)."""
-    builder = Builder("cmu", keypoints, FPS, fingerprint)
-    for trial in find_trials(root):
-        studio.film(
-            builder,
-            subject=trial.subject,
-            action=trial.action,
-            sequence=f"{trial.action} {trial.number}",
-            motion=resample(z_up(read_trial(trial.asf, trial.amc)), trial.rate_hz),
-            keypoints="det" if keypoints == "det" else "gt",
-            seed=SEED,
-        )
-    return builder
 
 
 def z_up(positions: Array) -> Array:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.dataset import SMALLEST_PX, Dataset, Origin
 from bench.data.files import archive
-from bench.data.pose_dataset import Builder, PoseDataset, Video
+from bench.data.pose_dataset import Video
 from bench.geometry.camera import Camera, h36m_cameras
 from bench.geometry.skeleton import H36M_17, H36M_17_OF_32
 from bench.system.errors import BenchError, MissingDataError
@@ -23,39 +24,42 @@ from bench.system.paths import shown
 
 Array = NDArray[Any]
 
-KEYPOINTS = {"gt": "gt", "cpn": "cpn_ft_h36m_dbb"}
-SKELETON = H36M_17
-
-FPS = 50.0
 RECORDED_JOINTS = 32
 FARTHEST = 50.0  # metres from the studio's origin that no joint can be: beyond it the file is in millimetres
-SMALLEST_PX = 4  # where all keypoints of a video lie nearer to the corner, they are no pixels
 READER = "h36m, reader 2"  # a change of any number made here changes this line
 
 
-def fingerprint(root: Path, keypoints: str) -> str:
-    """What the data set is made from, as a hash. Raises MissingDataError if one of the two files is not there."""
-    return archive.fingerprint([READER, keypoints], files(root, keypoints))
+class Human36M(Dataset):
+    """Every sequence of the annotated subjects, seen by its four cameras. Keypoints are the suffix of the 2D file.
 
-
-def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
-    """The data set in memory; as `collect`, which `bench.data.load_dataset` writes to disk instead."""
-    return collect(root, keypoints, fingerprint).build()
-
-
-def collect(root: Path, keypoints: str, fingerprint: str) -> Builder:
-    """Every sequence of the annotated subjects, seen by its four cameras. keypoints: the suffix of the 2D file.
-
-    Raises MissingDataError if a file is not there; BenchError, naming file, subject, sequence and camera, if the files
-    do not hold what they should or do not belong together. Subjects with 2D but no 3D are left out.
+    Subjects with 2D but no 3D are left out.
     """
-    path_3d, path_2d = files(root, keypoints)
+
+    name = "h36m"
+    skeleton = H36M_17
+    fps = 50.0
+    keypoints = {"gt": "gt", "cpn": "cpn_ft_h36m_dbb"}
+
+    def describe(self, root: Path, keypoints: str) -> Origin:
+        """The reader's version and the two files. Raises MissingDataError if one of them is not there."""
+        return Origin([READER, keypoints], files(root, keypoints))
+
+    def read(self, root: Path, keypoints: str) -> Iterator[Video]:
+        """Raises MissingDataError if a file is not there; BenchError, naming file, subject, sequence and camera, if the
+        files do not hold what they should or do not belong together.
+        """
+        return _videos(*files(root, keypoints))
+
+    def camera(self, subject: str, name: str) -> Camera:
+        """One of the four cameras of a subject."""
+        return next(camera for camera in h36m_cameras()[subject] if camera.name == name)
+
+
+def _videos(path_3d: Path, path_2d: Path) -> Iterator[Video]:
     positions_3d = _positions(path_3d, "positions_3d", archive.read_npz(path_3d))
     content_2d = archive.read_npz(path_2d)
     _check_joint_order(path_2d, content_2d.get("metadata"))
     positions_2d = _positions(path_2d, "positions_2d", content_2d)
-    builder = Builder("h36m", keypoints, FPS, fingerprint)
-    extent = 0.0
     for subject in sorted(positions_3d):
         if subject not in h36m_cameras():
             raise BenchError(f"{shown(path_3d)}: no cameras are known for subject {subject!r}")
@@ -69,16 +73,9 @@ def collect(root: Path, keypoints: str, fingerprint: str) -> Builder:
             for camera, keypoints_px in _by_camera(f"{shown(path_2d)}: {where}", seen, subject, len(poses)):
                 # World to camera in the files' float32, as the published files were made.
                 joints = camera.to_camera(poses)
-                extent = max(extent, float(np.abs(joints - joints[:, :1]).max()))
+                extent = float(np.abs(joints - joints[:, :1]).max())  # of all 32 joints
                 action, kept = sequence.split(" ")[0], joints[:, H36M_17_OF_32]
-                builder.add(Video(subject, action, sequence, camera, keypoints_px, kept))
-    builder.extent = extent
-    return builder
-
-
-def camera(subject: str, name: str) -> Camera:
-    """One of the four cameras of a subject."""
-    return next(camera for camera in h36m_cameras()[subject] if camera.name == name)
+                yield Video(subject, action, sequence, camera, keypoints_px, kept, extent=extent)
 
 
 _MISMATCH = "The two files come from different preparations: docs/reference/datasets.md says how to make both"

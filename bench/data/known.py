@@ -46,7 +46,7 @@ H36M_TEST_FRAMES_OF_VIDEOS = 566_920  # of the files that were cut from the vide
 # The labels of these sequences drift away from the images, in everybody's files: detections do not fit them.
 H36M_DRIFTING = {("S9", "Greeting"), ("S9", "SittingDown 1"), ("S9", "Waiting 1")}
 
-# MPI-INF-3DHP: frames that the training file keeps of each sequence, and its frames a second.
+# MPI-INF-3DHP: frames that the training file keeps of each sequence, and its frames per second.
 MPI_INF_3DHP_TRAIN = {
     "S1 Seq1": (6416, 25), "S1 Seq2": (12430, 50), "S2 Seq1": (6502, 25), "S2 Seq2": (6081, 25),
     "S3 Seq1": (12488, 50), "S3 Seq2": (12283, 50), "S4 Seq1": (6171, 25), "S4 Seq2": (6675, 25),

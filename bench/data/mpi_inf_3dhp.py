@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.dataset import SMALLEST_PX, Dataset, Origin
 from bench.data.files import archive
 from bench.data.mpi_inf_3dhp_labels import ACTIVITIES
-from bench.data.pose_dataset import Builder, PoseDataset, Video
+from bench.data.pose_dataset import Video
 from bench.geometry.camera import View
 from bench.geometry.skeleton import MPI_INF_3DHP_17
 from bench.system.errors import BenchError, MissingDataError
@@ -28,10 +29,6 @@ from bench.system.paths import shown
 
 Floats = NDArray[np.floating[Any]]
 
-KEYPOINTS = {"gt": "gt"}
-SKELETON = MPI_INF_3DHP_17
-
-FPS = 25.0  # of 11 of the 16 training sequences; the other five have 50, those of the test set are not stated
 ACTIVITY_FILE = "activity_test_3dhp.npz"
 TRAIN_CAMERAS = tuple(View(name, 2048, 2048) for name in ("0", "1", "2", "4", "5", "6", "7", "8"))
 TEST_CAMERAS = {
@@ -62,38 +59,62 @@ UNIVERSAL = Labels("3dhp", "universal", "data_train_3dhp.npz", "data_test_3dhp.n
 MEASURED = Labels("3dhp-annot3", "camera", "data_train_3dhp_annot3.npz", "data_test_3dhp_annot3.npz")
 
 
-def fingerprint(root: Path, keypoints: str, labels: Labels = UNIVERSAL) -> str:
-    """What the data set is made from, as a hash. Raises MissingDataError if one of the two files is not there."""
-    return archive.fingerprint([READER, keypoints], files(root, labels))
-
-
-def read(root: Path, keypoints: str, fingerprint: str, labels: Labels = UNIVERSAL) -> PoseDataset:
-    """The data set in memory; as `collect`, which `bench.data.load_dataset` writes to disk instead."""
-    return collect(root, keypoints, fingerprint, labels).build()
-
-
-def collect(root: Path, keypoints: str, fingerprint: str, labels: Labels = UNIVERSAL) -> Builder:
+class MpiInf3dhp(Dataset):
     """Training subjects S1 to S8, each view a video, and the test sequences TS1 to TS6, each a subject of its own.
 
-    The action of a video is its sequence. Raises MissingDataError if a file is not there; BenchError, naming file,
-    sequence and camera, if the files do not hold what they should.
+    The action of a video is its sequence.
     """
+
+    name = UNIVERSAL.dataset
+    skeleton = MPI_INF_3DHP_17
+    fps = 25.0  # of 11 of the 16 training sequences; the other five have 50, those of the test set are not stated
+    labels = UNIVERSAL
+
+    def describe(self, root: Path, keypoints: str) -> Origin:
+        """The reader's version and the files. Raises MissingDataError if one of the two needed is not there."""
+        return Origin([READER, keypoints], files(root, self.labels))
+
+    def read(self, root: Path, keypoints: str) -> Iterator[Video]:
+        """Raises MissingDataError if a file is not there; BenchError, naming file, sequence and camera, if the files do
+        not hold what they should.
+        """
+        return _videos(root, self.labels)
+
+    def camera(self, subject: str, name: str) -> View:
+        """The camera of a test sequence, or one of the eight of the training subjects."""
+        return TEST_CAMERAS[subject] if subject in TEST_CAMERAS else next(c for c in TRAIN_CAMERAS if c.name == name)
+
+
+class MpiInf3dhpAnnot3(MpiInf3dhp):
+    """The same with the skeletons as measured, not scaled to one height as `3dhp` has them.
+
+    A data set of its own, because numbers of the two kinds of labels do not compare (docs/reference/datasets.md).
+    """
+
+    name = MEASURED.dataset
+    labels = MEASURED
+
+
+def _videos(root: Path, labels: Labels) -> Iterator[Video]:
     train, test, *others = files(root, labels)
     activities = _activities(others[0]) if others else None
-    builder = Builder(labels.dataset, keypoints, FPS, fingerprint, MPI_INF_3DHP_17)
     for name, recorded in _emptied(_sequences(train, r"S[1-8] Seq[12]", "S1 Seq1 to S8 Seq2")):
         where = f"{shown(train)}: {name!r}"
         subject, sequence = name.split(" ")
         views = _views(where, recorded)
         for camera in TRAIN_CAMERAS:
             keypoints_px, poses, _ = _video(f"{where}, camera {camera.name}", views.pop(camera.name))
-            builder.add(Video(subject, sequence, sequence, camera, keypoints_px, poses))
+            yield Video(subject, sequence, sequence, camera, keypoints_px, poses, extent=_extent(poses))
     for name, recorded in _emptied(_sequences(test, r"TS[1-6]", "TS1 to TS6")):
         keypoints_px, poses, valid = _video(f"{shown(test)}: {name!r}", recorded, tested=True)
         doing = None if activities is None else _activity(f"{shown(others[0])}: {name!r}", activities, name, len(poses))
-        builder.add(Video(name, name, name, TEST_CAMERAS[name], keypoints_px, poses, valid, doing))
-    builder.extent = max(float(np.abs(video.poses_3d).max()) for video in builder.videos)
-    return builder
+        yield Video(name, name, name, TEST_CAMERAS[name], keypoints_px, poses, valid, doing, _extent(poses))
+
+
+def _extent(poses: Floats) -> float:
+    """The largest root-relative coordinate, in metres, of the float32 numbers that a data set keeps."""
+    root = MPI_INF_3DHP_17.root
+    return float(np.abs((poses - poses[:, root : root + 1]).astype(np.float32)).max())
 
 
 def files(root: Path, labels: Labels) -> list[Path]:
@@ -155,8 +176,10 @@ def _video(where: str, view: Any, tested: bool = False) -> tuple[Floats, Floats,
     frames = len(poses_mm)
     if len(keypoints_px) != frames:
         raise BenchError(f"{where}: {len(keypoints_px)} frames of 2D, {frames} of 3D; the file is damaged or mixed up")
-    if np.abs(keypoints_px).max() < 4:
-        raise BenchError(f"{where}: no keypoint is farther than 4 pixels from the corner; are they normalised already?")
+    if np.abs(keypoints_px).max() < SMALLEST_PX:
+        raise BenchError(
+            f"{where}: no keypoint is farther than {SMALLEST_PX} pixels from the corner; are they normalised already?"
+        )
     farthest = float(np.abs(poses_mm).max())
     if not FARTHEST <= farthest <= FARTHEST * MM:
         unit = "metres" if farthest < FARTHEST else "some smaller unit"
@@ -212,8 +235,3 @@ def _activity(where: str, activities: dict[str, Any], name: str, frames: int) ->
 
 def _listed(names: Any) -> str:
     return ", ".join(sorted(map(str, names))) or "nothing"
-
-
-def camera(subject: str, name: str) -> View:
-    """The camera of a test sequence, or one of the eight of the training subjects."""
-    return TEST_CAMERAS[subject] if subject in TEST_CAMERAS else next(c for c in TRAIN_CAMERAS if c.name == name)

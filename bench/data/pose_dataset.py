@@ -16,7 +16,7 @@ from bench.geometry.camera import View, normalise_screen
 from bench.geometry.skeleton import H36M_17, Skeleton, counterparts
 from bench.system.errors import BenchError
 
-COLUMNS = ("subject", "action", "sequence", "camera", "start", "frames")
+SEQUENCE_COLUMNS = ("subject", "action", "sequence", "camera", "start", "frames")
 BLOCKS = ("keypoints_2d", "poses_3d", "roots", "valid", "activities")
 
 
@@ -24,7 +24,7 @@ BLOCKS = ("keypoints_2d", "poses_3d", "roots", "valid", "activities")
 class PoseDataset:
     """Videos of one data set, sorted by (subject, sequence, camera).
 
-    sequences: one row a video: subject, action, sequence (its name within the subject), camera, start, frames;
+    sequences: one row per video: subject, action, sequence (its name within the subject), camera, start, frames;
         the video's frames are rows start .. start + frames of the blocks below.
     keypoints_2d: (total, joints, 2) normalised screen coordinates.
     poses_3d: (total, joints, 3) metres, camera axes, root-relative; the root's row is zero.
@@ -53,7 +53,7 @@ class PoseDataset:
     scored: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        missing = [column for column in COLUMNS if column not in self.sequences]
+        missing = [column for column in SEQUENCE_COLUMNS if column not in self.sequences]
         if missing:
             raise ValueError(f"{self.name}: the table of sequences lacks {', '.join(missing)}")
         if (self.sequences["frames"] < 1).any():
@@ -146,10 +146,11 @@ class PoseDataset:
 
 @dataclass(frozen=True)
 class Video:
-    """One view of one sequence, as a loader hands it over.
+    """One view of one sequence, as a data set's `read` hands it over.
 
     keypoints_px: (frames, joints, 2) pixels. poses_camera: (frames, joints, 3) metres, camera axes, absolute.
     valid: (frames,), which frames are scored; None: all. activities: (frames,) numbers, 0: none; None: 0 everywhere.
+    extent: metres, the largest root-relative coordinate in the source, of any joint, kept or not; None: unknown.
     """
 
     subject: str
@@ -160,10 +161,11 @@ class Video:
     poses_camera: NDArray[np.floating[Any]]
     valid: NDArray[np.bool_] | None = None
     activities: NDArray[np.uint8] | None = None
+    extent: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Laid:
+class _Converted:
     """One video as the blocks of a PoseDataset hold it. row: subject, action, sequence, camera."""
 
     row: tuple[str, str, str, str]
@@ -187,12 +189,12 @@ class Builder:
     fingerprint: str
     skeleton: Skeleton = H36M_17
     extent: float | None = None
-    videos: list[Laid] = field(default_factory=list)
+    videos: list[_Converted] = field(default_factory=list)
 
     def add(self, video: Video) -> None:
         root, absolute = self.skeleton.root, video.poses_camera
         size = video.camera.width, video.camera.height
-        laid = Laid(
+        converted = _Converted(
             row=(video.subject, video.action, video.sequence, video.camera.name),
             keypoints_2d=normalise_screen(video.keypoints_px, *size).astype(np.float32, copy=False),
             poses_3d=(absolute - absolute[:, root : root + 1]).astype(np.float32, copy=False),
@@ -200,7 +202,9 @@ class Builder:
             valid=video.valid,
             activities=video.activities,
         )
-        self.videos.append(laid)
+        self.videos.append(converted)
+        if video.extent is not None:
+            self.extent = max(self.extent or 0.0, video.extent)
 
     @property
     def sequences(self) -> pd.DataFrame:
@@ -209,7 +213,7 @@ class Builder:
         lengths = [len(video.poses_3d) for video in videos]
         starts = offsets(lengths).tolist()
         rows = [(*video.row, *where) for video, *where in zip(videos, starts, lengths, strict=True)]
-        return pd.DataFrame(rows, columns=list(COLUMNS))
+        return pd.DataFrame(rows, columns=list(SEQUENCE_COLUMNS))
 
     def pieces(self, block: str) -> list[NDArray[Any]]:
         """What each video adds to a block, in the order of `sequences`; nothing if no video adds to it."""
@@ -219,7 +223,7 @@ class Builder:
         filler = {"valid": np.bool_(True), "activities": np.uint8(0)}.get(block)  # of videos that do not say
         return [np.full(frames, filler) if part is None else part for part, frames in parts]
 
-    def _ordered(self) -> list[Laid]:
+    def _ordered(self) -> list[_Converted]:
         """The videos by subject, sequence and camera."""
         return sorted(self.videos, key=lambda video: (subject_order(video.row[0]), video.row[2:]))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.config.schema import Protocol
-from bench.data import load_dataset, loader
+from bench.data import dataset_named, load_dataset
 from bench.data.pose_dataset import PoseDataset
 
 
@@ -59,7 +59,7 @@ def load_testing(protocol: Protocol, data: str | Path | None = None) -> PoseData
 def testing_part(protocol: Protocol, tested_on: PoseDataset) -> PoseDataset:
     """The test subjects of the data set that is tested on, in the joints of the one that is trained on."""
     testing = tested_on.subset(protocol.test_subjects)
-    return testing.in_joints_of(loader(protocol.trained_on.dataset).SKELETON) if protocol.crosses else testing
+    return testing.in_joints_of(dataset_named(protocol.trained_on.dataset).skeleton) if protocol.crosses else testing
 
 
 def _tested_on(protocol: Protocol, data: str | Path | None) -> PoseDataset:

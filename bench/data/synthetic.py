@@ -8,33 +8,61 @@ moves through the room by itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.files.archive import fingerprint as digest
+from bench.data.dataset import Dataset, Origin
 from bench.data.mocap.actions import ACTIONS, HANGING_ARMS, LIMITS, SIDED, Action, Keys
 from bench.data.mocap.detector import Detector
-from bench.data.mocap.studio import film, generator, lens
-from bench.data.pose_dataset import Builder, PoseDataset
-from bench.geometry.camera import Camera
+from bench.data.mocap.studio import LENSES, film, generator
+from bench.data.pose_dataset import Video
 from bench.geometry.skeleton import H36M_17
 from bench.system.errors import unknown
 
 Array = NDArray[Any]
 
-KEYPOINTS = {"gt": "gt", "det": "det"}
-SKELETON = H36M_17
 SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")  # Human3.6M's names, so that its splits hold here too
 FPS = 50.0
 SEED = 36
 REVISION = 1  # raise it whenever the numbers change: it is part of the fingerprint
 
 
+class Synthetic(Dataset):
+    """Every subject, action and take, seen by four cameras; 2D exact, or as a simulated detector sees it."""
+
+    name = "synthetic"
+    skeleton = H36M_17
+    fps = FPS
+    keypoints = {"gt": "gt", "det": "det"}
+    cameras = LENSES  # each sequence has them standing elsewhere
+
+    def describe(self, root: Path, keypoints: str) -> Origin:
+        """Seed, version and detector. There are no files: `root` is not looked at."""
+        detector = [str(Detector())] if keypoints == "det" else []
+        return Origin(["synthetic", keypoints, f"revision {REVISION}", f"seed {SEED}", *detector])
+
+    def read(self, root: Path, keypoints: str) -> Iterator[Video]:
+        for subject in SUBJECTS:
+            for action, how in ACTIONS.items():
+                for take in range(how.takes):
+                    yield from film(
+                        self.skeleton,
+                        self.fps,
+                        subject=subject,
+                        action=action,
+                        sequence=f"{action} {take}" if take else action,
+                        motion=motion(subject, action, take),
+                        keypoints="det" if keypoints == "det" else "gt",
+                        seed=SEED,
+                    )
+
+
 def motion(subject: str, action: str, take: int = 0, seed: int = SEED) -> Array:
-    """One performance: (frames, 17, 3) metres, world axes, z up, at 50 frames a second, about the origin.
+    """One performance: (frames, 17, 3) metres, world axes, z up, at 50 frames per second, about the origin.
 
     The same arguments always give the same numbers. Raises BenchError for an unknown subject or action.
     """
@@ -59,40 +87,6 @@ def bone_lengths(subject: str, seed: int = SEED) -> dict[str, float]:
     rng = generator(seed, subject)
     stature, own = rng.uniform(0.93, 1.06), rng.uniform(0.96, 1.04, len(typical))
     return {bone: float(length * stature * factor) for (bone, length), factor in zip(typical.items(), own, strict=True)}
-
-
-def camera(subject: str, name: str) -> Camera:
-    """One of the four cameras: its lens only, since each sequence has them standing elsewhere."""
-    return lens(name)
-
-
-def fingerprint(root: Path, keypoints: str) -> str:
-    """What the numbers depend on. There are no files: `root` is not looked at."""
-    options = ["synthetic", keypoints, f"revision {REVISION}", f"seed {SEED}"]
-    return digest([*options, str(Detector())] if keypoints == "det" else options)
-
-
-def read(root: Path, keypoints: str, fingerprint: str) -> PoseDataset:
-    """The data set in memory; as `collect`, which `bench.data.load_dataset` writes to disk instead."""
-    return collect(root, keypoints, fingerprint).build()
-
-
-def collect(root: Path, keypoints: str, fingerprint: str) -> Builder:
-    """Every subject, action and take from four cameras. `root` is not looked at."""
-    builder = Builder("synthetic", keypoints, FPS, fingerprint)
-    for subject in SUBJECTS:
-        for action, how in ACTIONS.items():
-            for take in range(how.takes):
-                film(
-                    builder,
-                    subject=subject,
-                    action=action,
-                    sequence=f"{action} {take}" if take else action,
-                    motion=motion(subject, action, take),
-                    keypoints="det" if keypoints == "det" else "gt",
-                    seed=SEED,
-                )
-    return builder
 
 
 # --- from an action to angles

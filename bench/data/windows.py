@@ -7,6 +7,7 @@ is index clamping: input frame i of a window is frame clamp(start + i * step, 0,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -14,45 +15,59 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.config.accounting import SHARED, Accounting
 from bench.data.batch import Batch, Window
 from bench.data.pose_dataset import PoseDataset, offsets
 
 Table = NDArray[np.int64]
-Numbers = NDArray[np.int64]  # one a window, or one a video
+Numbers = NDArray[np.int64]  # one per window, or one per video
 Lengths = Sequence[int] | NDArray[np.int64]
-Accounting = Literal["shared", "mixste", "diff3dhpe"]
 
 SEQUENCE, START, COUNT_FROM, COUNT_TO = range(4)
 
 
-def test_windows(lengths: Lengths, window: Window, accounting: Accounting = "shared") -> Table:
+def test_windows(lengths: Lengths, window: Window, accounting: Accounting = SHARED) -> Table:
     """Windows that score videos of these lengths. Returns (windows, 4): sequence, start, count_from, count_to.
 
-    shared: every frame of every video is counted exactly once. With targets "all" the windows follow each other and
-    the last one ends with the video, counting only what its predecessor has not; a video shorter than the window is
-    padded on the right and only its real frames count. With targets "centre" or "last", one window a frame.
-    mixste: as that paper's code, the last window counts all its frames, so the overlap counts twice, and padding
-    counts. diff3dhpe: as shared, but a short video is padded on the left and its padding counts.
+    With targets "centre" or "last", one window per frame. With "all" the windows follow each other, and the last one
+    ends with the video; a video shorter than the window is padded, on the side that the accounting says. Under `SHARED`
+    every frame of every video is counted exactly once: the last window counts only what its predecessor has not, and
+    padding does not count.
     """
-    if accounting not in ("shared", "mixste", "diff3dhpe"):
-        raise ValueError(f"accounting must be 'shared', 'mixste' or 'diff3dhpe', not {accounting!r}")
     if window.targets != "all":
         return _every_frame(lengths, window, every=1)
     frames, length = window.frames, np.asarray(lengths, np.int64)
     sequence, index = _numbered(_windows_to_cover(length, frames, hop=frames))
     length = length[sequence]
-    start = np.minimum(index * frames, length - frames if accounting == "diff3dhpe" else np.maximum(length - frames, 0))
-    end = start + frames
-    if accounting == "mixste":
-        return _table(sequence, start, start, end)
-    if accounting == "diff3dhpe":
-        return _table(sequence, start, np.where(length < frames, start, index * frames), end)
-    return _table(sequence, start, index * frames, np.minimum(end, length))
+    shortest = length - frames if accounting.short == "left" else np.maximum(length - frames, 0)
+    start = np.minimum(index * frames, shortest)
+    once = _table(sequence, start, index * frames, np.minimum(start + frames, length))
+    return recounted(once, lengths, window, accounting)
 
 
-def scored_windows(dataset: PoseDataset, window: Window) -> Table:
-    """The windows that score a data set: `test_windows` under `shared`, less those that count no valid frame."""
-    table = test_windows(dataset.lengths, window)
+def recounted(table: Table, lengths: Lengths, window: Window, accounting: Accounting) -> Table:
+    """Windows that count every frame once, made to count what an accounting counts: the one place of this rule.
+
+    tail "twice": every real frame of every window. padding "counted": where a video is padded, the padding too.
+    Windows that answer for one frame count that one, whatever the accounting.
+    """
+    if window.targets != "all":
+        return table
+    sequence, start, count_from, count_to = table.T
+    end, length = start + window.frames, np.asarray(lengths, np.int64)[sequence]
+    if accounting.tail == "twice":
+        count_from, count_to = np.maximum(start, 0), np.minimum(end, length)
+    if accounting.padding == "counted":
+        count_from, count_to = np.where(start < 0, start, count_from), np.where(end > length, end, count_to)
+    return _table(sequence, start, count_from, count_to)
+
+
+def scored_windows(dataset: PoseDataset, window: Window, accounting: Accounting = SHARED) -> Table:
+    """The windows of which predictions are made: as an accounting lays them, each frame counted once.
+
+    Those that count no valid frame are left out. What else the accounting counts, `recounted` says of them.
+    """
+    table = test_windows(dataset.lengths, window, replace(SHARED, short=accounting.short))
     if dataset.valid is None:
         return table
     counted = counted_frames(table, window) & dataset.valid.numpy()[block_rows(dataset, table, window)]
@@ -100,7 +115,7 @@ def _every_frame(lengths: Lengths, window: Window, every: int) -> Table:
 
 
 def _numbered(count: Numbers) -> tuple[Numbers, Numbers]:
-    """For each of `count` windows a video: the number of its video, and its own number there."""
+    """Of each window, where videos have `count` windows each: the number of its video, and its own number there."""
     sequence = np.repeat(np.arange(len(count)), count)
     return sequence, np.arange(len(sequence)) - offsets(count)[sequence]
 

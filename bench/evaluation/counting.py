@@ -16,10 +16,10 @@ from bench.data.pose_dataset import PoseDataset, offsets
 from bench.data.windows import (
     COUNT_FROM,
     SEQUENCE,
-    START,
     answered_part,
     block_rows,
     counted_frames,
+    recounted,
     test_windows,
 )
 from bench.evaluation.predictions import Predictions, _check_once
@@ -122,14 +122,9 @@ class ScoredPoses:
 def count(predictions: Predictions, dataset: PoseDataset, accounting: Accounting) -> CountedFrames:
     """What counts under an accounting. Raises ValueError unless each valid frame is predicted exactly once."""
     table, window = answered_part(predictions.table, predictions.window)
-    rows, counts = block_rows(dataset, table, window), counted_frames(table, window)
-    _check_once(rows[counts], dataset)
-    frames = table[:, START, None] + np.arange(window.frames)
-    real = (frames >= 0) & (frames < dataset.lengths[table[:, SEQUENCE], None])
-    if accounting.tail == "twice":
-        counts |= real
-    if accounting.padding == "counted":
-        counts |= ~real
+    rows = block_rows(dataset, table, window)
+    _check_once(rows[counted_frames(table, window)], dataset)
+    counts = counted_frames(recounted(table, dataset.lengths, window, accounting), window)
     if dataset.valid is not None:
         counts &= dataset.valid.numpy()[rows]
     windows, slots = np.nonzero(counts)

@@ -11,11 +11,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.config.accounting import SHARED, Accounting
 from bench.data.pose_dataset import PoseDataset
 from bench.data.windows import SEQUENCE, answered_part, block_rows
 from bench.evaluation.predictions import Predictions, predict
@@ -37,6 +39,7 @@ def lift_hypotheses(
     seed: int = 0,
     device: torch.device | str = "cpu",
     label: str = "predict",
+    accounting: Accounting = SHARED,
 ) -> dict[str, Predictions]:
     """Lift every video `count` times, and combine the hypotheses into one prediction in each of the ways there are.
 
@@ -48,7 +51,8 @@ def lift_hypotheses(
 
     def lifted(hypothesis: int) -> Predictions:
         numbered = f"{label} {hypothesis + 1}/{count}"
-        return predict(method, dataset, flip=flip, seed=seed, device=device, label=numbered, hypothesis=hypothesis)
+        options: dict[str, Any] = {"flip": flip, "seed": seed, "device": device, "accounting": accounting}
+        return predict(method, dataset, label=numbered, hypothesis=hypothesis, **options)
 
     first = lifted(0)
     total = first.poses_3d.astype(np.float64)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.config.accounting import SHARED, Accounting
 from bench.data.batch import Window
 from bench.data.pose_dataset import PoseDataset
 from bench.data.windows import (
@@ -88,16 +89,18 @@ def predict(
     label: str = "predict",
     seen: Skeleton | None = None,
     hypothesis: int = 0,
+    accounting: Accounting = SHARED,
 ) -> Predictions:
     """Lift every video of a data set.
 
     flip: average each window with the mirrored prediction for its mirror image, both in one pass. seed: of the noise
     of methods that sample. device: where to compute, in float32; the method then goes back to where it was, in the mode
     it was in. seen: the joints of the 2D, where they are not those of the poses. hypothesis: which of the samples that
-    such a method may draw. Raises BenchError if a prediction is not finite or has another shape than the window's.
+    such a method may draw. accounting: by its rule videos shorter than a window are padded. Raises BenchError if a
+    prediction is not finite or has another shape than the window's.
     """
     window = method.window
-    table = scored_windows(dataset, window)
+    table = scored_windows(dataset, window, accounting)
     keys = window_keys(dataset, table) if method.stochastic else []
     joints = len(dataset.skeleton)
     poses = np.empty((len(table), window.answers, joints, 3), np.float32)

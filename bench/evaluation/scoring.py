@@ -106,5 +106,5 @@ def evaluate(
     accounting = accounting_of(protocol.accounting, method.name, protocol.tested_on.dataset)
     testing = testing_part(protocol, dataset)
     options.setdefault("flip", protocol.flip_test)
-    predictions = predict(method, testing, seed=seed, device=device, **options)
+    predictions = predict(method, testing, seed=seed, device=device, accounting=accounting, **options)
     return score(predictions, testing, protocol.averaging, accounting)

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A joint set. parents[j] is the joint that j hangs from, -1 for the root; left[i] mirrors right[i]."""
+    """A joint set. parents[j] is the joint that j hangs from, -1 for the root; left[i] mirrors right[i].
+
+    Raises ValueError for joints that do not make a tree below the root, or sides that do not pair.
+    """
 
     name: str
     joints: tuple[str, ...]
@@ -15,6 +18,19 @@ class Skeleton:
     left: tuple[int, ...]
     right: tuple[int, ...]
     root: int
+
+    def __post_init__(self) -> None:
+        joints, sided = range(len(self.joints)), (*self.left, *self.right)
+        if len(set(self.joints)) != len(self.joints):
+            raise ValueError(f"skeleton {self.name}: two joints have one name")
+        if len(self.parents) != len(self.joints) or not set(self.parents) <= {-1, *joints}:
+            raise ValueError(
+                f"skeleton {self.name}: each of its {len(joints)} joints needs a parent, or -1 for the root"
+            )
+        if self.root not in joints or [joint for joint in joints if self.parents[joint] == -1] != [self.root]:
+            raise ValueError(f"skeleton {self.name}: the root, and it alone, has the parent -1")
+        if len(self.left) != len(self.right) or len(set(sided)) != len(sided) or not set(sided) <= set(joints):
+            raise ValueError(f"skeleton {self.name}: left and right must list pairs of joints, each joint at most once")
 
     def __len__(self) -> int:
         return len(self.joints)
@@ -80,6 +96,9 @@ COCO_17 = Skeleton(
     right=(2, 4, 6, 8, 10, 12, 14, 16),
     root=0,
 )  # fmt: skip
+# The suite's own by name; a data set may declare any other.
+KNOWN = {skeleton.name: skeleton for skeleton in (H36M_17, MPI_INF_3DHP_17, COCO_17)}
+
 # Human3.6M and MPI-INF-3DHP have the pelvis and the joints of the limbs in common. From the spine up they share names,
 # not places: Human3.6M's joint, and the nearest of MPI-INF-3DHP (docs/reference/protocols.md says why).
 NEAREST = {"spine": "spine", "thorax": "neck", "neck": "head", "head": "head top"}

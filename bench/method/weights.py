@@ -24,7 +24,7 @@ from torch import Tensor
 
 from bench.config.load import benchmark_names, load_benchmark
 from bench.config.schema import NAME, Benchmark, Count, Strict
-from bench.data import loader
+from bench.data import dataset_named
 from bench.method.base import Method
 from bench.method.checkpoint import from_upstream, upstream_arguments, upstream_state
 from bench.method.registry import method_and_stage, trained_class
@@ -76,7 +76,7 @@ class Weights:
         frames = {key: benchmark.frames(key) for key in benchmark.methods if benchmark.registered(key) == method}
         if not frames:
             raise unknown(f"method of {benchmark.name}", method, map(benchmark.registered, benchmark.methods))
-        joints = len(loader(benchmark.protocol.trained_on.dataset).SKELETON)
+        joints = len(dataset_named(benchmark.protocol.trained_on.dataset).skeleton)
         fitting = [key for key in frames if (frames[key], joints) == (self.frames, self.joints)]
         if fitting:
             return min(fitting, key=lambda key: self._contradictions(benchmark.methods[key].model))

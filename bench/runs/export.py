@@ -10,7 +10,7 @@ import numpy as np
 import scipy.io
 
 from bench.config.schema import Benchmark
-from bench.data import loader
+from bench.data import dataset_named
 from bench.data.mpi_inf_3dhp_labels import SCENES
 from bench.data.pose_dataset import PoseDataset
 from bench.data.split import load_testing
@@ -99,7 +99,7 @@ def finished_3dhp(
     that has left no predictions.
     """
     protocol = benchmark.protocol
-    if loader(protocol.tested_on.dataset).SKELETON != MPI_INF_3DHP_17 or protocol.crosses:
+    if dataset_named(protocol.tested_on.dataset).skeleton != MPI_INF_3DHP_17 or protocol.crosses:
         measured = protocol.tested_on.dataset + (" in other joints" if protocol.crosses else "")
         raise BenchError(f"{benchmark.name} is measured on {measured}; this is for MPI-INF-3DHP (3dhp-gt)")
     run, split = one_run(benchmark, method, seed, data=data, weights=weights, imported=imported)

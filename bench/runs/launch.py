@@ -200,8 +200,15 @@ def _test(run: Run, method: Method, split: Split, device: torch.device) -> tuple
     built = {"name": run.registered, "model": run.settings.model, "frames": run.frames}
     content = {"method": method.state_dict(), **built, "skeleton": split.training.skeleton.name}
     checkpoint.save(content, run.weights_file)
-    flip, label = run.benchmark.protocol.flip_test, f"{run.name} test"
-    lift = partial(predict, method, split.testing, flip=flip, seed=run.seed, device=device, label=label)
+    protocol = run.benchmark.protocol
+    options: dict[str, Any] = {
+        "flip": protocol.flip_test,
+        "seed": run.seed,
+        "device": device,
+        "label": f"{run.name} test",
+        "accounting": accounting_of(protocol.accounting, run.registered, protocol.tested_on.dataset),
+    }
+    lift = partial(predict, method, split.testing, **options)
     predictions, cost = timed(lift, len(split.testing.counted), device)
     predictions.save(run.predictions_file)
     return predictions, cost

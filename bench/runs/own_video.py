@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.config.load import benchmark_names, load_benchmark
-from bench.data import loader
+from bench.data import dataset_named
 from bench.data.own_video.keypoint_files import LAYOUTS, read_keypoints
 from bench.data.own_video.tracks import Track, follow
 from bench.data.pose_dataset import Builder, PoseDataset, Video
@@ -298,7 +298,7 @@ def _taken_from_data(method: Method) -> list[str]:
 def _imported_for(path: Path) -> str:
     """The joint set of the benchmark whose folder `bench import --for` has put a file into."""
     if path.parent.name in benchmark_names():
-        skeleton: Skeleton = loader(load_benchmark(path.parent.name).protocol.trained_on.dataset).SKELETON
+        skeleton: Skeleton = dataset_named(load_benchmark(path.parent.name).protocol.trained_on.dataset).skeleton
         return skeleton.name
     return H36M_17.name
 

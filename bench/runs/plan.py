@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from bench.config.accounting import accounting_of
+from bench.config.accounting import SHARED, accounting_of
 from bench.config.schema import Benchmark, MethodEntry, Stage, identity
 from bench.data.split import Split
 from bench.method import checkpoint
@@ -150,6 +150,7 @@ class Run:
     shared_key: str  # what the key is under accounting `shared`
     stages: tuple[StageRun, ...] = ()
     weights: Weights | None = None  # published ones, instead of training
+    pads_otherwise: bool = False  # its accounting pads short test videos on the other side: predictions of its own
     trial: bool = False  # with other settings than the benchmark's file states, or on a part of its test set
 
     @property
@@ -190,7 +191,7 @@ class Run:
 
     @property
     def predictions_file(self) -> Path:
-        return self.folder / "predictions.npz"
+        return (self.outcome_folder if self.pads_otherwise else self.folder) / "predictions.npz"
 
     @property
     def weights_file(self) -> Path:
@@ -378,7 +379,21 @@ def _run(
         settings = settled(content, method_class(benchmark.registered(name)).stages[stage])
         taken = weights.get(f"{name}-{stage}")
         stages.append(StageRun(benchmark, name, stage, settings, seed, found.stages[stage], taken))
-    return Run(benchmark, name, entry, seed, found.run, found.shared, tuple(stages), weights.get(name), trial)
+    protocol = benchmark.protocol
+    rules = accounting_of(protocol.accounting, benchmark.registered(name), protocol.tested_on.dataset)
+    short = int(split.testing.lengths.min()) < benchmark.frames(name)
+    return Run(
+        benchmark,
+        name,
+        entry,
+        seed,
+        found.run,
+        found.shared,
+        stages=tuple(stages),
+        weights=weights.get(name),
+        pads_otherwise=short and rules.short != SHARED.short,
+        trial=trial,
+    )
 
 
 def _seeded(seed: int, make: Callable[[], Method]) -> Method:

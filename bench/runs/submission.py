@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.schema import NAME, Benchmark, Protocol, identity, stated
-from bench.data import loader
+from bench.data import dataset_named
 from bench.data.batch import Window
 from bench.data.files import archive
 from bench.data.pose_dataset import PoseDataset
@@ -140,7 +140,7 @@ def score_model(
     """
     _check(benchmark, name)
     digests, where = _digests(file), choose_device(device)
-    joints = len(loader(benchmark.protocol.trained_on.dataset).SKELETON)
+    joints = len(dataset_named(benchmark.protocol.trained_on.dataset).skeleton)
     model = blackbox.load(file, kind, joints, frames=frames, targets=targets, step=step, device=where)
     testing = load_testing(benchmark.protocol, data)
     submission = Submission(benchmark, name, SOURCES[kind], file, digests, testing.fingerprint, window=model.window)

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from bench.config.accounting import accounting_of
+from bench.config.accounting import Accounting, accounting_of
 from bench.config.schema import Benchmark, Sweep, identity
-from bench.data import loader
+from bench.data import dataset_named
 from bench.data.split import Split
 from bench.evaluation.corruption import with_dropped_joints, with_noise
 from bench.evaluation.hypotheses import lift_hypotheses
@@ -306,11 +306,11 @@ def _scored(trial: Trial, split: Split, device: torch.device) -> dict[str, Score
     accounting = accounting_of(protocol.accounting, trial.run.registered, protocol.tested_on.dataset)
     return {
         combined: score(predictions, split.testing, protocol.averaging, accounting)
-        for combined, predictions in _predicted(trial, split, device).items()
+        for combined, predictions in _predicted(trial, split, device, accounting).items()
     }
 
 
-def _predicted(trial: Trial, split: Split, device: torch.device) -> dict[str, Predictions]:
+def _predicted(trial: Trial, split: Split, device: torch.device, accounting: Accounting) -> dict[str, Predictions]:
     run, testing = trial.run, split.testing
     if trial.knob == "frames":
         return {"": Predictions.load(run.predictions_file)}
@@ -320,10 +320,11 @@ def _predicted(trial: Trial, split: Split, device: torch.device) -> dict[str, Pr
         "seed": run.seed,
         "device": device,
         "label": trial.name,
+        "accounting": accounting,
     }
     with threads_for(method.parameter_count, device):
         if trial.knob == "hypotheses":
-            camera = loader(run.benchmark.protocol.tested_on.dataset).camera
+            camera = dataset_named(run.benchmark.protocol.tested_on.dataset).camera
             where = zip(testing.sequences["subject"], testing.sequences["camera"], strict=True)
             views = [camera(subject, name) for subject, name in where]
             return lift_hypotheses(method, testing, views, int(trial.value), **options)

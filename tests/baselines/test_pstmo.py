@@ -11,7 +11,7 @@ from baselines.mixste import MixSTE
 from baselines.pstmo import PSTMO, STRIDES, UPSTREAM_NAMES, Pretrainer, pstmo_losses
 from baselines.pstmo_network import UPSTREAM_STACKED, BatchNorm, Layer, Norm, StridedMLP
 from bench import Batch, build, import_upstream
-from bench.data.pose_dataset import COLUMNS, PoseDataset
+from bench.data.pose_dataset import SEQUENCE_COLUMNS, PoseDataset
 from bench.data.windows import gather, mirror, train_windows
 from bench.geometry.skeleton import H36M_17, Skeleton
 from bench.method import Window, checkpoint
@@ -241,7 +241,7 @@ def test_windows_equal_the_published_ones(golden):
         keypoints="gt",
         fps=50.0,
         skeleton=Skeleton("five", ("a", "b", "c", "d", "e"), (-1, 0, 0, 0, 0), left=(1, 3), right=(2, 4), root=0),
-        sequences=pd.DataFrame(rows, columns=list(COLUMNS)),
+        sequences=pd.DataFrame(rows, columns=list(SEQUENCE_COLUMNS)),
         keypoints_2d=torch.from_numpy(np.concatenate([stored["in/win_seq2d_0"], stored["in/win_seq2d_1"]])),
         poses_3d=torch.from_numpy(np.concatenate([stored["in/win_seq3d_0"], stored["in/win_seq3d_1"]])),
         roots=torch.zeros(sum(lengths), 3),

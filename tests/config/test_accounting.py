@@ -16,7 +16,7 @@ from samples import mpi_inf_3dhp, save_3dhp, save_h36m, toy_dataset
 from bench import Method, Window, load_dataset, metrics
 from bench.config.accounting import PRESETS, SHARED, Accounting, accounting_of, for_method, presets
 from bench.data.pose_dataset import PoseDataset
-from bench.data.windows import block_rows, scored_windows
+from bench.data.windows import block_rows, counted_frames, gather, scored_windows, test_windows
 from bench.evaluation import Predictions, Scores, predict, score
 from bench.system.errors import BenchError
 
@@ -266,6 +266,24 @@ def test_p_mpjpe_is_a_mean_where_a_batch_mixes_actions():
     mixed = score(predictions, dataset, accounting=Accounting(p_mpjpe="batch", p_mpjpe_batch=4)).values["p_mpjpe"]
     np.testing.assert_array_equal(mixed[:4], each[:4])  # all of one action
     np.testing.assert_allclose(mixed[4:], each[4:].mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_what_is_scored_is_what_the_windows_of_that_accounting_count(name):
+    """Also of videos shorter than a window, which MixSTE's code pads on the right and Diff3DHPE's on the left."""
+    lengths, window = [3, 8, 9, 13, 20], Window(9)
+    dataset = skewed(lengths)
+    accounting = replace(PRESETS[name].accounting, root="raw", action="equal", velocity="none", p_mpjpe="frame")
+    method = ClosedForm(window, 0, "windowed")
+
+    laid = test_windows(lengths, window, accounting)
+    batch, counts = gather(dataset, laid, window), counted_frames(laid, window)
+    errors = (method.lift(batch.keypoints_2d) - batch.poses_3d).norm(dim=-1)[torch.from_numpy(counts)]
+
+    scores = score(predict(method, dataset, flip=False, accounting=accounting), dataset, accounting=accounting)
+    np.testing.assert_array_equal(scores.rows, block_rows(dataset, laid, window)[counts])
+    np.testing.assert_allclose(scores.errors, 1000 * errors, atol=1e-3)
+    assert len(scores.rows) == {"mixste": 9 * 8, "diff3dhpe": 9 + 9 + 9 + 13 + 20}.get(name, sum(lengths))
 
 
 def test_valid_frames_alone_count_whatever_the_tail():

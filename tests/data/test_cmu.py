@@ -11,6 +11,7 @@ import pytest
 from samples import amc, asf
 
 from bench.data import cmu, load_dataset
+from bench.data.cmu import CMU
 from bench.geometry.skeleton import H36M_17
 from bench.system.errors import BenchError, MissingDataError
 
@@ -103,8 +104,8 @@ def test_resampling_interpolates_within_what_was_recorded():
 
 
 def test_without_a_list_trials_are_motions_at_120_hz_and_60_hz_for_two_subjects(root):
-    dataset = cmu.read(root, "gt", "f")
-    assert (dataset.name, dataset.keypoints, dataset.fps, dataset.fingerprint) == ("cmu", "gt", 50.0, "f")
+    dataset = CMU().in_memory(root, "gt")
+    assert (dataset.name, dataset.keypoints, dataset.fps) == ("cmu", "gt", 50.0)
     videos = dataset.sequences.drop_duplicates(["subject", "sequence"])
     assert [tuple(video) for video in videos[["subject", "action", "sequence", "frames"]].to_numpy()] == [
         ("02", "motion", "motion 01", 11),
@@ -120,7 +121,7 @@ def test_the_list_of_trials_names_actions_and_rates(root):
     (root / "cmu" / "trials.csv").write_text(
         'trial,rate_hz,action,action_group\n02_01,60,"walk, slowly",slow walk\n60_03,60,salsa dance,dance\n'
     )
-    sequences = cmu.read(root, "gt", "f").sequences.drop_duplicates("sequence")
+    sequences = CMU().in_memory(root, "gt").sequences.drop_duplicates("sequence")
     assert [tuple(video) for video in sequences[["action", "sequence", "frames"]].to_numpy()] == [
         ("motion", "motion 10", 6),
         ("slow-walk", "slow-walk 01", 21),
@@ -146,27 +147,27 @@ def test_a_list_that_does_not_make_sense_is_refused(root, content, message):
 
 def test_the_folder_itself_may_be_given(root):
     assert [trial.number for trial in cmu.find_trials(root / "cmu")] == ["01", "10", "03"]
-    assert cmu.fingerprint(root / "cmu", "gt") == cmu.fingerprint(root, "gt")
+    assert CMU().fingerprint(root / "cmu", "gt") == CMU().fingerprint(root, "gt")
 
 
 def test_fingerprint_follows_content_and_keypoints(root, monkeypatch):
-    first, detected = cmu.fingerprint(root, "gt"), cmu.fingerprint(root, "det")
-    assert first == cmu.fingerprint(root, "gt") != detected
+    first, detected = CMU().fingerprint(root, "gt"), CMU().fingerprint(root, "det")
+    assert first == CMU().fingerprint(root, "gt") != detected
     monkeypatch.setattr(cmu, "Detector", lambda: "other settings")
-    assert first == cmu.fingerprint(root, "gt")
-    assert cmu.fingerprint(root, "det") not in (first, detected)
+    assert first == CMU().fingerprint(root, "gt")
+    assert CMU().fingerprint(root, "det") not in (first, detected)
     (root / "cmu" / "trials.csv").write_text("trial,rate_hz,action_group\n02_01,120,walk\n")
-    listed = cmu.fingerprint(root, "gt")
+    listed = CMU().fingerprint(root, "gt")
     (root / "cmu" / "60" / "60_03.amc").write_text(amc(13, step=0.2))
-    assert len({first, listed, cmu.fingerprint(root, "gt")}) == 3
+    assert len({first, listed, CMU().fingerprint(root, "gt")}) == 3
 
 
 def test_missing_files_say_what_to_do(tmp_path, root):
     with pytest.raises(MissingDataError, match=r"cmu: .*<subject>\.asf not found.*reference/datasets.md.*make demo"):
-        cmu.fingerprint(tmp_path / "nowhere", "gt")
+        CMU().fingerprint(tmp_path / "nowhere", "gt")
     (root / "cmu" / "60" / "60.asf").unlink()
     with pytest.raises(MissingDataError, match=r"60\.asf not found"):
-        cmu.fingerprint(root, "gt")
+        CMU().fingerprint(root, "gt")
 
 
 def test_load_dataset_knows_cmu(root):

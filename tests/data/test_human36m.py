@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.data import human36m, load_dataset
+from bench.data import load_dataset
 from bench.data.files.archive import read_npz
+from bench.data.human36m import Human36M
 from bench.geometry.camera import denormalise_screen, h36m_cameras, normalise_screen
 from bench.geometry.skeleton import H36M_17_OF_32
 from bench.system.errors import BenchError, MissingDataError
@@ -22,9 +23,9 @@ def view_of(dataset, subject: str, sequence: str, camera: int):
 
 
 def test_videos_come_sorted_by_subject_number_sequence_and_camera(h36m_root):
-    dataset = human36m.read(h36m_root, "gt", "f")
+    dataset = Human36M().in_memory(h36m_root, "gt")
     table = dataset.sequences
-    assert (dataset.name, dataset.keypoints, dataset.fps, dataset.fingerprint) == ("h36m", "gt", 50.0, "f")
+    assert (dataset.name, dataset.keypoints, dataset.fps) == ("h36m", "gt", 50.0)
     assert len(table) == 9 * 4
     assert list(table["camera"][:4]) == ["54138969", "55011271", "58860488", "60457274"]
     videos = table[::4]
@@ -45,7 +46,7 @@ def test_videos_come_sorted_by_subject_number_sequence_and_camera(h36m_root):
 @pytest.mark.parametrize(("subject", "sequence"), [("S1", "SittingDown 2"), ("S9", "Sitting"), ("S11", "Phoning 3")])
 @pytest.mark.parametrize("camera", range(4))
 def test_poses_are_root_relative_in_the_axes_of_each_camera(h36m_root, subject, sequence, camera):
-    dataset = human36m.read(h36m_root, "gt", "f")
+    dataset = Human36M().in_memory(h36m_root, "gt")
     rows, view = view_of(dataset, subject, sequence, camera)
     world = read_npz(h36m_root / "h36m" / "data_3d_h36m.npz")["positions_3d"][subject][sequence][:, H36M_17_OF_32]
     poses = dataset.poses_3d[rows].numpy()
@@ -62,7 +63,7 @@ def test_the_extent_is_over_everything_that_the_3d_file_holds(h36m_files):
     def stretch(world, pixels):
         world["S9"]["Photo"][1, 20] = world["S9"]["Photo"][1, 0] + [3, 4, 12]  # one of the joints that are left out
 
-    dataset = human36m.read(h36m_files(stretch), "gt", "f")
+    dataset = Human36M().in_memory(h36m_files(stretch), "gt")
     assert dataset.subset(["S1"]).extent == dataset.extent
     offsets = [
         camera.to_camera(np.array([3.0, 4, 12])) - camera.to_camera(np.zeros(3)) for camera in h36m_cameras()["S9"]
@@ -72,7 +73,7 @@ def test_the_extent_is_over_everything_that_the_3d_file_holds(h36m_files):
 
 
 def test_longer_2d_is_cut_and_subjects_without_3d_are_left_out(h36m_root):
-    exact, noisy = (human36m.read(h36m_root, kind, "f") for kind in ("gt", "cpn_ft_h36m_dbb"))
+    exact, noisy = (Human36M().in_memory(h36m_root, kind) for kind in ("gt", "cpn_ft_h36m_dbb"))
     assert exact.sequences.equals(noisy.sequences)
     assert (exact.poses_3d == noisy.poses_3d).all()
     stored = read_npz(h36m_root / "h36m" / "data_2d_h36m_cpn_ft_h36m_dbb.npz")["positions_2d"]
@@ -86,8 +87,8 @@ def test_a_score_beside_the_coordinates_is_dropped(h36m_files):
         views = pixels["S1"]["Walking"]
         pixels["S1"]["Walking"] = [np.concatenate([view, np.ones((5, 17, 1))], axis=-1) for view in views]
 
-    with_scores = human36m.read(h36m_files(add_scores), "gt", "f")
-    without = human36m.read(h36m_files(lambda world, pixels: None), "gt", "f")
+    with_scores = Human36M().in_memory(h36m_files(add_scores), "gt")
+    without = Human36M().in_memory(h36m_files(lambda world, pixels: None), "gt")
     assert (with_scores.keypoints_2d == without.keypoints_2d).all()
 
 
@@ -95,7 +96,7 @@ def test_load_dataset_finds_the_files_in_the_data_folder_and_below_it(h36m_root)
     dataset = load_dataset("h36m", h36m_root, "cpn")
     assert dataset.keypoints == "cpn_ft_h36m_dbb"
     again = load_dataset("h36m", h36m_root / "h36m", "cpn_ft_h36m_dbb")
-    assert again.fingerprint == dataset.fingerprint != human36m.fingerprint(h36m_root, "gt")
+    assert again.fingerprint == dataset.fingerprint != Human36M().fingerprint(h36m_root, "gt")
     with pytest.raises(BenchError, match="No h36m keypoints 'detectron'"):
         load_dataset("h36m", h36m_root, "detectron")
 
@@ -103,7 +104,7 @@ def test_load_dataset_finds_the_files_in_the_data_folder_and_below_it(h36m_root)
 def test_missing_files_say_which_where_and_what_to_do(tmp_path, h36m_root):
     message = r"h36m: data_3d_h36m\.npz not found, looked for .*h36m.data_3d_h36m\.npz and .*prepare h36m.*make demo"
     with pytest.raises(MissingDataError, match=message):
-        human36m.fingerprint(tmp_path / "nowhere", "gt")
+        Human36M().fingerprint(tmp_path / "nowhere", "gt")
     (h36m_root / "h36m" / "data_2d_h36m_gt.npz").unlink()
     with pytest.raises(MissingDataError, match=r"data_2d_h36m_gt\.npz not found"):
         load_dataset("h36m", h36m_root, "gt")
@@ -178,18 +179,18 @@ def empty(world, pixels):
 )
 def test_files_that_do_not_hold_what_they_should_are_refused(h36m_files, change, message):
     with pytest.raises(BenchError, match=message):
-        human36m.read(h36m_files(change), "gt", "f")
+        Human36M().in_memory(h36m_files(change), "gt")
 
 
 def test_a_file_of_something_else_is_refused(h36m_files):
     root = h36m_files(lambda world, pixels: None)
     np.savez(root / "data_3d_h36m.npz", poses=np.zeros(3))
     with pytest.raises(BenchError, match=r"data_3d_h36m\.npz: expected an array 'positions_3d', found poses"):
-        human36m.read(root, "gt", "f")
+        Human36M().in_memory(root, "gt")
 
 
 def test_seventeen_keypoints_of_coco_are_refused(h36m_files):
     coco = [[1, 3, 5, 7, 9, 11, 13, 15], [2, 4, 6, 8, 10, 12, 14, 16]]
     root = h36m_files(lambda world, pixels: None, keypoints_symmetry=coco)
     with pytest.raises(BenchError, match=r"data_2d_h36m_gt\.npz: its left and right joints .* another joint set"):
-        human36m.read(root, "gt", "f")
+        Human36M().in_memory(root, "gt")

@@ -17,8 +17,9 @@ from samples import (
     save_3dhp_activities,
 )
 
-from bench.data import describe, load_dataset
-from bench.data import mpi_inf_3dhp as loader
+from bench.data import load_dataset
+from bench.data.contents import contents
+from bench.data.mpi_inf_3dhp import MpiInf3dhp
 from bench.geometry.camera import denormalise_screen
 from bench.geometry.skeleton import MPI_INF_3DHP_17
 from bench.system.errors import BenchError, MissingDataError
@@ -53,9 +54,9 @@ def rows_of(dataset, subject: str, sequence: str, camera: str) -> slice:
 
 
 def test_every_view_of_training_is_a_video_and_every_test_sequence_a_subject(root):
-    dataset = loader.read(root, "gt", "f")
+    dataset = MpiInf3dhp().in_memory(root, "gt")
     table = dataset.sequences
-    assert (dataset.name, dataset.keypoints, dataset.fps, dataset.fingerprint) == ("3dhp", "gt", 25.0, "f")
+    assert (dataset.name, dataset.keypoints, dataset.fps) == ("3dhp", "gt", 25.0)
     assert dataset.skeleton == MPI_INF_3DHP_17
     assert list(table["camera"][:8]) == ["0", "1", "2", "4", "5", "6", "7", "8"]
     training = table[:32:8]
@@ -71,7 +72,7 @@ def test_every_view_of_training_is_a_video_and_every_test_sequence_a_subject(roo
 
 
 def test_training_frames_are_all_valid_and_test_frames_as_the_file_says(root):
-    dataset = loader.read(root, "gt", "f")
+    dataset = MpiInf3dhp().in_memory(root, "gt")
     training = dataset.subset(["S1", "S2", "S8"])
     assert len(training.counted) == len(training.poses_3d) == 8 * sum(MPI_INF_3DHP_FRAMES.values())
     for name, valid in MPI_INF_3DHP_VALID.items():
@@ -82,7 +83,7 @@ def test_training_frames_are_all_valid_and_test_frames_as_the_file_says(root):
 def test_poses_are_metres_about_the_pelvis_and_pixels_are_normalised_by_their_own_image(tmp_path, kind):
     train, test = mpi_inf_3dhp(kind)
     save_3dhp(tmp_path, train, test)
-    dataset = loader.read(tmp_path, "gt", "f")
+    dataset = MpiInf3dhp().in_memory(tmp_path, "gt")
     for view, video, size in (
         (train["S1 Seq2"][0]["4"], ("S1", "Seq2", "4"), (2048, 2048)),
         (test["TS4"], ("TS4", "TS4", "0"), (2048, 2048)),
@@ -101,7 +102,7 @@ def test_the_extent_is_over_both_files_and_invalid_frames(files):
     def stretch(train, test):
         test["TS2"]["data_3d"][2, 16] = test["TS2"]["data_3d"][2, 14] + [0, -9000, 100]  # not a valid frame
 
-    dataset = loader.read(files(stretch), "gt", "f")
+    dataset = MpiInf3dhp().in_memory(files(stretch), "gt")
     assert dataset.extent == dataset.subset(["S1"]).extent == pytest.approx(9, rel=1e-6)
 
 
@@ -109,7 +110,7 @@ def test_load_dataset_finds_the_files_in_the_data_folder_and_below_it(root):
     dataset = load_dataset("3dhp", root)
     again = load_dataset("3dhp", root / "3dhp", "gt")
     assert again.fingerprint == dataset.fingerprint
-    read = loader.read(root, "gt", dataset.fingerprint)
+    read = MpiInf3dhp().in_memory(root, "gt")
     for block in ("keypoints_2d", "poses_3d", "roots", "valid"):
         assert (getattr(again, block) == getattr(read, block)).all()
     assert (again.skeleton, again.extent) == (read.skeleton, read.extent)
@@ -118,7 +119,7 @@ def test_load_dataset_finds_the_files_in_the_data_folder_and_below_it(root):
 
 
 def test_the_description_says_how_many_frames_are_valid(root):
-    lines = describe("3dhp", root).splitlines()
+    lines = contents("3dhp", root).splitlines()
     assert lines[0].startswith("3dhp, gt keypoints: 38 videos, 337 frames at 25 fps")
     assert ["subject", "videos", "frames", "valid", "actions", "cameras"] in [line.split() for line in lines]
     assert ["TS5", "1", "10", "6", "1", "1"] in [line.split() for line in lines]
@@ -127,7 +128,7 @@ def test_the_description_says_how_many_frames_are_valid(root):
 def test_activities_come_with_their_file_and_from_the_cache(root):
     without = load_dataset("3dhp", root)
     assert without.activities is None
-    assert "activity" not in describe("3dhp", root)
+    assert "activity" not in contents("3dhp", root)
     save_3dhp_activities(root)
     dataset = load_dataset("3dhp", root)
     assert dataset.fingerprint != without.fingerprint
@@ -138,7 +139,7 @@ def test_activities_come_with_their_file_and_from_the_cache(root):
         assert (getattr(dataset, block) == getattr(without, block)).all()
     assert (
         "valid frames by activity: Standing/Walking 6, Exercising 0, Sitting 3, Reaching/Crouching 2, On The Floor 2, "
-        "Sports 0, Miscellaneous 3" in describe("3dhp", root)
+        "Sports 0, Miscellaneous 3" in contents("3dhp", root)
     )
 
 
@@ -188,7 +189,7 @@ def test_missing_files_say_which_where_and_what_to_do(tmp_path, root):
         r"3dhp: data_train_3dhp\.npz not found, looked for .*3dhp.data_train_3dhp\.npz and .*datasets\.md.*make demo"
     )
     with pytest.raises(MissingDataError, match=message):
-        loader.fingerprint(tmp_path / "nowhere", "gt")
+        MpiInf3dhp().fingerprint(tmp_path / "nowhere", "gt")
     (root / "3dhp" / "data_test_3dhp.npz").unlink()
     with pytest.raises(MissingDataError, match=r"data_test_3dhp\.npz not found"):
         load_dataset("3dhp", root)
@@ -318,11 +319,11 @@ def use_text(train, test):
 )
 def test_files_that_do_not_hold_what_they_should_are_refused(files, change, message):
     with pytest.raises(BenchError, match=message):
-        loader.read(files(change), "gt", "f")
+        MpiInf3dhp().in_memory(files(change), "gt")
 
 
 def test_a_file_of_something_else_is_refused(files):
     root = files(lambda train, test: None)
     np.savez(root / "data_test_3dhp.npz", poses=np.zeros(3))
     with pytest.raises(BenchError, match=r"data_test_3dhp\.npz: expected an array 'data', found poses"):
-        loader.read(root, "gt", "f")
+        MpiInf3dhp().in_memory(root, "gt")

@@ -9,7 +9,7 @@ import pytest
 
 from bench.data import synthetic
 from bench.data.mocap.actions import ACTIONS, LIMITS
-from bench.data.synthetic import FPS, SUBJECTS, bone_lengths, joint_angles, motion
+from bench.data.synthetic import FPS, SUBJECTS, Synthetic, bone_lengths, joint_angles, motion
 from bench.geometry.skeleton import H36M_17
 from bench.system.errors import BenchError
 
@@ -190,8 +190,8 @@ def test_unknown_names_are_refused_with_a_hint():
 
 
 def test_fingerprint_depends_on_the_keypoints_and_not_on_the_folder():
-    assert synthetic.fingerprint(Path("a"), "gt") == synthetic.fingerprint(Path("b"), "gt")
-    assert synthetic.fingerprint(Path("a"), "gt") != synthetic.fingerprint(Path("a"), "det")
+    assert Synthetic().fingerprint(Path("a"), "gt") == Synthetic().fingerprint(Path("b"), "gt")
+    assert Synthetic().fingerprint(Path("a"), "gt") != Synthetic().fingerprint(Path("a"), "det")
 
 
 @pytest.fixture
@@ -200,9 +200,14 @@ def two_subjects(monkeypatch):
 
 
 def test_read_films_every_take_from_four_cameras(two_subjects):
-    dataset = synthetic.read(Path("nowhere"), "gt", "abc")
+    dataset = Synthetic().in_memory(Path("nowhere"), "gt")
     takes = sum(action.takes for action in ACTIONS.values())
-    assert (dataset.name, dataset.keypoints, dataset.fps, dataset.fingerprint) == ("synthetic", "gt", 50.0, "abc")
+    assert (dataset.name, dataset.keypoints, dataset.fps, dataset.fingerprint) == (
+        "synthetic",
+        "gt",
+        50.0,
+        Synthetic().fingerprint(Path(), "gt"),
+    )
     assert len(dataset.sequences) == 2 * takes * 4
     assert {"walk", "walk 1", "sit"} <= set(dataset.sequences["sequence"])
     assert set(dataset.sequences["action"]) == set(ACTIONS)
@@ -211,7 +216,7 @@ def test_read_films_every_take_from_four_cameras(two_subjects):
 
 
 def test_detections_differ_from_the_truth_by_a_little(two_subjects):
-    truth, seen = (synthetic.read(Path("nowhere"), keypoints, "abc") for keypoints in ("gt", "det"))
+    truth, seen = (Synthetic().in_memory(Path("nowhere"), keypoints) for keypoints in ("gt", "det"))
     assert truth.sequences.equals(seen.sequences)
     assert (truth.poses_3d == seen.poses_3d).all()
     missed_px = (truth.keypoints_2d - seen.keypoints_2d).norm(dim=-1) * 500

@@ -235,7 +235,7 @@ GT = [
     (in_3d(lambda poses: poses[::5]), ["frames: only every fifth frame is there", "frame rate: the 3D has only every"]),
     (
         both(in_3d(lambda poses: poses[::2]), in_2d(lambda view: view[::2])),
-        ["frames: only every second frame is there: 25 a second"],
+        ["frames: only every second frame is there: 25 per second"],
     ),
     (in_2d(lambda view: view[:-1]), ["frames: the 2D has fewer frames than the 3D"]),
     (in_3d(nan), ["numbers: the 3D holds NaN"]),

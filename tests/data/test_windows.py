@@ -14,7 +14,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data.pose_dataset import COLUMNS, PoseDataset, offsets
+from bench.config.accounting import PRESETS
+from bench.data.pose_dataset import SEQUENCE_COLUMNS, PoseDataset, offsets
 from bench.data.windows import (
     COUNT_FROM,
     COUNT_TO,
@@ -26,6 +27,7 @@ from bench.data.windows import (
     frame_indices,
     gather,
     mirror,
+    recounted,
     scored_windows,
     test_windows,
     train_windows,
@@ -57,7 +59,7 @@ def published(case: dict) -> list[list[int]]:
 def test_windows_for_testing_are_those_of(upstream):
     for case in cases(upstream, "test"):
         window = Window(case["frames"])
-        table = test_windows([case["length"]], window, accounting=upstream)
+        table = test_windows([case["length"]], window, PRESETS[upstream].accounting)
         assert ranges(table, window) == published(case), case
         assert (table[:, COUNT_TO] - table[:, COUNT_FROM]).sum() == case["counted"]
 
@@ -147,7 +149,8 @@ def test_valid_frames_are_counted_where_diff3dhpe_counts_them():
     compared = 0
     for case in cases("diff3dhpe_3dhp", "test"):
         window, dataset = Window(case["frames"]), with_valid(case["length"], case["valid"])
-        assert ranges(test_windows([case["length"]], window, "diff3dhpe"), window) == published(case)
+        laid = test_windows([case["length"]], window, PRESETS["diff3dhpe_3dhp"].accounting)
+        assert ranges(laid, window) == published(case)
         table = scored_windows(dataset, window)
         counted = block_rows(dataset, table, window)[counted_frames(table, window)]
         assert sorted(set(counted) & set(case["valid"])) == case["counted"]
@@ -161,12 +164,12 @@ def test_the_frames_shown_are_those_of_the_published_code():
     config = json.loads(str(golden["config"]))
     for length, frames in config["cases"]:
         name, window = f"N{length}_F{frames}", Window(frames)
-        table = test_windows([length], window, accounting="diff3dhpe")
+        table = test_windows([length], window, PRESETS["diff3dhpe"].accounting)
         np.testing.assert_array_equal(
             frame_indices(table, [length], window), golden[f"out/diff3dhpe_s2s/{name}/frame_idx"]
         )
         np.testing.assert_array_equal(counted_frames(table, window), golden[f"out/diff3dhpe_s2s/{name}/target_mask"])
-        table = test_windows([length], window, accounting="mixste")
+        table = test_windows([length], window, PRESETS["mixste"].accounting)
         np.testing.assert_array_equal(
             frame_indices(table, [length], window), golden[f"out/mixste_eval/{name}/frame_idx"]
         )
@@ -193,7 +196,7 @@ def stored_videos(golden: dict, kind: str, left: list[int], right: list[int]) ->
         keypoints="gt",
         fps=50.0,
         skeleton=Skeleton("stored", names, (-1, *[0] * (joints - 1)), tuple(left), tuple(right), root=0),
-        sequences=pd.DataFrame(rows, columns=list(COLUMNS)),
+        sequences=pd.DataFrame(rows, columns=list(SEQUENCE_COLUMNS)),
         keypoints_2d=torch.from_numpy(np.concatenate([golden[f"in/{kind}_seq2d_{index}"] for index in range(2)])),
         poses_3d=torch.from_numpy(np.concatenate(poses_3d)),
         roots=torch.zeros(sum(lengths), 3),
@@ -304,9 +307,18 @@ def test_training_with_a_tail_supervises_real_frames_only(lengths, window):
         assert counts[-1] >= 1
 
 
-@given(lengths=videos, window=whole | centre, accounting=st.sampled_from(["shared", "mixste", "diff3dhpe"]))
-def test_no_index_leaves_its_video(lengths, window, accounting):
-    for table in (test_windows(lengths, window, accounting), train_windows(lengths, window)):
+@given(lengths=videos, window=whole | centre, preset=st.sampled_from(list(PRESETS.values())))
+def test_predictions_need_each_frame_once_wherever_windows_are_padded(lengths, window, preset):
+    dataset = made_up(lengths)
+    table = scored_windows(dataset, window, preset.accounting)
+    assert all((counts == 1).all() for counts in times_counted(table, lengths))
+    laid = test_windows(lengths, window, preset.accounting)
+    assert (recounted(table, lengths, window, preset.accounting) == laid).all()
+
+
+@given(lengths=videos, window=whole | centre, preset=st.sampled_from(list(PRESETS.values())))
+def test_no_index_leaves_its_video(lengths, window, preset):
+    for table in (test_windows(lengths, window, preset.accounting), train_windows(lengths, window)):
         shown = frame_indices(table, lengths, window)
         assert shown.shape == (len(table), window.frames)
         assert (shown >= 0).all()
@@ -323,7 +335,7 @@ def made_up(lengths: list[int]) -> PoseDataset:
         keypoints="gt",
         fps=50.0,
         skeleton=H36M_17,
-        sequences=pd.DataFrame(rows, columns=list(COLUMNS)),
+        sequences=pd.DataFrame(rows, columns=list(SEQUENCE_COLUMNS)),
         keypoints_2d=torch.randn(total, 17, 2, generator=generator),
         poses_3d=torch.randn(total, 17, 3, generator=generator),
         roots=torch.randn(total, 3, generator=generator),
@@ -377,7 +389,5 @@ def test_no_videos_make_an_empty_table():
 
 
 def test_unknown_rules_are_refused():
-    with pytest.raises(ValueError, match=r"accounting must be .* not 'twice'"):
-        test_windows([5], Window(3), accounting="twice")
     with pytest.raises(ValueError, match=r"layout must be .* not 'left'"):
         train_windows([5], Window(3), layout="left")

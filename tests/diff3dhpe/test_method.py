@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench import Batch, build, import_upstream
-from bench.data.pose_dataset import COLUMNS, PoseDataset
+from bench.data.pose_dataset import SEQUENCE_COLUMNS, PoseDataset
 from bench.geometry.skeleton import H36M_17
 from diff3dhpe.diffusion import noise_schedule
 
@@ -27,7 +27,7 @@ def generators(*seeds: int) -> list[torch.Generator]:
 
 def test_the_scale_is_the_largest_training_coordinate(small):
     poses = torch.randn(20, 17, 3, generator=torch.Generator().manual_seed(1))
-    table = pd.DataFrame([("S1", "walk", "walk", "c", 0, 20)], columns=list(COLUMNS))
+    table = pd.DataFrame([("S1", "walk", "walk", "c", 0, 20)], columns=list(SEQUENCE_COLUMNS))
     shown = PoseDataset("toy", "gt", 50, H36M_17, table, torch.zeros(20, 17, 2), poses, torch.zeros(20, 3), "0" * 64)
     small.prepare(shown)
     assert small.pose_scale == poses.abs().max()
@@ -38,7 +38,7 @@ def test_the_scale_is_the_largest_training_coordinate(small):
 
 def test_the_published_scale_is_over_everything_that_the_files_hold(small):
     poses = torch.full((4, 17, 3), 0.5)
-    table = pd.DataFrame([("S1", "walk", "walk", "c", 0, 4)], columns=list(COLUMNS))
+    table = pd.DataFrame([("S1", "walk", "walk", "c", 0, 4)], columns=list(SEQUENCE_COLUMNS))
     shown = PoseDataset("toy", "gt", 50, H36M_17, table, torch.zeros(4, 17, 2), poses, torch.zeros(4, 3), "0" * 64)
     wide = replace(shown, extent=1.5)
     published = build("diff3dhpe", frames=9, dim=16, depth=1, heads=2, scale_over="everything")

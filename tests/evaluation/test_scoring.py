@@ -18,7 +18,7 @@ import bench
 from bench import Method, Window, build, load_benchmark
 from bench.config import Protocol
 from bench.data.mpi_inf_3dhp_labels import ACTIVITIES
-from bench.data.pose_dataset import COLUMNS, PoseDataset, offsets
+from bench.data.pose_dataset import SEQUENCE_COLUMNS, PoseDataset, offsets
 from bench.data.windows import gather, mirror, scored_windows, test_windows
 from bench.evaluation import Predictions, evaluate, predict, score
 from bench.evaluation.groups import official_tables
@@ -449,7 +449,7 @@ def official(golden, case: str):
         keypoints="gt",
         fps=25.0,
         skeleton=MPI_INF_3DHP_17,
-        sequences=pd.DataFrame(table, columns=list(COLUMNS)),
+        sequences=pd.DataFrame(table, columns=list(SEQUENCE_COLUMNS)),
         keypoints_2d=torch.zeros(len(absolute), 17, 2),
         poses_3d=torch.from_numpy(absolute - absolute[:, 14:15]).float(),
         roots=torch.from_numpy(absolute[:, 14]).float(),

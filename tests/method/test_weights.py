@@ -28,7 +28,7 @@ from torch import Tensor
 from bench import Method, Window, import_upstream, load_weights, register
 from bench.cli import main
 from bench.config import load_benchmark
-from bench.data import LOADERS, loader
+from bench.data import dataset_named, datasets
 from bench.geometry.skeleton import Skeleton
 from bench.method import registry
 from bench.method.weights import Origin, Weights, benchmark_path, default_path, fitting_benchmarks, save_weights
@@ -373,9 +373,9 @@ def test_the_benchmarks_of_a_published_size_are_named(here) -> None:
     assert not {"h36m-cpn-81", "cmu-gt-27"} & set(fitting_benchmarks(weights))
 
 
-@pytest.mark.parametrize("dataset", LOADERS)
+@pytest.mark.parametrize("dataset", datasets())
 def test_every_data_set_says_its_joints_without_being_read(dataset) -> None:
-    assert isinstance(loader(dataset).SKELETON, Skeleton)
+    assert isinstance(dataset_named(dataset).skeleton, Skeleton)
 
 
 # Files that are there

@@ -59,12 +59,12 @@ STAGED: dict[str, Any] = {
 def surroundings(monkeypatch, tmp_path):
     """The toy data set, and imported weights in a folder of the test."""
     monkeypatch.setattr(split, "load_dataset", lambda name, root, keypoints: toy_dataset())
-    monkeypatch.setattr(weights, "loader", lambda name: toy_dataset_module)
+    monkeypatch.setattr(weights, "dataset_named", lambda name: ToyDataset)
     monkeypatch.setenv("BENCH_CHECKPOINTS", str(tmp_path / "checkpoints"))
 
 
-class toy_dataset_module:  # noqa: N801  # stands for a module
-    SKELETON = toy_dataset().skeleton
+class ToyDataset:
+    skeleton = toy_dataset().skeleton
 
 
 def benchmark(tmp_path: Path, *changes: str, **entries: Any):

@@ -15,6 +15,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from bench.data.files import pickled
 from bench.data.pose_dataset import BLOCKS, Builder, PoseDataset
-from bench.geometry import skeleton
+from bench.geometry.skeleton import KNOWN, Skeleton
 from bench.system import paths
 from bench.system.errors import BenchError, MissingDataError
 
@@ -195,19 +196,18 @@ def _write(dataset: PoseDataset | Builder, folder: Path) -> None:
         "name": dataset.name,
         "keypoints": dataset.keypoints,
         "fps": dataset.fps,
-        "skeleton": dataset.skeleton.name,
+        "skeleton": asdict(dataset.skeleton),
         "fingerprint": dataset.fingerprint,
         "extent": dataset.extent,
         "blocks": [block for block in BLOCKS if _save(folder / f"{block}.npy", dataset.pieces(block))],
     }
     about["seal"] = _seal(folder, about)
-    (folder / _ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+    (folder / _ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def memory_mapped(folder: Path) -> PoseDataset:
     """Open what `store` wrote. The blocks are mapped copy-on-write: nothing is read before it is used."""
     about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-    skeletons = {known.name: known for known in vars(skeleton).values() if isinstance(known, skeleton.Skeleton)}
     text = dict.fromkeys(("subject", "action", "sequence", "camera"), "string")
     blocks: dict[str, Any] = {
         block: torch.from_numpy(np.load(folder / f"{block}.npy", mmap_mode="c", allow_pickle=False))
@@ -217,12 +217,20 @@ def memory_mapped(folder: Path) -> PoseDataset:
         name=about["name"],
         keypoints=about["keypoints"],
         fps=about["fps"],
-        skeleton=skeletons[about["skeleton"]],
+        skeleton=_skeleton(about["skeleton"]),
         sequences=pd.read_csv(folder / _TABLE, dtype=text, keep_default_na=False).astype(dict.fromkeys(text, object)),
         fingerprint=about["fingerprint"],
         extent=about["extent"],
         **blocks,
     )
+
+
+def _skeleton(stored: str | dict[str, Any]) -> Skeleton:
+    """A skeleton as it was stored: whole, or in copies of earlier versions the name of one of the suite's own."""
+    if isinstance(stored, str):
+        return KNOWN[stored]
+    whole: dict[str, Any] = {key: tuple(part) if isinstance(part, list) else part for key, part in stored.items()}
+    return Skeleton(**whole)
 
 
 def _remove(path: Path) -> None:

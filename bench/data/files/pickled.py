@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 STEPS = 300_000  # a pickle of Human3.6M has thirty thousand; a step of one byte can build an object of a hundred
-OBJECT_ARRAYS = 2_000  # a pose file has one a sequence at most; they are freed one inside the other, on the C stack
+OBJECT_ARRAYS = 2_000  # a pose file has at most one per sequence; they are freed one inside the other, on the C stack
 LONG_TEXT = 1_000  # characters: only the bytes of an array are longer, and nothing refers to these twice
 _MARK, _FORGOTTEN = object(), object()
 

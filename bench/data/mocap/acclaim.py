@@ -109,7 +109,7 @@ def read_motion(amc: Path, figure: Figure) -> dict[str, Array]:
     for index, (number, words) in enumerate(lines):
         if index % block == 0:
             if len(words) != 1 or not words[0].isdecimal():
-                raise _wrong(amc, number, f"expected the number of a frame, found {' '.join(words)!r}")
+                raise _wrong(amc, number, f"expected a frame number, found {' '.join(words)!r}")
             continue
         name, width = order[index % block - 1], widths[index % block - 1]
         if words[0] != name:

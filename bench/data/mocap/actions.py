@@ -37,7 +37,7 @@ class Action:
     """Key angles at equal steps of a cycle of `seconds`. A sided name without a side means both.
 
     alternate: the right side does what the left does, half a cycle later. either: each cycle picks its side.
-    turning: degrees a second, at most, that the heading changes by; steady: at one rate, on a circle.
+    turning: degrees per second, at most, by which the heading changes; steady: at one rate, on a circle.
     """
 
     seconds: float

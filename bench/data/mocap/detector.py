@@ -55,7 +55,7 @@ def detect(
 ) -> Array:
     """What the detector reports for one video of one person.
 
-    keypoints_px: (frames, joints, 2) true pixels; returns the same shape and type. fps: frames a second.
+    keypoints_px: (frames, joints, 2) true pixels; returns the same shape and type. fps: frames per second.
     The numbers follow from `rng` alone. Raises ValueError if the joints are not the skeleton's.
     """
     settings = settings or Detector()

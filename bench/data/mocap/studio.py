@@ -1,29 +1,34 @@
 """The studio: motion that was recorded without cameras is filmed by the four cameras of a Human3.6M subject.
 
-Real lenses and real viewing directions make the 2D; only where the cameras stand is ours. A motion may need more floor
+Lenses and viewing directions are the real ones; only the cameras' positions are made up. A motion may need more floor
 than the Human3.6M studio has, so each camera steps back along its optical axis until it sees all of it.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.mocap.detector import detect
-from bench.data.pose_dataset import Builder, Video
+from bench.data.pose_dataset import Video
 from bench.geometry.camera import Camera, denormalise_screen, h36m_cameras, rotate
+from bench.geometry.skeleton import Skeleton
 
 Array = NDArray[Any]
 
 MARGIN = 0.92  # of the half image: where the outermost joint may lie
 NEAREST = 1.0  # metres: no joint comes closer to a camera
+# The cameras by name, for their lenses, which are the same in all seven rigs; where they stand is another matter.
+LENSES = {camera.name: camera for camera in h36m_cameras()["S1"]}
 
 
 def film(
-    builder: Builder,
+    skeleton: Skeleton,
+    fps: float,
     *,
     subject: str,
     action: str,
@@ -31,15 +36,15 @@ def film(
     motion: Array,
     keypoints: Literal["gt", "det"],
     seed: int,
-) -> None:
-    """Add the four views of one motion to `builder`.
+) -> Iterator[Video]:
+    """The four views of one motion.
 
     motion: (frames, joints, 3) metres, world axes, z up. The rig (one of Human3.6M's seven) and the heading follow
     from seed, subject and sequence alone, so "gt" and "det" show the same views. "gt": 2D is the exact projection.
     "det": the simulated detector sees it, with noise that follows from seed, subject, sequence and camera.
-    Raises ValueError if the motion is empty, not finite, or of other joints than the builder's.
+    Raises ValueError if the motion is empty, not finite, or of other joints than the skeleton's.
     """
-    if motion.shape[1:] != (len(builder.skeleton), 3) or not len(motion) or not np.isfinite(motion).all():
+    if motion.shape[1:] != (len(skeleton), 3) or not len(motion) or not np.isfinite(motion).all():
         raise ValueError(f"{subject} {sequence!r}: motion is {motion.shape}, or not finite")
     if keypoints not in ("gt", "det"):
         raise ValueError(f"keypoints must be 'gt' or 'det', not {keypoints!r}")
@@ -51,13 +56,8 @@ def film(
         poses = camera.to_camera(staged)
         pixels = denormalise_screen(camera.project(poses), camera.width, camera.height)
         if keypoints == "det":
-            pixels = detect(pixels, builder.skeleton, builder.fps, generator(seed, subject, sequence, camera.name))
-        builder.add(Video(subject, action, sequence, camera, pixels.astype(np.float32), poses.astype(np.float32)))
-
-
-def lens(name: str) -> Camera:
-    """A camera with its lens, which is the same in all seven rigs; where it stands is another matter."""
-    return next(camera for rig in h36m_cameras().values() for camera in rig if camera.name == name)
+            pixels = detect(pixels, skeleton, fps, generator(seed, subject, sequence, camera.name))
+        yield Video(subject, action, sequence, camera, pixels.astype(np.float32), poses.astype(np.float32))
 
 
 def sight(rig: tuple[Camera, ...]) -> Array:

@@ -176,7 +176,7 @@ def _named(about: Any) -> Skeleton:
 
 
 def _flat(path: Path, people: Iterable[Mapping[str, Any]]) -> dict[int, list[Person]]:
-    """A person a line. Track: `idx` of AlphaPose with tracking, or `track_id`."""
+    """One person per line. Track: `idx` of AlphaPose with tracking, or `track_id`."""
     frames: dict[int, list[Person]] = {}
     for number, entry in enumerate(people):
         where = f"{shown(path)}, entry {number}"

@@ -1,4 +1,4 @@
-"""One person through a video: who it is, and what stands where the detector saw nothing."""
+"""One person through a video: which of the detected people it is, and how gaps in the detections are filled."""
 
 from __future__ import annotations
 

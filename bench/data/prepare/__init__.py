@@ -1,4 +1,4 @@
-"""Raw downloads to the community's files, which the loaders read: one module a data set."""
+"""Raw downloads to the community's files, which the data sets read: one module for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was converted is kept until all of it is: a preparation that was stopped goes on where it was.
+"""Converted arrays are kept until a preparation is complete: one that was stopped goes on where it was.
 
 A converted file is a folder of .npy arrays below the cache, named after what it was made from. The final .npz files
 are written from there, one array in memory at a time.
@@ -65,7 +65,7 @@ class Conversion:
         return [{path.stem: Kept(path) for path in sorted(self._place(source).glob("*.npy"))} for source in sources]
 
     def forget(self) -> None:
-        """Everything is where it belongs: what was kept for another try may go."""
+        """The preparation is complete: delete what was kept for another try."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _place(self, source: Source) -> Path:

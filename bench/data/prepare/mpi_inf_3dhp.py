@@ -27,7 +27,7 @@ Array = NDArray[Any]
 
 READER = "3dhp, preparation 1"  # a change of any number made here changes this line
 LABELS = {"universal": "univ_annot3", "camera": "annot3"}
-DATASETS = {"universal": "3dhp", "camera": "3dhp-annot3"}  # as the loaders call them
+DATASETS = {"universal": "3dhp", "camera": "3dhp-annot3"}  # their names in the suite
 ENDINGS = {"universal": "", "camera": "_annot3"}  # of the files' names
 ARCHIVES = ("*.zip",)
 TRAIN, TEST = "S*/Seq*/annot.mat", "TS*/annot_data.mat"

@@ -1,6 +1,6 @@
 """The files as they are: every sequence that can be made sense of, however wrong. What cannot is reported and left out.
 
-The loaders refuse what is wrong at once; these readers go on, so that one look shows all there is to repair.
+The data sets' own readers refuse what is wrong at once; these go on, so that one look shows all there is to repair.
 """
 
 from __future__ import annotations
@@ -14,19 +14,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import human36m, loader, mpi_inf_3dhp
+from bench.config.accounting import is_3dhp
+from bench.data import dataset_named, human36m, mpi_inf_3dhp
+from bench.data.dataset import Dataset
 from bench.data.files import archive
 from bench.data.mpi_inf_3dhp import MEASURED, UNIVERSAL, Labels
-from bench.data.pose_dataset import PoseDataset, subject_order
+from bench.data.pose_dataset import subject_order
 from bench.data.verify.findings import Report
 from bench.geometry.camera import View, denormalise_screen, h36m_cameras
-from bench.geometry.skeleton import COCO_17, H36M_17_OF_32, MPI_INF_3DHP_17_OF_28, Skeleton
+from bench.geometry.skeleton import (
+    COCO_17,
+    H36M_17,
+    H36M_17_OF_32,
+    MPI_INF_3DHP_17,
+    MPI_INF_3DHP_17_OF_28,
+    Skeleton,
+)
 from bench.system.errors import BenchError
 from bench.system.paths import shown
 
 Array = NDArray[Any]
 
 SAMPLED = 60  # frames of a video that are looked at closely
+CHECKED = ("3dhp", "3dhp-annot3", "cmu", "h36m", "synthetic")  # the data sets that there are checks for
 UNITS = {"metres": (1.0, 0.3, 4.0), "centimetres": (100.0, 30.0, 300.0), "millimetres": (1000.0, 300.0, 4000.0)}
 
 
@@ -56,17 +66,16 @@ class Take:
 
 
 def takes(name: str, root: Path, keypoints: str, report: Report) -> Iterator[Take]:
-    """Every sequence of a data set. keypoints: as its loader calls them.
+    """Every sequence of one of the data sets in `CHECKED`. keypoints: as it calls them.
 
     Raises BenchError where a file is missing, damaged or something else altogether.
     """
     if name == "h36m":
         yield from _human36m(root, keypoints, report)
-    elif name.startswith("3dhp"):
+    elif is_3dhp(name):
         yield from _mpi_inf_3dhp(root, MEASURED if name == MEASURED.dataset else UNIVERSAL, report)
     else:
-        module = loader(name)
-        yield from _of_dataset(module.read(root, keypoints, "not stored"), module)
+        yield from _as_read(dataset_named(name), root, keypoints)
 
 
 # --- Human3.6M
@@ -99,7 +108,7 @@ def _human36m(root: Path, kind: str, report: Report) -> Iterator[Take]:
             yield Take(
                 subject,
                 sequence,
-                human36m.SKELETON,
+                H36M_17,
                 length=length,
                 frames=frames,
                 body=kept,
@@ -115,10 +124,10 @@ _MISMATCH = "take both files from one preparation"
 def _recorded_joints(recorded: Array | None, where: str, report: Report) -> Array | None:
     """(frames, 32, 3) as it should be, or (frames, 17, 3) where somebody has selected already."""
     shape = () if recorded is None else recorded.shape
-    if recorded is None or shape[1] not in (human36m.RECORDED_JOINTS, len(human36m.SKELETON)) or shape[2] != 3:
+    if recorded is None or shape[1] not in (human36m.RECORDED_JOINTS, len(H36M_17)) or shape[2] != 3:
         report.wrong("joints", f"the 3D is {_shape(shape)}, not (frames, 32, 3)", "prepare the file again", where)
         return None
-    if shape[1] == len(human36m.SKELETON):
+    if shape[1] == len(H36M_17):
         report.wrong(
             "joints", "the 3D has 17 joints: they are selected already", "keep all 32; the reader selects", where
         )
@@ -143,7 +152,7 @@ def _check_layout(metadata: Any, path: Path, report: Report) -> None:
     if not isinstance(metadata, dict) or "keypoints_symmetry" not in metadata:
         return
     sides = [sorted(map(int, side)) for side in metadata["keypoints_symmetry"]]
-    ours = [sorted(human36m.SKELETON.left), sorted(human36m.SKELETON.right)]
+    ours = [sorted(H36M_17.left), sorted(H36M_17.right)]
     coco = [[j for j, joint in enumerate(COCO_17.joints) if joint.startswith(side)] for side in ("left", "right")]
     if sides == coco:
         what = "its metadata say COCO's layout: an off-the-shelf detector, not CPN fine-tuned on Human3.6M"
@@ -219,8 +228,7 @@ def _filmed(subject: str, sequence: str, cameras: list[View], views: list[Any], 
         _in_metres(block[frames], "millimetres", "data_3d", f"{subject} {sequence!r}, camera {camera.name}", report)
         for camera, block in blocks.items()
     ]
-    skeleton = mpi_inf_3dhp.SKELETON
-    return Take(subject, sequence, skeleton, length, frames, poses[0], [*blocks], poses, keypoints, valid)
+    return Take(subject, sequence, MPI_INF_3DHP_17, length, frames, poses[0], [*blocks], poses, keypoints, valid)
 
 
 def _joints_3dhp(block: Array | None, where: str, report: Report) -> Array | None:
@@ -238,14 +246,16 @@ def _joints_3dhp(block: Array | None, where: str, report: Report) -> Array | Non
 # --- what is made here, and what all share
 
 
-def _of_dataset(dataset: PoseDataset, module: Any) -> Iterator[Take]:
+def _as_read(source: Dataset, root: Path, kind: str) -> Iterator[Take]:
+    """What a data set's own reader makes of its files."""
+    dataset = source.in_memory(root, kind)
     for (subject, sequence), videos in dataset.sequences.groupby(["subject", "sequence"], sort=False):
         length = int(videos["frames"].iloc[0])
         frames = sampled(np.ones(length, bool))
         cameras, poses, keypoints = [], [], []
         for camera_name, start in zip(videos["camera"], videos["start"], strict=True):
             rows = slice(int(start), int(start) + length)
-            camera = module.camera(subject, camera_name)
+            camera = source.camera(str(subject), camera_name)
             cameras.append(camera)
             poses.append((dataset.poses_3d[rows] + dataset.roots[rows][:, None]).numpy()[frames])
             screen = dataset.keypoints_2d[rows].numpy()

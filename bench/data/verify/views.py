@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.config.accounting import is_3dhp
 from bench.data.known import H36M_DRIFTING
 from bench.data.verify.bodies import LAYOUTS, SURE
 from bench.data.verify.findings import Report
@@ -136,7 +137,7 @@ class Views:
 
     @property
     def inexact(self) -> bool:
-        return self.dataset.startswith("3dhp") or self.keypoints != "gt"
+        return is_3dhp(self.dataset) or self.keypoints != "gt"
 
     def _sides(self, take: Take, handedness: float, swapped: bool) -> None:
         if not swapped:

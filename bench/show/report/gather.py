@@ -7,9 +7,11 @@ finished runs know comes from `bench.show.report.runs`, and is None or empty whe
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pandas as pd
 
 from bench.config.load import benchmark_names, load_benchmark
 from bench.config.schema import Benchmark
-from bench.data import loader
+from bench.data import dataset_named
 from bench.geometry.skeleton import Skeleton
 from bench.results import records, sweeps
 from bench.results.metrics import Metric, columns, described, further
@@ -103,7 +105,7 @@ def _benchmark(
             {"accounting": accounting, "rows": [_row(one, beside) for one in table]}
             for accounting, table in boards.items()
         ],
-        "skeleton": _skeleton(loader(protocol.trained_on.dataset).SKELETON),
+        "skeleton": _skeleton(dataset_named(protocol.trained_on.dataset).skeleton),
         "sources": [
             {"labels": sorted(set(quoted["label"])), "source": str(source)}
             for source, quoted in own.groupby("source", sort=False)
@@ -207,11 +209,36 @@ def _skeleton(skeleton: Skeleton) -> dict[str, Any]:
         "left": skeleton.left,
         "right": skeleton.right,
         "root": skeleton.root,
-        "front": [FRONT[joint] for joint in skeleton.joints],
+        "front": front(skeleton),
     }
 
 
-# Where a person who faces the viewer has each joint: x to the viewer's right, y down, hips to head about 1.
+def front(skeleton: Skeleton) -> list[tuple[float, float]]:
+    """Where a person who faces the viewer has each joint: x to the viewer's right, y down, hips to head about 1.
+
+    A joint that has no place of its own in `FRONT` goes on along its limb, else down from the root or out from the
+    trunk where it is of one side, else up.
+    """
+
+    @cache
+    def place(joint: int) -> tuple[float, float]:
+        if skeleton.joints[joint] in FRONT:
+            return FRONT[skeleton.joints[joint]]
+        if joint == skeleton.root:
+            return 0.0, 0.0
+        parent = skeleton.parents[joint]
+        side, (x, y) = (joint in skeleton.left) - (joint in skeleton.right), place(parent)
+        if side and parent in (*skeleton.left, *skeleton.right):
+            before = place(skeleton.parents[parent])
+            share = 0.35 / max(math.dist((x, y), before), 1e-6)
+            return x + share * (x - before[0]), y + share * (y - before[1])
+        if side:
+            return (x + 0.16 * side, y + 0.45) if parent == skeleton.root else (x + 0.25 * side, y)
+        return x, y - 0.4
+
+    return [place(joint) for joint in range(len(skeleton))]
+
+
 FRONT = {
     "pelvis": (0, 0), "spine": (0, -0.27), "thorax": (0, -0.56), "neck": (0, -0.72), "head": (0, -0.88),
     "head top": (0, -1.02), "right hip": (-0.14, 0.03), "left hip": (0.14, 0.03), "right knee": (-0.18, 0.47),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import pickle
 import random
@@ -20,7 +21,8 @@ import torch
 from bench.data.files import archive
 from bench.data.files.archive import read_npz
 from bench.data.pose_dataset import Builder, PoseDataset, Video
-from bench.geometry.camera import h36m_cameras
+from bench.geometry.camera import View, h36m_cameras
+from bench.geometry.skeleton import H36M_17, Skeleton
 from bench.system.errors import BenchError, MissingDataError
 
 # --- pickled archives
@@ -239,6 +241,25 @@ def test_what_is_stored_comes_back(tmp_path):
     assert mapped.valid is mapped.activities is mapped.extent is None
     archive.store(dataset, folder)  # again: the first copy stays
     assert [path.name for path in folder.parent.iterdir()] == ["set"]
+
+
+def test_a_skeleton_of_ones_own_comes_back_and_copies_with_the_name_of_a_known_one_are_read(tmp_path):
+    own = Skeleton("точки", ("таз", "左手", "右手"), (-1, 0, 0), left=(1,), right=(2,), root=0)
+    builder = Builder("own", "gt", 50.0, "f", own)
+    camera = View("前", 100, 100)
+    builder.add(Video("С1", "歩く", "歩く 1", camera, np.full((4, 3, 2), 50.0), np.ones((4, 3, 3))))
+    builder.add(Video("С1", "Ходьба", "Ходьба 2", camera, np.full((5, 3, 2), 50.0), np.ones((5, 3, 3))))
+    archive.store(builder, tmp_path / "own")
+    stored = archive.memory_mapped(tmp_path / "own")
+    assert stored.skeleton == own
+    assert stored.sequences[["subject", "action", "camera"]].to_numpy().tolist() == [
+        ["С1", "Ходьба", "前"], ["С1", "歩く", "前"],
+    ]  # fmt: skip
+
+    archive.store(small_dataset(), tmp_path / "old")
+    about = json.loads((tmp_path / "old" / "dataset.json").read_text())
+    (tmp_path / "old" / "dataset.json").write_text(json.dumps(about | {"skeleton": "H36M-17"}))
+    assert archive.memory_mapped(tmp_path / "old").skeleton == H36M_17
 
 
 def test_valid_frames_activities_and_the_extent_come_back(tmp_path):

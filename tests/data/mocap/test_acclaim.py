@@ -172,7 +172,7 @@ def test_line_ends_comments_and_packing_do_not_matter(tmp_path):
         (
             "shin 0\n",
             "shin 0\n2\nroot 0 0 0 0 0 0\nthigh 0 0 0\nshin 0\nend\n",
-            r"line 12: .* number of a frame.*'end'",
+            r"line 12: .*frame number.*'end'",
         ),
         ("thigh 0 0 0", "thigh 0 0", r"line 6: thigh has 3 channels, found 2 numbers"),
         ("thigh 0 0 0", "thigh 0 0 0 0", r"line 6: thigh has 3 channels, found 4 numbers"),

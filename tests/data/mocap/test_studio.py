@@ -23,8 +23,9 @@ def wander(seed: int = 0, frames: int = 40, reach: float = 3.0) -> np.ndarray:
 
 def filmed(motion: np.ndarray, keypoints: str = "gt", seed: int = 0, subject: str = "02") -> PoseDataset:
     builder = Builder("test", keypoints, 50.0, "0" * 64)
-    studio.film(
-        builder,
+    views = studio.film(
+        builder.skeleton,
+        builder.fps,
         subject=subject,
         action="walk",
         sequence="walk 01",
@@ -32,6 +33,8 @@ def filmed(motion: np.ndarray, keypoints: str = "gt", seed: int = 0, subject: st
         keypoints=keypoints,
         seed=seed,
     )
+    for video in views:
+        builder.add(video)
     return builder.build()
 
 

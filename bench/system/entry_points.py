@@ -1,0 +1,45 @@
+"""Entry points: what installed packages declare to the suite, its own declarations found exactly as a stranger's."""
+
+from __future__ import annotations
+
+import traceback
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from bench.system import paths
+from bench.system.errors import BenchError, unknown
+
+
+def declared(group: str) -> list[str]:
+    """The names that installed packages declare in a group, sorted. Imports none of them."""
+    return sorted({point.name for point in entry_points(group=group)})
+
+
+def loaded(group: str, name: str, what: str) -> tuple[Any, str]:
+    """What a name leads to, and where that is, as an error should say it: `module:Class of PACKAGE`.
+
+    what: such a thing in a word, "method" or "data set". Raises BenchError for a name that no package declares or that
+    two do, and for a package that cannot be imported, with the line where its import fails.
+    """
+    points = list({point.value: point for point in entry_points(group=group, name=name)}.values())
+    if not points:
+        raise unknown(what, name, declared(group))
+    if len(points) > 1:
+        raise BenchError(
+            f"two packages register a {what} {name!r}: {' and '.join(map(_described, points))}; "
+            "uninstall one, or give its entry point and its class another name"
+        )
+    try:
+        return points[0].load(), _described(points[0])
+    except Exception as error:  # a stranger's module may raise anything
+        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == "<module>"]
+        where = f" ({paths.shown(Path(lines[-1].filename))}, line {lines[-1].lineno})" if lines else ""
+        raise BenchError(
+            f"{what} {name!r} cannot be loaded from {_described(points[0])}: "
+            f"{type(error).__name__}: {error}{where}; mend or uninstall it"
+        ) from error
+
+
+def _described(point: EntryPoint) -> str:
+    return f"{point.value} of {point.dist.name if point.dist else 'an unknown package'}"

@@ -202,10 +202,17 @@ def viewed(benchmark: str) -> list[Record]:
     return [*published, *own.values()]
 
 
+def place(record: Record) -> Path:
+    """The file of a record: the run of this checkout has its own where there is a published record of the same run."""
+    own = paths.own_records() / record.path
+    mine = own.is_file() and read(own).is_of_the_training_of(record)
+    return own if mine else paths.records() / record.path
+
+
 def beside_published(record: Record) -> str | None:
     """What is said of a run of this checkout whose published record has other numbers: both.
 
-    Such as "yours 55.2 mm, published record 54.8 mm", of MPJPE. None where there is no other record, or it says the same.
+    Such as "yours 55.2 mm, published record 54.8 mm", of MPJPE. None where there is no other, or it says the same.
     """
     path = paths.records() / record.path
     if not path.is_file() or (kept := read(path)).is_of_the_training_of(record):

@@ -82,7 +82,7 @@ class Comparison:
         lines = [
             f"{self.benchmark.name}: {metric.title} in {metric.unit}, {better} is better; {networks.blocks} test "
             f"sequences of {subjects} with all their views, {self.first.records[0].frames:,} frames",
-            self._sides(),
+            "\n".join([self._sides(), *self._beside_published()]),
             f"A - B over {drawn}: {self._difference(networks.interval)}, p = {networks.p_value:.2g}",
         ]
         if self.found.methods:
@@ -163,6 +163,14 @@ class Comparison:
             rows, headers="keys", disable_numparse=True, colalign=("left", "left", "right", "right", "left")
         )
 
+    def _beside_published(self) -> list[str]:
+        """A line for each run of this checkout whose published record has other numbers."""
+        return [
+            f"{one.method}, seed {one.seed}: {both}"
+            for one in (*self.first.records, *self.second.records)
+            if (both := records.beside_published(one))
+        ]
+
     def _per_action(self) -> str:
         digits = self.metric.digits
         rows = [
@@ -236,9 +244,7 @@ def _side(benchmark: Benchmark, known: Sequence[Record], text: str) -> Side:
             raise BenchError(f"{name} has no record on {benchmark.name}; this makes one: {command}")
         raise unknown(f"method or submission on {benchmark.name}", name, {one.method for one in known})
     # Which of them fits comes before which of them is the newest: a trial with --set is newer, and does not.
-    fitting = sorted(
-        records.newest(one for one in mine if not departures(one, benchmark)), key=lambda one: one.seed
-    )
+    fitting = sorted(records.newest(one for one in mine if not departures(one, benchmark)), key=lambda one: one.seed)
     if not fitting:
         reasons = "; ".join(departures(mine[-1], benchmark))
         raise BenchError(

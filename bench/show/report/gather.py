@@ -29,7 +29,6 @@ from bench.show.sweeps import lines
 from bench.show.sweeps import values as sweep_values
 from bench.show.tables import rows, shown
 from bench.show.tables.model import Row
-from bench.system import paths
 from bench.system.provenance import provenance
 
 CLIP_BUDGET = 3_300_000  # bytes of base64 for the clips of all benchmarks: keeps the page below 5 MB
@@ -186,7 +185,7 @@ def _record(record: Record, beside: Path) -> dict[str, Any]:
     origin = record.provenance
     return {
         "seed": record.seed,
-        "href": Path(os.path.relpath(paths.records() / record.path, beside)).as_posix(),
+        "href": Path(os.path.relpath(records.place(record), beside)).as_posix(),
         "run_key": record.run_key,
         "frames": record.frames,
         "sequences": record.sequences,

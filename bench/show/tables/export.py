@@ -11,7 +11,6 @@ from bench.show.tables import csv, html, latex, markdown
 from bench.show.tables.content import all_tables
 from bench.show.tables.gather import rows, shown
 from bench.show.tables.model import Table
-from bench.system import paths
 from bench.system.errors import BenchError
 
 
@@ -60,8 +59,9 @@ def export(form: str, benchmark: str | None = None, by: str = "benchmark", recor
 
 def _tables(benchmark: Benchmark, by: str) -> list[Found]:
     measured, numbers = shown(benchmark), published()
+    ours = rows(benchmark, measured, numbers, beside=True)
     others = [one for one in rows(benchmark, measured, numbers, "as-published", beside=True) if one.records]
-    tables = [("shared", one) for one in all_tables(benchmark.protocol, rows(benchmark, measured, numbers, beside=True))]
+    tables = [("shared", one) for one in all_tables(benchmark.protocol, ours)]
     if others:
         tables += [("as-published", one) for one in all_tables(benchmark.protocol, others, ranked=False)]
     return [Found(benchmark.name, benchmark.title, accounting, table) for accounting, table in tables if table.by == by]

@@ -31,9 +31,9 @@ def rows(
 ) -> list[Row]:
     """A row for each method and receptive field: published, measured, or only configured; in that order.
 
-    Predictions and models made elsewhere, only scored here, come last.
-
-    Raises BenchError for a record of another benchmark, data set, kind of keypoints or unit.
+    Predictions and models made elsewhere, only scored here, come last. beside: note where a run of this checkout has
+    other numbers than its published record. Raises BenchError for a record of another benchmark, data set, kind of
+    keypoints or unit.
     """
     labels = dict(zip(numbers["method"], numbers["label"], strict=True))
     table: dict[tuple[str, int | None, bool, str | None], Row] = {}

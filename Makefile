@@ -45,7 +45,7 @@ data-%: setup  ## read a data set and say what is in it: make data-cmu DATA=...
 verify-%: setup  ## check a data set's files and name what is mixed up: make verify-h36m DATA=...
 	@$(BENCH) data verify $* $(if $(DATA),--data "$(DATA)")
 
-tables: setup  ## rewrite the tables of README and results/tables from results/
+tables: setup  ## rewrite the tables of README, docs/results.md and results/tables from results/
 	@$(BENCH) tables
 
 tables-check: setup  ## fail if a table does not say what results/ says
@@ -61,16 +61,17 @@ test: setup  ## the fast tests; SLOW=1 adds the slow ones
 	@$(VENV)/bin/python -m pytest $(if $(SLOW),-m "slow or not slow",-m "not slow")
 
 docs: setup  ## the pages of docs/ as a site in site/, to be opened from the disk: site/index.html
-	@NO_MKDOCS_2_WARNING=true $(VENV)/bin/python -m mkdocs build --strict --quiet
+	@$(VENV)/bin/zensical build --strict --clean >/dev/null
 	@echo "written  site/index.html"
 
 perf: setup  ## minutes: speed and memory beside plain references; a part: make perf TOY=1 SELECT="lift or train" DEVICE=cuda
 	@$(VENV)/bin/python -m perf $(if $(DEVICE),--device $(DEVICE)) $(if $(TOY),--toy) $(if $(SELECT),--select "$(SELECT)")
 
-lint: setup  ## style, types, and tables that fit their records
+lint: setup  ## style, types, the direction of imports, and tables that fit their records
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
 	@$(BENCH) tables --check
 
 format: setup  ## rewrite the code in the house style

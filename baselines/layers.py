@@ -42,8 +42,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     to the same.
 
     The fused kernel saves memory, and pads small heads on a CPU. In training on 17 or 27 tokens it takes up to twice as
-    long there as the plain products, on 81 as long, on 243 less (docs/performance.md). So the rule suits the small
-    models that a CPU can train; a published size has 64 channels per head and gets the fused one.
+    long there as the plain products, on 81 as long, on 243 less (docs/reference/performance.md). So the rule suits the
+    small models that a CPU can train; a published size has 64 channels per head and gets the fused one.
     """
     if q.device.type == "cpu" and q.shape[-1] < 64:
         mixed: Tensor = F.dropout((q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1), dropout) @ v

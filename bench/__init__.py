@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.data.dataset import Dataset as Dataset
     from bench.data.dataset import Origin as Origin
     from bench.data.pose_dataset import Video as Video
+    from bench.evaluation.counting import ScoredPoses as ScoredPoses
     from bench.evaluation.scores import Scores as Scores
     from bench.evaluation.scoring import evaluate as evaluate
     from bench.geometry.camera import Camera as Camera
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from bench.method.registry import methods as methods
     from bench.method.registry import register as register
     from bench.method.weights import load_weights as load_weights
+    from bench.results.metrics import Metric as Metric
     from bench.system.errors import BenchError as BenchError
     from bench.system.errors import MissingDataError as MissingDataError
 
@@ -38,6 +40,8 @@ _HOME = {
     "Camera": "bench.geometry.camera",
     "Dataset": "bench.data.dataset",
     "Method": "bench.method.base",
+    "Metric": "bench.results.metrics",
+    "ScoredPoses": "bench.evaluation.counting",
     "MissingDataError": "bench.system.errors",
     "Origin": "bench.data.dataset",
     "Scores": "bench.evaluation.scores",

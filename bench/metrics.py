@@ -1,6 +1,6 @@
 """Metrics: pure functions on tensors. A result is in the unit of its input; averaging over actions is the protocol's.
 
-predicted, target: (..., joints, 3), root-relative poses in camera axes. reduce="none" gives one value a frame.
+predicted, target: (..., joints, 3), root-relative poses in camera axes. reduce="none" gives one value per frame.
 """
 
 from __future__ import annotations
@@ -73,19 +73,19 @@ def mpjve(predicted: Any, target: Any, reduce: Reduce = "mean", lengths: Sequenc
     """Mean per-joint velocity error: the error of the first difference along frames, in unit per frame.
 
     predicted, target: (..., frames, joints, 3). lengths: frames of each video where several lie end to end; no
-    difference is taken across a border. reduce="none" gives one value a step, (..., frames - videos). A video of one
+    difference is taken across a border. reduce="none" gives one value per step, (..., frames - videos). A video of one
     frame has no velocity; if no step is left the mean is NaN. (Pavllo et al., CVPR 2019.)
     """
-    predicted, target = _pair(predicted, target)
-    steps = mpjpe(predicted.diff(dim=-3), target.diff(dim=-3), reduce="none")
-    if lengths is not None:
-        ends = torch.as_tensor(list(lengths)).cumsum(0)
-        if int(ends[-1]) != predicted.shape[-3]:
-            raise ValueError(f"mpjve: the lengths sum to {int(ends[-1])}, the poses have {predicted.shape[-3]} frames")
-        inside = torch.ones(steps.shape[-1], dtype=torch.bool)
-        inside[ends[:-1] - 1] = False
-        steps = steps[..., inside.to(steps.device)]
-    return _reduced(steps, reduce)
+    return _reduced(_difference_errors("mpjve", 1, predicted, target, lengths), reduce)
+
+
+def accel(predicted: Any, target: Any, reduce: Reduce = "mean", lengths: Sequence[int] | None = None) -> Tensor:
+    """Mean per-joint acceleration error: the error of the second difference along frames, in unit per frame squared.
+
+    It tells how much predictions jitter. A value is of the frame in the middle of three; reduce="none" gives
+    (..., frames - 2 * videos). The rest is as in `mpjve`. (Kanazawa et al., CVPR 2019.)
+    """
+    return _reduced(_difference_errors("accel", 2, predicted, target, lengths), reduce)
 
 
 def pck(errors_mm: Any, reduce: Reduce = "mean", joints: Sequence[int] = MPI_INF_3DHP_JOINTS) -> Tensor:
@@ -103,12 +103,45 @@ def auc(errors_mm: Any, reduce: Reduce = "mean", joints: Sequence[int] = MPI_INF
     return _reduced(100 * passed.mean(dim=0), reduce)
 
 
+def pck150(errors_mm: Any, reduce: Reduce = "mean", root: int | None = 0) -> Tensor:
+    """PCK at 150 mm on any skeleton: percent of joints with an error below 150 mm, strictly.
+
+    errors_mm: (frames, joints). root: the joint that poses are relative to, whose error is zero by definition; it does
+    not count. None: all do. Not the official 3DPCK of MPI-INF-3DHP, which counts 14 joints: `pck`.
+    """
+    errors = torch.as_tensor(errors_mm)
+    if errors.ndim != 2:
+        raise ValueError(f"errors are (frames, joints), not {tuple(errors.shape)}")
+    counted = [joint for joint in range(errors.shape[1]) if joint != root]
+    return _reduced(100 * _within(errors, PCK_THRESHOLD_MM, counted), reduce)
+
+
 def _passed(errors_mm: Any, threshold: float, joints: Sequence[int]) -> Tensor:
-    """Share of the counted joints of each frame whose error is below a threshold: (frames,)."""
+    """Share of the counted joints of each frame of MPI-INF-3DHP whose error is below a threshold: (frames,)."""
     errors = torch.as_tensor(errors_mm)
     if errors.ndim != 2 or errors.shape[1] != 17:
         raise ValueError(f"errors of MPI-INF-3DHP are (frames, 17), not {tuple(errors.shape)}")
+    return _within(errors, threshold, joints)
+
+
+def _within(errors: Tensor, threshold: float, joints: Sequence[int]) -> Tensor:
     return (errors[:, list(joints)] < threshold).to(torch.float64).mean(dim=1)
+
+
+def _difference_errors(name: str, order: int, predicted: Any, target: Any, lengths: Sequence[int] | None) -> Tensor:
+    """The error of the differences of an order along frames, without those across the border of two videos."""
+    predicted, target = _pair(predicted, target)
+    steps = mpjpe(predicted.diff(n=order, dim=-3), target.diff(n=order, dim=-3), reduce="none")
+    if lengths is None:
+        return steps
+    ends = torch.as_tensor(list(lengths)).cumsum(0)
+    if int(ends[-1]) != predicted.shape[-3]:
+        raise ValueError(f"{name}: the lengths sum to {int(ends[-1])}, the poses have {predicted.shape[-3]} frames")
+    inside = torch.ones(steps.shape[-1], dtype=torch.bool)
+    for back in range(1, order + 1):
+        across = ends[:-1] - back
+        inside[across[(across >= 0) & (across < len(inside))]] = False
+    return steps[..., inside.to(steps.device)]
 
 
 def _pair(predicted: Any, target: Any) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ def check_method(
 
     frames, joints, hyperparameters: what it is built with; small ones take seconds. unmoved: ends of the names of
     parameters that no loss can move. Raises AssertionError with what is wrong, and BenchError if the method cannot be
-    built or answers in the wrong shape.
+    built or returns poses of the wrong shape.
     """
     for check in CHECKS:
         check(Specimen(name, frames, joints, hyperparameters, tuple(unmoved)))
@@ -166,7 +166,7 @@ def has_a_loss_that_survives_mixed_precision(one: Specimen) -> None:
     negligible = 1e-6 * abs(exact["total"].item())
     for key, value in exact.items():
         found, expected = rounded[key].item(), value.item()
-        # Features stay in bfloat16, so a fifth may be theirs; rounded poses at least double a position error.
+        # Features stay in bfloat16: a fifth is for them; rounded poses at least double a position error.
         assert abs(found - expected) <= 0.2 * abs(expected) + negligible, (
             f"loss {key} of {one.name} is {found:.4g} under autocast to bfloat16, {expected:.4g} in float32; {advice}"
         )

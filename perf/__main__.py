@@ -1,4 +1,4 @@
-"""`python -m perf`: measure everything, write results/perf and docs/performance.md; or a part, and only print it."""
+"""`python -m perf`: measure everything, write results/perf and docs/reference/performance.md; or measure a part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a case is measured: reference, ours, reference, ours, ... in one process, and their answers compared."""
+"""How a case is measured: reference, ours, reference, ours, ... in one process, and their results compared."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def measure(benchmark, device) -> Callable[..., None]:
-    """measure(case, ours, reference, rounds=5) times two functions in turn and checks that they answer the same.
+    """measure(case, ours, reference, rounds=5) times two functions in turn and checks that they return the same.
 
     The ratio is the median of reference / ours over the rounds: what slows down the machine for a while slows down
-    both. An answer is a text, a tensor or a list of tensors. reference: None if there is nothing to compare with.
-    warmup: rounds that do not count. facts: what else to write down about the case.
+    both. A result is a text, a tensor or a list of tensors. reference: None if there is nothing to compare with.
+    warmup: rounds that do not count. notes: what else to write down about the case.
     """
     gpu = device.type == "cuda"
-    facts_of_gpu: dict[str, int] = {}
+    gpu_notes: dict[str, int] = {}
 
     def done(form: str) -> None:
         if gpu:  # kernels run on after their call has returned
             torch.cuda.synchronize(device)
-            facts_of_gpu[f"{form}_peak_gpu_bytes"] = torch.cuda.max_memory_allocated(device)
+            gpu_notes[f"{form}_peak_gpu_bytes"] = torch.cuda.max_memory_allocated(device)
             torch.cuda.reset_peak_memory_stats(device)
 
     def run(
@@ -54,7 +54,7 @@ def measure(benchmark, device) -> Callable[..., None]:
         rounds: int,
         warmup: int = 1,
         tolerance: float = 1e-5,
-        **facts: Any,
+        **notes: Any,
     ) -> None:
         seconds: list[float] = []
         expected: list[Any] = [None]
@@ -63,26 +63,26 @@ def measure(benchmark, device) -> Callable[..., None]:
             """The reference runs, on a watch of its own, where pytest-benchmark prepares a round of ours."""
             if reference is None:
                 return
-            expected[0] = None  # the last answer makes room first
+            expected[0] = None  # frees the last result first
             started = time.perf_counter()
             expected[0] = reference()
             done("reference")
             seconds.append(time.perf_counter() - started)
 
         def timed() -> Any:
-            answer = ours()
+            result = ours()
             done("ours")
-            return answer
+            return result
 
-        answer = benchmark.pedantic(timed, setup=before, rounds=rounds, warmup_rounds=warmup)
+        result = benchmark.pedantic(timed, setup=before, rounds=rounds, warmup_rounds=warmup)
         if reference is not None:
-            if isinstance(answer, str):
-                assert answer == expected[0]
+            if isinstance(result, str):
+                assert result == expected[0]
             else:
-                torch.testing.assert_close(answer, expected[0], atol=tolerance, rtol=tolerance)
+                torch.testing.assert_close(result, expected[0], atol=tolerance, rtol=tolerance)
             pairs = zip(seconds[warmup:], benchmark.stats.stats.data, strict=True)
-            facts["ratio"] = statistics.median(plain / own for plain, own in pairs)
-            facts["reference_seconds"] = statistics.median(seconds[warmup:])
-        benchmark.extra_info.update(case=case, **facts, **facts_of_gpu)
+            notes["ratio"] = statistics.median(plain / own for plain, own in pairs)
+            notes["reference_seconds"] = statistics.median(seconds[warmup:])
+        benchmark.extra_info.update(case=case, **notes, **gpu_notes)
 
     return run

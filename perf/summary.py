@@ -1,4 +1,4 @@
-"""What came out: `results/perf/<device>.json`, and the tables of `docs/performance.md` that are rendered from it."""
+"""The outcome: `results/perf/<device>.json`, and the tables of `docs/reference/performance.md` rendered from it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def write(cases: Sequence[Mapping[str, Any]], device: str, root: Path | None = N
         "packages": known["packages"],
         "threads": 1,
     }
-    file, page = root / "results" / "perf" / f"{kind}.json", root / "docs" / "performance.md"
+    file, page = root / "results" / "perf" / f"{kind}.json", root / "docs" / "reference" / "performance.md"
     paths.write_text(file, json.dumps(results, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
     paths.write_text(page, rendered(page.read_text(encoding="utf-8"), root / "results" / "perf"))
     return [file, page]

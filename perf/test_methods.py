@@ -54,12 +54,12 @@ class Case:
     reference: Method
     batch: Batch
 
-    def measure(self, measure: Callable[..., None], call: Callable[[Any], Any], passes: int = 1, **facts: int) -> None:
-        """call: what is measured of a method. passes: about how many it makes through the network."""
+    def measure(self, measure: Callable[..., None], call: Callable[[Any], Any], passes: int = 1, **notes: int) -> None:
+        """call: what is measured of a method. passes: about how many passes it makes through the network."""
         title = f"{self.name}, {self.size}: {len(self.batch)} x {self.batch.poses_3d.shape[1]} frames"
-        heavy = self.ours.parameter_count > 20e6  # seconds a pass
+        heavy = self.ours.parameter_count > 20e6  # seconds per pass
         rounds = {"rounds": 2 if passes == 1 else 1, "warmup": 0} if heavy else {"rounds": 20, "warmup": 2}
-        measure(title, lambda: call(self.ours), lambda: call(self.reference), **rounds, tolerance=1e-3, **facts)
+        measure(title, lambda: call(self.ours), lambda: call(self.reference), **rounds, tolerance=1e-3, **notes)
 
 
 CASES = [

@@ -8,6 +8,7 @@ import inspect
 import pydoc
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -28,7 +29,8 @@ from bench.data.mocap.detector import Detector
 from bench.method import registry
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+SITE = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *SITE]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z][a-z%-]*):", MAKEFILE, re.M))
@@ -45,7 +47,7 @@ def _commands(parser: argparse.ArgumentParser, words: str = "") -> dict[str, arg
 
 COMMANDS = _commands(_parser())
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def fences(page: Path, language: str) -> list[str]:
@@ -119,15 +121,17 @@ def test_configuration_keys_exist(page):
 @every_page
 def test_commands_of_bench_exist(page):
     importable = [*bench.methods(), "pstmo-pretrain"]
+    own = re.findall(r'entry-points\."bench\.datasets"\]\n(\w+)', page.read_text())  # of the page's own package
+    written = re.findall(r"`([\w.-]+)\.yaml`", page.read_text())
     known_names = {
-        "run": benchmark_names(),
-        "data describe": datasets(),
-        "data verify": datasets(),
+        "run": [*benchmark_names(), *written],
+        "data describe": [*datasets(), *own],
+        "data verify": [*datasets(), *own],
         "import": importable,
     }
     known_names |= dict.fromkeys(("score", "export template", "sweep"), benchmark_names())
     for words in commands(page):
-        if words[0] != "bench" or len(words) == 1:
+        if words[0] != "bench" or words[1:] in ([], ["--help"]):
             continue
         command = next((name for name in (words[1], " ".join(words[1:3])) if name in COMMANDS), None)
         if any(name.startswith(f"{words[1]} ") for name in COMMANDS) and len(words) == 2:
@@ -190,7 +194,7 @@ def value_of(cell: str) -> Any:
     ("heading", "model"), [("Protocol", Protocol), ("Methods", MethodEntry), ("Recipe", Recipe), ("Sweeps", Sweep)]
 )
 def test_every_key_of_a_benchmark_is_documented_with_its_default(heading, model):
-    documented = {row[0].strip("`"): row[1] for row in cells(section("configuration.md", heading))[1:]}
+    documented = {row[0].strip("`"): row[1] for row in cells(section("reference/configuration.md", heading))[1:]}
     assert documented.keys() == model.model_fields.keys()
     for key, field in model.model_fields.items():
         if field.is_required():
@@ -205,7 +209,7 @@ def test_a_stage_has_nothing_that_is_not_documented():
 
 
 def test_recipes_are_documented_as_they_are():
-    head, *rows = cells(section("methods.md", "Recipes").partition("\n\n| benchmark |")[0])
+    head, *rows = cells(section("reference/methods.md", "Recipes").partition("\n\n| benchmark |")[0])
     recipes: dict[str, BaseModel] = {}
     for method in head[1:]:
         name, _, stage = method.replace("`", "").partition(": ")
@@ -224,7 +228,7 @@ def test_recipes_are_documented_as_they_are():
 
 
 def test_the_recipe_of_every_published_benchmark_is_documented():
-    rows = cells(section("methods.md", "Recipes"))
+    rows = cells(section("reference/methods.md", "Recipes"))
     documented, benchmark = set(), ""
     for row in rows[1 + next(number for number, row in enumerate(rows) if row[0] == "benchmark") :]:
         benchmark = row[0].strip("`") or benchmark
@@ -236,7 +240,7 @@ def test_the_recipe_of_every_published_benchmark_is_documented():
 
 
 def test_the_quirks_are_those_that_as_published_brings_back():
-    text = section("methods.md", "Quirks of the published code")
+    text = section("reference/methods.md", "Quirks of the published code")
     documented = set()
     for methods, _, _, switch, brought_back in cells(text.partition("### Training")[2].partition("### ")[0])[1:]:
         assert brought_back in ("yes", "no"), switch
@@ -260,19 +264,23 @@ def test_the_quirks_are_those_that_as_published_brings_back():
 
 @pytest.mark.parametrize("part", ["Training", "Counting"])
 def test_quirks_are_of_methods_that_exist(part):
-    text = section("methods.md", "Quirks of the published code").partition(f"### {part}\n")[2].partition("### ")[0]
+    text = (
+        section("reference/methods.md", "Quirks of the published code")
+        .partition(f"### {part}\n")[2]
+        .partition("### ")[0]
+    )
     named = {name for row in cells(text)[1:] for name in re.findall(r"`([\w-]+)`", row[0])}
     assert named <= {*bench.methods(), "pstmo-pretrain"}
 
 
 def test_the_detector_has_the_documented_defaults():
-    documented = re.findall(r"^\| `(\w+)` \| (\S+) \|", section("datasets.md", "Simulated detector"), re.M)
+    documented = re.findall(r"^\| `(\w+)` \| (\S+) \|", section("reference/datasets.md", "Simulated detector"), re.M)
     assert dict(documented) == {field.name: str(field.default) for field in dataclasses.fields(Detector)}
 
 
 @pytest.mark.parametrize("heading", ["MixSTE", "Diff3DHPE", "PoseFormer", "P-STMO", "VideoPose3D"])
 def test_methods_have_the_documented_defaults(heading):
-    documented = re.findall(r"^\| `(\w+)` \| (\S+) \|", section("methods.md", heading), re.M)
+    documented = re.findall(r"^\| `(\w+)` \| (\S+) \|", section("reference/methods.md", heading), re.M)
     method = registry.method_class(heading.lower().replace("-", ""))
     classes = (method, *method.stages.values())  # what a stage shares with its method is documented once
     parameters = [one for cls in classes for one in inspect.signature(cls).parameters.values()]
@@ -284,7 +292,7 @@ def test_methods_have_the_documented_defaults(heading):
 
 
 def test_methods_have_the_documented_sizes():
-    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| ([\d,]+) \|", section("methods.md", "Sizes"), re.M)
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| ([\d,]+) \|", section("reference/methods.md", "Sizes"), re.M)
     assert {method for method, _, _ in rows} == set(bench.methods()) - {"mean_pose"}
     for method, frames, parameters in rows:
         with torch.device("meta"):
@@ -295,8 +303,23 @@ def test_every_dependency_is_explained():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     names = {re.split(r"[<>=]", one)[0] for one in wanted}
-    text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| ([\w-]+) \|", text, re.M)) - {"package"} == names
+    text = "".join(section("reference/dependencies.md", heading) for heading in ("To run", "To develop"))
+    assert set(re.findall(r"^\| ([\w-]+) \|", text, re.M)) - {"package", "extra"} == names
+
+
+# --- the first screen
+
+
+def test_the_first_screen_of_the_readme_is_short():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    first = text.partition("\n## ")[0]
+    assert [line.partition("#")[0].strip() for line in FENCE.findall(first)[0][1].splitlines()] == [
+        "make demo",
+        "make test",
+    ]
+    assert "](docs/pictures/" in first
+    assert set(re.findall(r"<!-- table:(\S+) -->", text)) == {"papers"}, "no number that is not Human3.6M's"
 
 
 # --- the site
@@ -304,20 +327,62 @@ def test_every_dependency_is_explained():
 
 def test_every_page_is_in_the_navigation_once():
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    listed = re.findall(r"[\w-]+\.md", text.partition("\nnav:\n")[2])
-    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+    listed = re.findall(r"[\w/-]+\.md", text.partition("\nnav:\n")[2])
+    assert sorted(listed) == sorted(page.relative_to(ROOT / "docs").as_posix() for page in SITE)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """The folder of a copy of the documentation, to be built."""
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    return tmp_path
+
+
+def build(folder: Path) -> subprocess.CompletedProcess[str]:
+    zensical = shutil.which("zensical", path=str(Path(sys.executable).parent))
+    if zensical is None:
+        pytest.skip("no zensical here")
+    return subprocess.run([zensical, "build", "--strict"], cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
-def test_the_site_is_built_without_a_warning_and_asks_nothing_of_the_network(tmp_path):
-    pytest.importorskip("mkdocs")
-    options = ("build", "--strict", "--quiet", "--config-file", ROOT / "mkdocs.yml", "--site-dir", tmp_path)
-    done = subprocess.run([sys.executable, "-m", "mkdocs", *options], capture_output=True, text=True, check=False)
+def test_the_site_is_built_without_a_warning_and_asks_nothing_of_the_network(site):
+    done = build(site)
     assert done.returncode == 0, done.stderr
     fetched = re.compile(r"<(?:script|img|iframe|link rel=.?stylesheet)[^>]+(?:src|href)=.?(?:https?:)?//[^>]+>")
-    pages = list(tmp_path.glob("*.html"))
-    assert {page.stem for page in pages} >= {page.stem for page in (ROOT / "docs").glob("*.md")}
+    pages = list((site / "site").rglob("*.html"))
+    assert {page.stem for page in pages} >= {page.stem for page in SITE}
     assert [found[0] for page in pages if (found := fetched.search(page.read_text(encoding="utf-8")))] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("link", ["nowhere.md", "results.md#nowhere", "#nowhere", "../README.md"])
+def test_the_site_is_not_built_with_a_broken_link(site, link):
+    with (site / "docs" / "index.md").open("a") as page:
+        page.write(f"\n[broken]({link})\n")
+    assert build(site).returncode == 1
+
+
+@pytest.mark.slow
+def test_the_site_is_searched_without_a_server(site):
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium here")
+    assert build(site).returncode == 0
+    asked: list[str] = []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--headless=new", "--no-sandbox"])
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "site" / "index.html").as_uri())
+        page.get_by_role("button", name="Search").first.click()
+        page.get_by_placeholder("Search").last.wait_for()
+        page.keyboard.type("reprojection, oracle on the root", delay=30)
+        page.get_by_text("Hypotheses").last.wait_for()
+        browser.close()
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 # --- code runs

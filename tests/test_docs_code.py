@@ -1,6 +1,6 @@
 """The Python in the documentation is run as it stands, page by page, on made-up data.
 
-docs/adding-a-method.md and adding-a-dataset.md have tests of their own, which do all that the pages say.
+The pages on adding a method, a metric or a data set have tests of their own, which do all that the pages say.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 ROOT = Path(__file__).parent.parent
 RUNS = {"tracking.md", "in-the-wild.md", "scoring.md"}
-ELSEWHERE = {"adding-a-method.md", "adding-a-dataset.md"}
-PUBLISHED = {"README.md", "methods.md"}  # read licensed data and published checkpoints of full size
+ELSEWHERE = {"adding-a-method.md", "adding-a-metric.md", "adding-a-dataset.md"}
+PUBLISHED = {"python.md", "published-weights.md"}  # read licensed data and published checkpoints of full size
 BENCHMARK = """
 title: Synthetic people
 protocol: {dataset: h36m, keypoints: gt, frames: 27, train_subjects: [S1], test_subjects: [S9]}
@@ -87,7 +87,7 @@ def test_the_code_of_a_page_runs(name, run_folder, monkeypatch):
     monkeypatch.setenv("BENCH_RESULTS", str(run_folder / "results"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # the page sets it, for all of this process: taken back afterwards
     names = prepare(run_folder)
-    for block in blocks(ROOT / "docs" / name):
+    for block in blocks(ROOT / "docs" / "how-to" / name):
         exec(compile(block, name, "exec"), names)
     expected = {
         "tracking.md": lambda: names["poses_3d"].shape == (8, 27, 17, 3) and len(names["runs"]) == 1,
@@ -98,5 +98,5 @@ def test_the_code_of_a_page_runs(name, run_folder, monkeypatch):
 
 
 def test_no_page_with_code_is_forgotten():
-    with_code = {page.name for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")] if blocks(page)}
+    with_code = {page.name for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")] if blocks(page)}
     assert with_code == RUNS | ELSEWHERE | PUBLISHED

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from bench.geometry.skeleton import MPI_INF_3DHP_GROUPS
-from bench.metrics import auc, joint_errors, mpjpe, mpjve, n_mpjpe, p_mpjpe, pck
+from bench.metrics import accel, auc, joint_errors, mpjpe, mpjve, n_mpjpe, p_mpjpe, pck, pck150
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -108,6 +108,43 @@ def test_a_prediction_in_one_point_has_no_scale():
 
 def test_one_frame_has_no_velocity():
     assert mpjve(torch.zeros(1, 17, 3), torch.ones(1, 17, 3)).isnan()
+
+
+def test_acceleration_by_hand():
+    target = torch.zeros(4, 2, 3)
+    predicted = torch.zeros(4, 2, 3)
+    predicted[:, 0, 0] = torch.tensor([0.0, 1.0, 4.0, 9.0])  # the second difference is 2
+    assert accel(predicted, target, reduce="none").tolist() == [1.0, 1.0]
+    assert accel(predicted, target) == 1.0
+    predicted[:, 0, 0] = torch.tensor([0.0, 1.0, 2.0, 3.0])
+    assert accel(predicted, target) == 0.0, "a steady error does not jitter"
+
+
+@given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=6), seed=SEEDS)
+@settings(max_examples=30)
+def test_acceleration_is_never_taken_across_videos(lengths, seed):
+    predicted, target = np.random.default_rng(seed).normal(0, 1, (2, sum(lengths), 17, 3))
+    ends = np.cumsum(lengths)[:-1]
+    pieces = zip(np.split(predicted, ends), np.split(target, ends), strict=True)
+    apart = torch.cat([accel(*piece, reduce="none") for piece in pieces if len(piece[0]) > 2] or [torch.zeros(0)])
+    assert torch.equal(accel(predicted, target, "none", lengths=lengths), apart)
+
+
+def test_two_frames_have_no_acceleration():
+    for frames in (1, 2):
+        assert accel(torch.zeros(frames, 17, 3), torch.ones(frames, 17, 3)).isnan()
+    with pytest.raises(ValueError, match="accel: the lengths sum to 4"):
+        accel(torch.zeros(3, 17, 3), torch.zeros(3, 17, 3), lengths=[2, 2])
+
+
+def test_pck_at_150_mm_by_hand():
+    errors = np.array([[0.0, 149.9, 150.0, 10.0, 400.0]])  # not below 150: does not pass
+    assert pck150(errors) == 50
+    assert pck150(errors, root=None) == 60
+    assert pck150(errors, root=4) == 75
+    assert pck150(np.zeros((3, 17)), reduce="none").tolist() == [100] * 3
+    with pytest.raises(ValueError, match=r"errors are \(frames, joints\), not \(17,\)"):
+        pck150(np.zeros(17))
 
 
 def test_batches_give_what_frames_give():

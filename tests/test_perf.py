@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
@@ -110,6 +112,15 @@ def test_counting_memory_keeps_none_of_it():
     assert seen[0]() is None
 
 
+def test_a_part_is_measured_and_printed():
+    """As `make perf TOY=1` does, but for the least that has a reference: it answers the same, or this fails."""
+    part = "(videopose3d-toy and step) or (mixste-toy and lift)"
+    command = [sys.executable, "-m", "perf", "--toy", "--select", part]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"^\| (\w+), toy: 8 x 27 frames", done.stdout, re.M) == ["mixste", "videopose3d"]
+
+
 # --- results and page
 
 
@@ -129,8 +140,8 @@ def report() -> dict:
 
 
 def test_a_report_becomes_a_file_and_a_page(report, tmp_path):
-    (tmp_path / "docs").mkdir()
-    page = tmp_path / "docs" / "performance.md"
+    (tmp_path / "docs" / "reference").mkdir(parents=True)
+    page = tmp_path / "docs" / "reference" / "performance.md"
     page.write_text("# Performance\n\n<!-- table:results -->\n<!-- /table:results -->\n\nThe end.\n")
     file, _ = summary.write(summary.condense(report), "cuda:1", tmp_path)
     assert file == tmp_path / "results" / "perf" / "cuda.json"
@@ -160,5 +171,5 @@ def test_every_group_has_a_place_on_the_page():
 
 
 def test_the_page_says_what_the_results_say():
-    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "performance.md").read_text(encoding="utf-8")
     assert summary.rendered(page, ROOT / "results" / "perf") == page

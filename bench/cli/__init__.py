@@ -8,11 +8,23 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from bench.cli import audit, benchmarks, compare, data, draw, export, lift, run, score, sweep
+from bench.cli import audit, benchmarks, compare, data, draw, export, lift, records, run, score, sweep
 from bench.cli.command import Call
 from bench.system.errors import BenchError
 
-COMMANDS = (run, benchmarks, compare, sweep, score, audit, draw, lift, data, export)  # in the order of `bench --help`
+COMMANDS = (
+    run,
+    benchmarks,
+    compare,
+    sweep,
+    score,
+    audit,
+    draw,
+    lift,
+    data,
+    export,
+    records,
+)  # in the order of `bench --help`
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

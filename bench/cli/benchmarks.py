@@ -12,7 +12,19 @@ from bench.cli.command import Commands, add_data, command, names, positive
 from bench.system.errors import BenchError
 
 FORMATS = ("markdown", "latex", "csv", "html")
-BY = ("benchmark", "action", "joint", "subject", "sequence", "activity", "scene", "joint_group", "usage", "cost")
+BY = (
+    "benchmark",
+    "further",
+    "action",
+    "joint",
+    "subject",
+    "sequence",
+    "activity",
+    "scene",
+    "joint_group",
+    "usage",
+    "cost",
+)
 
 
 def add(commands: Commands) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench.cli.command import Commands, command
+from bench.results.metrics import METRICS
 
 
 def add(commands: Commands) -> None:
@@ -21,7 +22,10 @@ def add(commands: Commands) -> None:
     compare.add_argument("first", metavar="A", help=named)
     compare.add_argument("second", metavar="B", help="likewise; what is shown is A - B")
     compare.add_argument(
-        "--metric", default="mpjpe", metavar="NAME", help="mpjpe (default), p_mpjpe, n_mpjpe, mpjve, pck or auc"
+        "--metric",
+        default="mpjpe",
+        metavar="NAME",
+        help=f"{', '.join(METRICS)} or a package's; what the records have (default mpjpe)",
     )
     compare.add_argument(
         "--set", action="append", metavar="KEY=VALUE", help="as the runs were configured; may be repeated"

@@ -110,7 +110,7 @@ def _fetch(options: argparse.Namespace) -> int:
 
     if options.dataset != "cmu":
         raise BenchError(
-            f"{options.dataset!r} cannot be fetched, only cmu; docs/datasets.md says how to get the others"
+            f"{options.dataset!r} cannot be fetched, only cmu; docs/reference/datasets.md says how to get the others"
         )
     from bench.data import fetch  # brings numpy: only once the command line is known to be good
 

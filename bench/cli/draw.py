@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.show.draw.trace import Trace
     from bench.show.draw.video import Footage
 
-FIGURES, ANIMATIONS = (".png", ".pdf", ".svg"), (".mp4", ".gif")
+FIGURES = (".png", ".pdf", ".svg")
 WHERE = {
     "subject": "of the test set, like S9",
     "action": "like Walking",
@@ -86,7 +86,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _figure(options: argparse.Namespace) -> int:
-    output = _output(options.output or "figure.png", FIGURES)
+    output = _figure_file(options.output or "figure.png")
     gallery = _gallery(options)
     from bench.show.draw.figure import draw_figure
     from bench.system.paths import shown
@@ -191,14 +191,17 @@ def _others(gallery: Gallery) -> str:
 
 
 def animation_file(name: str) -> Path:
-    """Where an animation is to be written. Raises BenchError for a name of no format."""
-    return _output(name, ANIMATIONS)
+    """Where an animation is to be written. Raises BenchError for a name of no format, and where ffmpeg is missing."""
+    from bench.show.draw.video import check_writable
+
+    check_writable(path := Path(name))
+    return path
 
 
-def _output(name: str, suffixes: tuple[str, ...]) -> Path:
+def _figure_file(name: str) -> Path:
     path = Path(name)
-    if path.suffix.lower() not in suffixes:
-        raise BenchError(f"{name}: give it a name that ends in {', '.join(suffixes[:-1])} or {suffixes[-1]}")
+    if path.suffix.lower() not in FIGURES:
+        raise BenchError(f"{name}: give it a name that ends in {', '.join(FIGURES[:-1])} or {FIGURES[-1]}")
     return path
 
 

@@ -136,6 +136,7 @@ def _closing(finished: Finished) -> str:
 def _record_line(record: Record, trial: bool) -> str:
     """Where the record of a run is, and what it says beside a published record of the same run."""
     from bench.results import records
+    from bench.results.agreement import agreement
     from bench.system import paths
 
     if trial:
@@ -144,8 +145,11 @@ def _record_line(record: Record, trial: bool) -> str:
     kept = records.read(published) if published.is_file() else record
     if kept.is_of_the_training_of(record):
         return f"record      {paths.shown(published)}"
-    apart = max(abs(value) for value in records.differences(record, kept).values())
-    if apart == 0:
+    found = agreement(record, kept)
+    if found.verdict == "reproduced":
         return f"record      {paths.shown(own)}  (reproduced)"
     mine, theirs = record.metrics["mpjpe"].value, kept.metrics["mpjpe"].value
-    return f"record      {paths.shown(own)}  (yours {mine:.1f} mm, published record {theirs:.1f} mm)"
+    return (
+        f"record      {paths.shown(own)}\n"
+        f"            yours {mine:.1f} mm, published record {theirs:.1f} mm; {found.text}"
+    )

@@ -65,5 +65,5 @@ def _listed(benchmark: Benchmark) -> str:
         for name, sweep in benchmark.sweeps.items()
     ]
     return "\n".join(
-        [f"{benchmark.name}: {benchmark.title}", *(lines or ["  no sweeps; docs/sweeps.md says how to add one"])]
+        [f"{benchmark.name}: {benchmark.title}", *(lines or ["  no sweeps; docs/how-to/sweeps.md says how to add one"])]
     )

@@ -1,8 +1,9 @@
 """Accountings: the rules by which predictions become numbers, ours and those of each paper's own code.
 
 Every rule is a field of `Accounting`, so that one can be changed at a time. `PRESETS` holds `shared` and what published
-evaluation code does; docs/protocols.md has the reasons. What is done before there are predictions (weights picked on
-the test set, the mirrored average, steps between input frames) is no accounting: recipes and protocols say it.
+evaluation code does; docs/reference/protocols.md has the reasons. What happens before there are predictions (weights
+picked on the test set, the mirrored average, steps between input frames) is no accounting: recipes and protocols state
+it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Benchmarks as typed, frozen configuration read from YAML. Errors name the file, the key and what was expected."""
+"""Benchmarks read from YAML as typed, frozen objects. Errors name the file, the key and what was expected."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from bench.system.errors import BenchError
 
 
 def benchmark_names() -> list[str]:
-    """The benchmarks in `configs/`."""
+    """The names of the benchmarks in `configs/`, sorted."""
     return sorted(path.stem for path in paths.configs().glob("*.yaml"))
 
 
 def load_benchmark(name: str | Path, changes: Iterable[str] = ()) -> Benchmark:
     """Read a benchmark by name (`h36m-cpn-243`) or by path.
 
-    changes: `key=value` strings over the file. The key is a dotted path (`protocol.frames=27`,
-    `methods.mixste.recipe.epochs=5`); `recipe.` and `model.` alone mean those of every method and stage (a `model.`
-    change only where the file already states that hyper-parameter). Raises BenchError for whatever does not fit.
+    changes: `key=value` strings that override the file. A key is a dotted path (`protocol.frames=27`,
+    `methods.mixste.recipe.epochs=5`). One that starts with `recipe.` or `model.` changes every method and stage; a
+    `model.` key only those that already state that hyper-parameter. Raises BenchError for a file, key or value that is
+    not valid.
     """
     path = find(name)
     if changes := tuple(changes):
@@ -42,7 +43,7 @@ def _validated(path: Path, changes: Iterable[str] = ()) -> Benchmark:
     tree = _read_yaml(path)
     _refuse_unknown(tree, Benchmark, path, "")
     if "name" in tree:
-        raise BenchError(f"{paths.shown(path)}: name is not for the file to state: it is that of the file")
+        raise BenchError(f"{paths.shown(path)}: remove the key name; a benchmark is named by its file")
     entries = tree.get("methods")
     if isinstance(entries, dict):
         tree["methods"] = {method: _extended(entry, path, method) for method, entry in entries.items()}
@@ -52,7 +53,7 @@ def _validated(path: Path, changes: Iterable[str] = ()) -> Benchmark:
     for change in changes:
         _apply(tree, change)
     for entry in tree["methods"].values() if isinstance(tree.get("methods"), dict) else ():
-        _lay_stages_over(entry)
+        _inherit_recipe(entry)
     try:
         return Benchmark.model_validate({"name": path.stem, **tree})
     except ValidationError as error:
@@ -60,7 +61,7 @@ def _validated(path: Path, changes: Iterable[str] = ()) -> Benchmark:
 
 
 def find(name: str | Path) -> Path:
-    """The file of a benchmark. Raises BenchError with the known names if there is none."""
+    """The file of a benchmark, by name or path. Raises BenchError with the known names if there is none."""
     for path in (Path(name), paths.configs() / f"{name}.yaml"):
         if path.suffix in (".yaml", ".yml") and path.is_file():
             return path
@@ -70,8 +71,8 @@ def find(name: str | Path) -> Path:
 
 
 def _extended(stated: Any, path: Path, method: str) -> dict[str, Any]:
-    """A method's entry laid over the defaults file that its `extends:` names (relative to the benchmark's folder)."""
-    if not isinstance(stated, dict | None):  # `mean_pose:` with nothing behind it is None
+    """A method's entry merged over the file that its `extends:` names, relative to the benchmark's folder."""
+    if not isinstance(stated, dict | None):  # `mean_pose:` with nothing after it is None
         raise BenchError(f"{paths.shown(path)}: methods.{method} must hold keys like model: and recipe:")
     entry: dict[str, Any] = dict(stated or {})
     base_name = entry.pop("extends", None)
@@ -82,22 +83,23 @@ def _extended(stated: Any, path: Path, method: str) -> dict[str, Any]:
     if not base_path.is_file():
         raise BenchError(f"{paths.shown(path)}: methods.{method}.extends: {base_name} is not beside the benchmark")
     base = _parts(_read_yaml(base_path), base_path, "")
-    whole = {**base, **entry, **_laid_over(base, entry)}
-    if entry.get("stages") != {}:  # an empty mapping says: none of them
+    whole = {**base, **entry, **_merged(base, entry)}
+    if entry.get("stages") != {}:  # an empty mapping drops the stages of the base
         stages = {**base.get("stages", {}), **entry.get("stages", {})}
         known = base.get("stages", {})
         whole["stages"] = {
-            name: _laid_over(known[name], stage) if name in known else stage for name, stage in stages.items()
+            name: _merged(known[name], stage) if name in known else stage for name, stage in stages.items()
         }
     return whole
 
 
-def _laid_over(base: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(base: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """`model` and `recipe` of both, key by key; what is stated wins."""
     return {part: {**base[part], **stated[part]} for part in ("model", "recipe")}
 
 
 def _parts(stated: dict[str, Any], path: Path, prefix: str, kind: type[BaseModel] = MethodEntry) -> dict[str, Any]:
-    """An entry or a stage of one with every key known, `model` and `recipe` empty where nothing is stated."""
+    """An entry or stage with its keys checked, and an empty `model` and `recipe` where none is stated."""
     _refuse_unknown(stated, kind, path, prefix)
     whole = {**stated, **{part: stated.get(part) or {} for part in ("model", "recipe")}}
     for part in ("model", "recipe", "stages"):
@@ -110,21 +112,23 @@ def _parts(stated: dict[str, Any], path: Path, prefix: str, kind: type[BaseModel
     return whole
 
 
-def _lay_stages_over(entry: dict[str, Any]) -> None:
-    """Give every stage of an entry the recipe's keys that it does not state itself."""
+def _inherit_recipe(entry: dict[str, Any]) -> None:
+    """Give every stage of an entry the keys of the entry's recipe that the stage does not state; `keep` excepted."""
     inherited = {key: value for key, value in entry.get("recipe", {}).items() if key != "keep"}
     for stage in entry.get("stages", {}).values():
         stage["recipe"] = {**inherited, **stage["recipe"]}
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number (PyYAML's is 1.1, where it is text) and no key stands twice."""
+    """YAML in which 1e-3 is a number (in YAML 1.1, which PyYAML reads, it is text) and a repeated key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value} is given twice", key.start_mark
+                )
             seen.add(key.value)
         content: dict[Any, Any] = super().construct_mapping(node, deep)
         return content
@@ -150,7 +154,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _refuse_unknown(tree: Mapping[str, Any], model: type[BaseModel], path: Path, prefix: str) -> None:
-    """Name the first key that the model does not know, with the nearest one it does."""
+    """Raise BenchError for the first key that the model does not have, with the nearest one that it has."""
     for key, value in tree.items():
         if key not in model.model_fields:
             near = difflib.get_close_matches(str(key), model.model_fields, n=1)
@@ -170,7 +174,7 @@ def _model_of(annotation: Any) -> type[BaseModel] | None:
 
 
 def key_and_value(change: str, example: str = "recipe.epochs=5") -> tuple[str, Any]:
-    """What `--set KEY=VALUE` says, the value as YAML reads it. Raises BenchError, with the example, for other text."""
+    """Key and value of a `--set KEY=VALUE`, the value as YAML reads it. Raises BenchError, with the example."""
     key, equals, text = change.partition("=")
     key = key.strip()
     if not equals or not all(key.split(".")):
@@ -192,7 +196,7 @@ def _apply(tree: dict[str, Any], change: str) -> None:
             if steps[0] == "recipe" or steps[-1] in entry["model"]:
                 targets.append(["methods", name, *steps])
             for stage, content in entry.get("stages", {}).items():
-                if steps[-1] in content[steps[0]]:  # what a stage does not state it takes from the entry anyway
+                if steps[-1] in content[steps[0]]:  # a stage inherits the keys that it does not state
                     targets.append(["methods", name, "stages", stage, *steps])
         if steps[0] == "model" and not targets:
             raise BenchError(f"{change!r}: no method of this benchmark states the hyper-parameter {steps[-1]!r}")
@@ -227,7 +231,7 @@ def _check_method(tree: Mapping[str, Any], steps: list[str], value: Any, change:
     methods = tree.get("methods")
     known = methods if isinstance(methods, dict) else {}
     if len(steps) == 3 and steps[1] in known and steps[2] == "stages" and value == {}:
-        return  # none of them, as in a file
+        return  # drops all stages, as in a file
     if len(steps) < 3 or steps[1] not in known or (len(steps) < 4 and steps[2] in ("model", "recipe", "stages")):
         names = ", ".join(known)
         raise BenchError(f"{change!r}: expected methods.NAME.model.KEY or methods.NAME.recipe.KEY, NAME one of {names}")
@@ -237,7 +241,7 @@ def _check_method(tree: Mapping[str, Any], steps: list[str], value: Any, change:
 
 
 def _explain(path: Path, item: Any) -> str:
-    """One line for one of pydantic's complaints."""
+    """One line for one of pydantic's errors."""
     key = ".".join(str(step) for step in item["loc"])
     message = str(item["msg"]).removeprefix("Value error, ")
     found = "" if item["type"] in ("missing", "value_error") else f", found {item['input']!r}"

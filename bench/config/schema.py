@@ -28,13 +28,13 @@ SOURCES = ("dataset", "keypoints", "train", "test")  # keys of a protocol that n
 
 
 class Strict(BaseModel):
-    """Unknown keys are refused and nothing changes after reading."""
+    """Refuses unknown keys, and is frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Source(Strict):
-    """A data set, and where its 2D comes from."""
+    """A data set, and the kind of its 2D keypoints."""
 
     dataset: str
     keypoints: str  # gt, or the detector's name
@@ -43,18 +43,19 @@ class Source(Strict):
 class Protocol(Strict):
     """What is measured and how. Every field is part of a run's identity.
 
-    The data are `dataset` and `keypoints`, or `train` and `test` where these differ: read `trained_on` and `tested_on`.
+    A file states `dataset` and `keypoints`, or `train` and `test` where the two differ; code reads `trained_on` and
+    `tested_on`.
     """
 
     dataset: str | None = None
     keypoints: str | None = None  # where the 2D comes from: gt, or the detector's name
     train: Source | None = None
     test: Source | None = None
-    frames: Count  # receptive field of every method that does not state its own
+    frames: Count  # receptive field of the methods that do not state their own
     train_subjects: tuple[str, ...] = Field(min_length=1)
-    validation_subjects: tuple[str, ...] = ()  # training subjects held out for choosing; never trained on
+    validation_subjects: tuple[str, ...] = ()  # training subjects held out to choose an epoch; never trained on
     test_subjects: tuple[str, ...] = Field(min_length=1)
-    test_videos: Count | None = None  # of the whole test set; no table shows a run on fewer
+    test_videos: Count | None = None  # number of videos in the whole test set; no table shows a run on fewer
     accounting: Literal["shared", "as-published"] = (
         "shared"  # every test frame once, the root zeroed; bench.config.accounting
     )
@@ -85,7 +86,7 @@ class Protocol(Strict):
 
     @model_serializer(mode="wrap")
     def _as_stated(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the way to state the data that was not taken: what identifies a run names each thing once."""
+        """Leave out the unused one of the two ways to state the data, so that a run's identity names each fact once."""
         return {key: value for key, value in fields(self).items() if key not in SOURCES or value is not None}
 
     @property
@@ -109,7 +110,7 @@ class Protocol(Strict):
 
     @property
     def fitted_subjects(self) -> tuple[str, ...]:
-        """The subjects that gradients see: training subjects less the ones held out for validation."""
+        """Training subjects without those held out for validation: the ones whose data make gradients."""
         return tuple(subject for subject in self.train_subjects if subject not in self.validation_subjects)
 
 
@@ -121,21 +122,21 @@ class Recipe(Strict):
     epochs: Count = 200
     batch_windows: Count = 64  # windows, not frames
     window_stride: Count | None = None  # frames between training windows; default: the method's own
-    window_layout: Literal["tail", "centred"] = "tail"  # where windows lie that do not fit the video
+    window_layout: Literal["tail", "centred"] = "tail"  # where windows lie in a video whose length they do not divide
     drop_last: bool = False  # leave out the last batch of an epoch if it is not full
-    flip: bool = True  # every window also mirrored
+    flip: bool = True  # also train on the mirror image of every window
     optimizer: Literal["adamw", "adam-amsgrad"] = "adamw"
     learning_rate: float = Field(4e-4, gt=0)
-    learning_rate_decay: float = Field(0.99, gt=0, le=1)  # factor after every epoch
-    large_decay_every: Count | None = None  # epochs; after each such number of them, another factor
-    large_decay: float = Field(0.5, gt=0, le=1)  # that factor
+    learning_rate_decay: float = Field(0.99, gt=0, le=1)  # factor per epoch
+    large_decay_every: Count | None = None  # epochs; every so many, `large_decay` replaces that factor
+    large_decay: float = Field(0.5, gt=0, le=1)
     weight_decay: float = Field(0.1, ge=0)  # on every parameter
     gradient_clip: float | None = Field(None, gt=0)  # largest gradient norm; default: no clipping
-    # Of every batch norm: in the first epoch, and what it would reach after the last, falling by a constant factor
+    # Momentum of every batch norm: in the first epoch, and what it would reach after the last, by a constant factor
     batch_norm_momentum: tuple[Momentum, Momentum] | None = None
     precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 on a GPU that has it, float32 elsewhere
     keep: Literal["last", "best-validation", "best-test"] = "last"  # the weights that are tested
-    as_published: bool = False  # bring back what is unsound in the published code (docs/methods.md)
+    as_published: bool = False  # bring back what is unsound in the published code (docs/reference/methods.md)
 
     @model_validator(mode="after")
     def _centred_windows_do_not_overlap(self) -> Recipe:
@@ -160,7 +161,7 @@ class Stage(Strict):
     def _hyperparameters_are_plain(self) -> Self:
         for key in ("frames", "joints"):
             if key in self.model:
-                raise ValueError(f"model.{key} is not for a method to choose: it follows from protocol and data set")
+                raise ValueError(f"model.{key} cannot be set: it follows from the protocol and the data set")
         for key, value in self.model.items():
             try:
                 identity(value)
@@ -176,7 +177,7 @@ class MethodEntry(Stage):
 
     method: str | None = Field(None, pattern=NAME)  # registered name; default: the key of this entry
     frames: Count | None = None  # receptive field; default: the protocol's
-    stages: dict[Annotated[str, Field(pattern=NAME)], Stage] = {}  # trained before, in order; over the `recipe` above
+    stages: dict[Annotated[str, Field(pattern=NAME)], Stage] = {}  # trained before it, in order; inherit its `recipe`
 
     @model_validator(mode="after")
     def _stages_have_no_test(self) -> Self:
@@ -187,14 +188,14 @@ class MethodEntry(Stage):
 
 
 class Sweep(Strict):
-    """One setting at several values: exactly one of the knobs below. No part of a run's identity."""
+    """One setting at several values: exactly one of those below `methods`. Not part of a run's identity."""
 
-    methods: tuple[str, ...] = ()  # keys of the benchmark's; default: all that have the knob
-    noise_half_widths: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = None  # of the 2D, std
+    methods: tuple[str, ...] = ()  # keys of the benchmark's methods; default: all that have the setting
+    noise_half_widths: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = None  # std, on the 2D
     joint_drop: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None  # probability that a keypoint is missing
     sampling_steps: tuple[Count, ...] | None = None  # passes of the sampler
-    hypotheses: tuple[Count, ...] | None = None  # samples a window
-    frames: tuple[Count, ...] | None = None  # receptive field: trains once a value
+    hypotheses: tuple[Count, ...] | None = None  # samples per window
+    frames: tuple[Count, ...] | None = None  # receptive field: trains once per value
 
     @property
     def knob(self) -> str:
@@ -203,7 +204,7 @@ class Sweep(Strict):
 
     @property
     def values(self) -> tuple[float, ...]:
-        """What it is set to, one after the other."""
+        """The values that it is set to, in order."""
         values: tuple[float, ...] = getattr(self, self.knob)
         return values
 
@@ -213,7 +214,7 @@ class Sweep(Strict):
         if len(stated) != 1:
             raise ValueError(f"state exactly one of {', '.join(KNOBS)}; found {', '.join(stated) or 'none of them'}")
         if list(self.values) != sorted(set(self.values)) or not self.values:
-            raise ValueError(f"{self.knob} must hold values that ascend, each once, found {list(self.values)}")
+            raise ValueError(f"{self.knob} must hold ascending values without repetition, found {list(self.values)}")
         return self
 
 
@@ -243,7 +244,7 @@ class Benchmark(Strict):
         return copy
 
     def registered(self, method: str) -> str:
-        """The name in the registry of one of the benchmark's methods."""
+        """The registered name of one of the benchmark's methods."""
         return self.methods[method].method or method
 
     def frames(self, method: str) -> int:
@@ -273,7 +274,7 @@ def stated(content: BaseModel) -> dict[str, Any]:
 
 
 def identity(content: Any) -> str:
-    """SHA-256 of anything JSON can hold, independent of key order and layout."""
+    """SHA-256 of anything that JSON can hold; the order of keys does not matter."""
     if isinstance(content, BaseModel):
         content = content.model_dump(mode="json")
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()

@@ -14,9 +14,8 @@ class Window:
     """The frames a method reads at once and those it answers for.
 
     frames: the receptive field in input frames. targets: every frame of the window, the centre one, or the last one
-    (a causal method). stride: frames between the starts of neighbouring training windows (default: `frames` for "all",
-    else 1).
-    step: temporal down-sampling, input frame i is `step` frames after input frame i - 1.
+    (a causal method). stride: frames between the starts of neighbouring training windows (default: as many as a window
+    answers for). step: temporal down-sampling, input frame i is `step` frames after input frame i - 1.
     """
 
     frames: int
@@ -34,7 +33,7 @@ class Window:
         if self.targets == "all" and self.step != 1:
             raise ValueError(f"{self}: a window that answers for every frame has step 1")
         if self.stride == 0:
-            object.__setattr__(self, "stride", self.frames if self.targets == "all" else 1)
+            object.__setattr__(self, "stride", self.answers)
 
     @property
     def answered(self) -> slice:

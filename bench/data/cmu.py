@@ -177,5 +177,5 @@ def _listed(path: Path) -> dict[str, tuple[str, float]]:
 def _missing(path: Path) -> MissingDataError:
     return MissingDataError(
         f"cmu: {shown(path)} not found. The motion capture is free, but it is not shipped: "
-        "bench data fetch cmu gets it, see docs/datasets.md. To try the suite without it: make demo"
+        "bench data fetch cmu gets it, see docs/reference/datasets.md. To try the suite without it: make demo"
     )

@@ -1,6 +1,6 @@
 """What a data set is to the suite: a class that says what its numbers are made from, and reads its videos.
 
-docs/adding-a-dataset.md shows one from an empty folder to a row in a table.
+docs/how-to/adding-a-dataset.md shows one from an empty folder to a row in a table.
 """
 
 from __future__ import annotations

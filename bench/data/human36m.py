@@ -2,7 +2,7 @@
 
 `data_3d_h36m.npz` holds `positions_3d`: {subject: {sequence: (frames, 32, 3)}}, world axes, metres, 50 Hz.
 `data_2d_h36m_<keypoints>.npz` holds `positions_2d`: {subject: {sequence: [(frames, 17, 2) pixels of each camera]}}.
-Both lie in the data folder or in `h36m/` below it. Rules: docs/datasets.md.
+Both lie in the data folder or in `h36m/` below it. Rules: docs/reference/datasets.md.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _videos(path_3d: Path, path_2d: Path) -> Iterator[Video]:
                 yield Video(subject, action, sequence, camera, keypoints_px, kept, extent=extent)
 
 
-_MISMATCH = "The two files come from different preparations: docs/datasets.md says how to make both"
+_MISMATCH = "The two files come from different preparations: docs/reference/datasets.md says how to make both"
 # What is to be done where a file is missing.
 _PREPARED = "What you downloaded is made ready with: bench data prepare h36m --raw DIR"
 _DETECTED = "Detections cannot be made of the raw data"
@@ -93,8 +93,8 @@ def files(root: Path, keypoints: str) -> tuple[Path, Path]:
         if not there:
             raise MissingDataError(
                 f"h36m: {name} not found, looked for {' and '.join(shown(place) for place in places)}. Human3.6M needs "
-                f"a licence; how to get it: docs/datasets.md. {_DETECTED if 'cpn' in name else _PREPARED}. To try the "
-                "suite without it: make demo"
+                f"a licence; how to get it: docs/reference/datasets.md. {_DETECTED if 'cpn' in name else _PREPARED}. "
+                "To try the suite without it: make demo"
             )
         found.append(there[0])
     return found[0], found[1]

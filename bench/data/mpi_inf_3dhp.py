@@ -4,7 +4,7 @@
 `data_test_3dhp.npz` holds `data`: {"TS1": {"data_2d", "data_3d", "valid"}}, one camera.
 data_2d: (frames, 17, 2) pixels; data_3d: (frames, 17, 3) millimetres, camera axes; valid: (frames,), 1 where a frame is
 scored. Both files lie in the data folder or in `3dhp/` below it. `activity_test_3dhp.npz` may lie there too: arrays TS1
-to TS6, (frames,), the activity of each frame, 1 to 7. Rules: docs/datasets.md.
+to TS6, (frames,), the activity of each frame, 1 to 7. Rules: docs/reference/datasets.md.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class MpiInf3dhp(Dataset):
 class MpiInf3dhpAnnot3(MpiInf3dhp):
     """The same with the skeletons as measured, not scaled to one height as `3dhp` has them.
 
-    A data set of its own, because numbers of the two kinds of labels do not compare (docs/datasets.md).
+    A data set of its own, because numbers of the two kinds of labels do not compare (docs/reference/datasets.md).
     """
 
     name = MEASURED.dataset
@@ -126,9 +126,9 @@ def files(root: Path, labels: Labels) -> list[Path]:
         if not there and name != ACTIVITY_FILE:
             raise MissingDataError(
                 f"{labels.dataset}: {name} not found, looked for {' and '.join(shown(place) for place in places)}. "
-                "MPI-INF-3DHP has terms of its own; how to get it: docs/datasets.md. What you downloaded is made ready "
-                f"with: bench data prepare 3dhp --raw DIR --skeleton {labels.skeleton}. To try the suite without it: "
-                "make demo"
+                "MPI-INF-3DHP has terms of its own; how to get it: docs/reference/datasets.md. What you downloaded is "
+                f"made ready with: bench data prepare 3dhp --raw DIR --skeleton {labels.skeleton}. To try the suite "
+                "without it: make demo"
             )
         found += there[:1]
     return found

@@ -1,9 +1,9 @@
-"""2D keypoints worse than those that a method was trained on: noise, and joints that no detector has found.
+"""2D keypoints that are worse than those in training: noise, and joints that no detector has found.
 
-The knobs of published code (Zhou et al., ICCV Workshops 2023), with three differences. What is drawn follows from the
-seed, the video and the setting alone, so that it is the same for every method and does not depend on batches. A frame
-looks the same in every window that shows it. And the mirrored input is the mirror image of what was drawn: published
-code draws anew for it, so that averaging the two averages noise away which no second look at a frame would.
+As in published code (Zhou et al., ICCV Workshops 2023), with three differences. The noise follows from the seed, the
+video and the setting alone, so it is the same for every method and does not depend on batches. A frame has the same
+noise in every window that shows it. And the mirrored input is the mirror image of the noisy one; published code draws
+noise for it anew, so that averaging the two predictions removes noise that stays in a real image and its mirror image.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def with_dropped_joints(dataset: PoseDataset, probability: float, seed: int = 0)
 
 
 def _videos(dataset: PoseDataset, setting: str, seed: int) -> Iterator[tuple[slice, np.random.Generator]]:
-    """The rows of each video, and what is drawn for it from."""
+    """The rows of each video, and the generator of its noise."""
     columns = dataset.sequences[["subject", "sequence", "camera", "start", "frames"]]
     for subject, sequence, camera, start, frames in columns.itertuples(index=False):
         yield slice(start, start + frames), generator(seed, setting, subject, sequence, camera)

@@ -33,7 +33,7 @@ def groups(scores: Scores) -> Groups:
             for name, frames in scores.per_frame.groupby(labels, sort=False)
             if name
         }
-    if scores.pck is not None:
+    if scores.official:
         found["joint_group"] = {
             name: {
                 "mpjpe": float(scores.errors[:, joints].astype(np.float64).mean()),
@@ -57,7 +57,7 @@ def official_tables(scores: Scores) -> dict[str, pd.DataFrame]:
     activities end with `All`, every scored frame once; one without frames has NaN. Only tables that the data allow; of
     another data set none.
     """
-    if scores.pck is None:
+    if not scores.official:
         return {}
     of = {**MPI_INF_3DHP_GROUPS, "Total": metrics.MPI_INF_3DHP_JOINTS}
     columns = {f"PCK {name}": metrics.pck(scores.errors, "none", joints).numpy() for name, joints in of.items()}
@@ -82,6 +82,6 @@ def _labels(scores: Scores) -> dict[str, pd.Series[str]]:
     found = {"sequence" if (frames["subject"] == frames["sequence"]).all() else "subject": frames["subject"]}
     if scores.activities is not None:
         found["activity"] = pd.Series(np.array(["", *ACTIVITIES], object)[scores.activities])
-    if scores.pck is not None:
+    if scores.official:
         found["scene"] = frames["subject"].map(SCENES).fillna("")
     return found

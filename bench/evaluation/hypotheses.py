@@ -1,4 +1,4 @@
-"""Many samples of a window, and what is made of them: their mean, and two choices that look at the truth.
+"""Several samples per window, combined into one prediction: their mean, and two choices that look at the truth.
 
 Of H hypotheses papers report the mean, the best one, and joints chosen by reprojection (Shan et al., "Diffusion-Based
 3D Human Pose Estimation with Multi-Hypothesis Aggregation", ICCV 2023). Only the mean is a prediction. The best is
@@ -41,7 +41,7 @@ def lift_hypotheses(
     label: str = "predict",
     accounting: Accounting = SHARED,
 ) -> dict[str, Predictions]:
-    """Lift every video `count` times, and make one prediction of the hypotheses in each way there is.
+    """Lift every video `count` times, and combine the hypotheses into one prediction in each of the ways there are.
 
     MEAN: of each joint. BEST: in each frame the pose with the lowest MPJPE, its root at zero. REPROJECTED: for each
     joint the hypothesis that falls nearest to the 2D keypoint when the pose stands at the true place of the root; left
@@ -69,13 +69,13 @@ def lift_hypotheses(
     return {name: Predictions(first.window, first.table, poses_3d) for name, poses_3d in found.items()}
 
 
-# The cost of poses (windows, frames or 1, joints, 3) that answer for such rows of the data set's blocks, of one video:
-# (windows, frames or 1, joints), or 1 in place of the joints where whole poses are chosen.
+# From a data set, the number of a video, the rows that windows answer for (windows, frames or 1),
+# and their poses (windows, frames or 1, joints, 3) to costs: (windows, frames or 1, joints), or 1 per whole pose.
 Cost = Callable[[PoseDataset, int, NDArray[np.int64], Floats], Floats]
 
 
 class _Choice:
-    """The cheapest of what was offered so far, pose by pose or joint by joint; video by video, to bound memory."""
+    """The hypothesis of least cost so far, chosen per pose or per joint; one video at a time, to bound memory."""
 
     def __init__(self, first: Predictions, dataset: PoseDataset, cost: Cost) -> None:
         self._dataset, self._cost = dataset, cost
@@ -87,7 +87,7 @@ class _Choice:
         self.poses_3d = first.poses_3d.copy()
 
     def offer(self, poses_3d: Floats) -> None:
-        """Take what is better of another hypothesis."""
+        """Replace the poses, or joints, for which another hypothesis costs less."""
         for part, lowest in zip(self._parts, self._lowest, strict=True):
             cost = self._costs(part, poses_3d)
             better = np.broadcast_to((cost < lowest)[..., None], poses_3d[part].shape)

@@ -1,7 +1,7 @@
 """Mistakes that a score would hide: another unit, absolute coordinates, other axes, another order of joints.
 
-Poses of unknown origin are held against the ground truth before they are scored. What is refused here could not be a
-bad method: it is a good one, seen wrongly.
+Poses of unknown origin are held against the ground truth before they are scored. What is refused here is no
+bad method but a good one, read wrongly.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from bench.system.errors import BenchError
 
 Poses = NDArray[np.float32]
 
-TIMES = 10.0  # nobody's poses are so many times as large, or as small, as the people in the data
-UNITS = ((300.0, "millimetres; divide by 1000"), (30.0, "centimetres; divide by 100"))  # times as large, and what it is
+TIMES = 10.0  # no method's poses are so many times larger or smaller than the people in the data
+UNITS = (
+    (300.0, "millimetres; divide by 1000"),
+    (30.0, "centimetres; divide by 100"),
+)  # at least so many times as large: the unit
 FAR = 1.0  # metres: no root-relative pose has its root so far from zero
 SAMPLE = 300  # frames that axes and joints are tried on
 BETTER = 0.5  # poses that fit so much better in another order were meant in that order ...
@@ -115,7 +118,7 @@ def _size(poses: Poses, root: int) -> NDArray[np.float32]:
 
 
 def _by_video(values: NDArray[np.float32], testing: PoseDataset) -> NDArray[np.float64]:
-    """The median of a number of every scored frame, for each video; NaN where none is scored."""
+    """The median over the scored frames of each video, (videos,); NaN where none is. values: per scored frame."""
     videos = len(testing.lengths)
     video = np.repeat(np.arange(videos), testing.lengths)[testing.counted]
     medians = pd.Series(values).groupby(video).median().reindex(range(videos))

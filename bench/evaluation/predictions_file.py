@@ -1,7 +1,8 @@
-"""Files of predictions made elsewhere: one float array a test video in a plain .npz file, whatever framework wrote it.
+"""Files of predictions made elsewhere, by any framework: one float array per test video in a plain .npz file.
 
 The key of a video is `subject/sequence/camera`, like `S9/Directions 1/54138969`; its array is (frames, joints, 3),
-metres, camera axes, root-relative. A file holds every test video of its benchmark and nothing else (docs/scoring.md).
+metres, camera axes, root-relative. A file holds every test video of its benchmark and nothing else
+(docs/how-to/scoring.md).
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from bench.evaluation.predictions import Predictions
 from bench.system.errors import BenchError
 from bench.system.paths import shown, whole_file
 
-FRAME = Window(1)  # how predictions that no window of ours has made are numbered: a row a frame
-NAMED = 3  # of many mistakes of a kind, so many are named
+FRAME = Window(1)  # predictions made elsewhere have no windows: one row per frame
+NAMED = 3  # videos or keys that a message names; more are only counted
 
 
 def keys(dataset: PoseDataset) -> list[str]:
@@ -57,7 +58,7 @@ def read(path: Path, testing: PoseDataset) -> Predictions:
     _refuse(path, [problem for key in scored if (problem := _misshapen(key, content[key], scored[key], testing))])
     parts, problems = [], []
     for key, frames in scored.items():
-        poses = content.pop(key)  # what was converted need not stay in memory
+        poses = content.pop(key)  # frees the memory of what was converted
         with np.errstate(over="ignore"):
             poses = (poses[frames] if len(poses) == len(frames) else poses).astype(np.float32)
         if not np.isfinite(poses).all():
@@ -104,7 +105,7 @@ def _not_finite(key: str, poses: NDArray[np.float32], scored: NDArray[np.bool_])
 
 
 def _refuse(path: Path, problems: Sequence[str]) -> None:
-    """Raise BenchError if there are problems, one a video; the first few are named."""
+    """Raise BenchError if there are problems, one per video; the first few are named."""
     if problems:
         more = [f"... and {len(problems) - NAMED} more videos"] if len(problems) > NAMED else []
         raise BenchError("\n  ".join([f"{shown(path)}:", *problems[:NAMED], *more]))

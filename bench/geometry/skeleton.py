@@ -100,7 +100,7 @@ COCO_17 = Skeleton(
 KNOWN = {skeleton.name: skeleton for skeleton in (H36M_17, MPI_INF_3DHP_17, COCO_17)}
 
 # Human3.6M and MPI-INF-3DHP have the pelvis and the joints of the limbs in common. From the spine up they share names,
-# not places: Human3.6M's joint, and the nearest of MPI-INF-3DHP (docs/protocols.md says why).
+# not places: Human3.6M's joint, and the nearest of MPI-INF-3DHP (docs/reference/protocols.md says why).
 NEAREST = {"spine": "spine", "thorax": "neck", "neck": "head", "head": "head top"}
 
 # The rows of the 32 recorded joints that become the 17, in their order.

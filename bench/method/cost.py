@@ -19,7 +19,7 @@ from bench.results.records import Cost
 from bench.system.errors import BenchError
 from bench.system.provenance import provenance
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 def macs_per_frame(method: Method, joints: int) -> int | None:
@@ -86,14 +86,14 @@ def training_macs(method: Method, joints: int) -> int:
 
 def _count_training(method: Method, joints: int, device: str) -> int:
     method = copy.deepcopy(method).train().to(device)
-    shape = (2, method.window.frames, joints)  # two: a batch norm learns nothing from one
+    shape = (2, method.window.frames, joints)  # two: a batch norm needs a spread
     batch = Batch(torch.zeros(*shape, 2, device=device), torch.zeros(*shape, 3, device=device))
     with FlopCounterMode(display=False) as counter:
         checked_loss(method, batch)["total"].backward()  # type: ignore[no-untyped-call]
     return int(counter.get_total_flops()) // (2 * len(batch))
 
 
-def timed(predict: Callable[[], Answer], frames: int, device: torch.device) -> tuple[Answer, Cost]:
+def timed(predict: Callable[[], Result], frames: int, device: torch.device) -> tuple[Result, Cost]:
     """What a call returns, and what it cost by the clock; it lifts `frames` test frames.
 
     Peak memory: on a CUDA device, what PyTorch held in tensors, weights and inputs included but not CUDA's own context.
@@ -106,7 +106,7 @@ def timed(predict: Callable[[], Answer], frames: int, device: torch.device) -> t
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
     started = time.perf_counter()
-    answer = predict()
+    result = predict()
     if on_gpu:
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - started
@@ -116,7 +116,7 @@ def timed(predict: Callable[[], Answer], frames: int, device: torch.device) -> t
         device=torch.cuda.get_device_name(device) if on_gpu else provenance()["hardware"]["cpu"],
         threads=torch.get_num_threads(),
     )
-    return answer, cost
+    return result, cost
 
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

@@ -1,8 +1,8 @@
 """Results as data: one committed JSON file for each finished run, and the numbers that papers published.
 
 A `Record` says what one method, trained with one seed, scored on one benchmark, and where that came from. Records are
-written whole and never overwritten by another training: the tables are made of them (docs, "Records"). Published
-numbers live in `results/published.csv`, each with its source, and never mix with measured ones.
+written whole and never overwritten by another training: the tables are made of them (docs/reference/records.md).
+Published numbers live in `results/published.csv`, each with its source, and never mix with measured ones.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from pydantic import AwareDatetime, Field, ValidationError, model_validator
 from bench.config.schema import NAME, Protocol, Source, Strict
 from bench.system import paths
 from bench.system.errors import BenchError
+
+SCHEMA: Literal[1, 2] = 2  # of records that are written; those of 1 differ in how their key was taken
 
 PUBLISHED_COLUMNS = ("benchmark", "method", "label", "frames", "metric", "value", "unit", "source", "paper", "note")
 
@@ -76,13 +78,18 @@ class Block(Strict):
     sequence: str
     frames: int = Field(ge=1)  # scored ones, of all views
     steps: int = Field(ge=0)  # of these with a velocity: what mpjve is a mean over
+    counts: dict[str, int] = Field({})  # metric -> frames that have it, where these are fewer and it is not mpjve
     means: dict[str, float]  # metric -> mean over the frames, in the unit that `metrics` gives
+
+    def count(self, metric: str) -> int:
+        """How many frames a mean is over."""
+        return self.counts.get(metric, self.steps if metric == "mpjve" else self.frames)
 
 
 class Record(Strict):
     """The outcome of one finished run: one method, one seed, one benchmark."""
 
-    schema_: Literal[1] = Field(1, alias="schema")
+    schema_: Literal[1, 2] = Field(SCHEMA, alias="schema")  # 1: under a key of before `bench records migrate`
     run_key: str = Field(pattern=r"^[0-9a-f]{8,64}$")
     benchmark: str = Field(pattern=NAME)
     method: str = Field(pattern=NAME)  # its key in the benchmark
@@ -279,16 +286,13 @@ def newest(records: Iterable[Record]) -> list[Record]:
 
 
 def differences(record: Record, existing: Record) -> dict[str, float]:
-    """How far the metrics of a repeated run are from those on disk: new less old, infinite where only one has it.
+    """How far the metrics of a repeated run are from those on disk: new less old, infinite where the run lacks one.
 
     All zero, within the six digits that a file keeps, where the run reproduces the record. Cost and training time are
-    no part of it.
+    no part of it, nor are metrics that the record does not have, as they came to the suite after it.
     """
     new, old = ({name: metric.value for name, metric in one.metrics.items()} for one in (record, existing))
-    return {
-        name: _six_digits(new[name]) - _six_digits(old[name]) if name in new and name in old else math.inf
-        for name in sorted(new | old)
-    }
+    return {name: _six_digits(new[name]) - _six_digits(old[name]) if name in new else math.inf for name in sorted(old)}
 
 
 def _portable(value: Any, shown: str, key: str = "") -> Any:

@@ -83,9 +83,8 @@ def recorded(record: Record, metric: str = "mpjpe", averaging: Averaging | None 
 
     averaging: default that of the record's headline.
     """
-    counted = "steps" if metric == "mpjve" else "frames"
     rows = [
-        (one.subject, one.action, one.sequence, one.means[metric], getattr(one, counted))
+        (one.subject, one.action, one.sequence, one.means[metric], one.count(metric))
         for one in record.blocks
         if metric in one.means
     ]
@@ -127,7 +126,7 @@ def headline_interval(
     Within actions: Student's, from the variances within each of them, whose sum over the squared number of actions is
     the variance of the headline. Drawing two or three sequences of an action again and again cannot show how far others
     might lie: of three actions of two sequences it holds the truth in 81 to 84 % of simulations, Student's in 99 %
-    (docs/statistics.md). Otherwise: the bootstrap of `interval`.
+    (docs/explanation/statistics.md). Otherwise: the bootstrap of `interval`.
     """
     if _within_actions(found):
         return _student(found, level)
@@ -331,16 +330,16 @@ def _welch(value: float, parts: Sequence[Variance], level: float) -> Interval:
     variance, degrees = _sum(parts)
     if variance == 0:
         return Interval(value, value, value, level)
-    half = float(stats.t.ppf((1 + level) / 2, degrees)) * variance**0.5
+    half = float(stats.t.ppf((1 + level) / 2, degrees) * variance**0.5)
     return Interval(value, value - half, value + half, level)
 
 
 def _sum(parts: Sequence[Variance]) -> Variance:
     """The variance of a sum, with Welch's and Satterthwaite's degrees of freedom."""
-    variance = sum(part for part, _ in parts)
+    variance = float(sum(part for part, _ in parts))
     if variance == 0:
         return 0.0, 1.0
-    return variance, variance**2 / sum(part**2 / degrees for part, degrees in parts)
+    return variance, variance**2 / float(sum(part**2 / degrees for part, degrees in parts))
 
 
 def sign_flip_p_value(differences: Any, *, draws: int = DRAWS, seed: int = 0) -> float:

@@ -13,7 +13,7 @@ from bench.results.records import Data, Metric, Provenance
 from bench.system import paths
 from bench.system.errors import BenchError
 
-# What a knob is, in the words of a page and of an axis.
+# What a knob is, on a page and along an axis.
 KNOBS = {
     "noise_half_widths": "noise on the 2D keypoints, standard deviation in half image widths",
     "joint_drop": "probability that a 2D keypoint is missing",
@@ -24,7 +24,7 @@ KNOBS = {
 
 COUNTS = ("sampling_steps", "hypotheses", "frames")  # on a logarithmic axis
 
-# How hypotheses were made one: how a row is marked, and whether it looks at the truth.
+# How hypotheses were combined: the mark of a row, and whether it uses the truth.
 COMBINED = {
     "mean": ("mean of H", False),
     "best_oracle": ("best of H, oracle", True),
@@ -32,7 +32,7 @@ COMBINED = {
 }
 
 
-class Point(Strict):
+class SweepPoint(Strict):
     """One method with one seed at one value of the knob."""
 
     method: str = Field(pattern=NAME)  # its key in the benchmark
@@ -57,7 +57,7 @@ class Outcome(Strict):
     knob: Literal["noise_half_widths", "joint_drop", "sampling_steps", "hypotheses", "frames"]
     data: Data
     protocol: dict[str, Any]
-    points: tuple[Point, ...] = Field(min_length=1)
+    points: tuple[SweepPoint, ...] = Field(min_length=1)
     provenance: Provenance  # of the newest points
 
     @property

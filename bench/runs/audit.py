@@ -1,7 +1,7 @@
 """The audit: the same predictions under every accounting, then under `shared` with one rule changed at a time.
 
 So a reader sees how far two published numbers lie apart before any method differs. Rules are numbered as in
-docs/protocols.md.
+docs/reference/protocols.md.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from bench.data.windows import scored_windows
 from bench.evaluation.predictions import Predictions, predict
 from bench.evaluation.scores import Scores
 from bench.evaluation.scoring import score
+from bench.results.metrics import columns, metrics
 from bench.runs.plan import Run, one_run
-from bench.show.tables import COLUMNS, NONE
+from bench.show.tables import NONE
 from bench.system.device import choose_device
 from bench.system.errors import BenchError, missing_file
 from bench.system.paths import shown
@@ -37,7 +38,7 @@ from bench.system.paths import shown
 class Rule:
     """One rule of published code that `shared` does not have, and the metrics it moves."""
 
-    number: str  # in docs/protocols.md
+    number: str  # in docs/reference/protocols.md
     what: str
     whose: str
     changes: Mapping[str, Any]  # of fields of `shared`
@@ -75,7 +76,10 @@ PLAIN = Rule("A14", "no average with the mirrored input", "none: on in all five"
 MIRRORED = Rule("A14", "average with the mirrored input", "all five", {}, ("mpjpe", "p_mpjpe", "mpjve"))
 VALID_ALONE = Rule("A24", "windows over valid frames alone", "mmpose (for MixSTE)", {}, ("mpjpe", "pck", "auc"))
 
-UNSEEN = "Not to be seen in predictions, see docs/protocols.md: A3 to A5, A11 to A13, A15 to A17, A19, A20, A25 to A28."
+UNSEEN = (
+    "Not to be seen in predictions, see docs/reference/protocols.md: "
+    "A3 to A5, A11 to A13, A15 to A17, A19, A20, A25 to A28."
+)
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ def audit(
     by_preset = [
         {"preset": one.name, "paper": one.paper, "own": _is_own(one, run), "frames": len(scores.errors)} | compared
         for one, scores in scored.items()
-        for compared in _compared(shared, scores, [name for name in shared.units if name in COLUMNS])
+        for compared in _compared(shared, scores, [name for name in shared.units if name in columns()])
     ]
     by_rule = [line for rule, scores in _by_rule(found, testing, averaging) for line in _lines(rule, shared, scores)]
     if lift:
@@ -280,12 +284,12 @@ def _dicts(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _titled(line: Mapping[str, Any]) -> str:
-    return f"{COLUMNS[line['metric']].title} ({line['unit']})"
+    return f"{metrics()[line['metric']].title} ({line['unit']})"
 
 
 def _number(value: float, line: Mapping[str, Any], sign: str = "") -> str:
     """One digit more than tables have: most rules move less than those show."""
-    digits = COLUMNS[line["metric"]].digits + 1
+    digits = metrics()[line["metric"]].digits + 1
     return NONE if math.isnan(value) else f"{round(value, digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no -0.00
 
 

@@ -1,7 +1,7 @@
 """What makes two runs the same: method, hyper-parameters, recipe, protocol, seed, data, and the method's code.
 
 Settings that are at their defaults are left out, so that a new optional field changes no key. What cannot change a
-number (device, threads, tracking) is no part of it. docs/explanation/decisions/run-identity.md says why.
+number (device, threads, tracking) is no part of it. docs/decisions/run-identity.md says why.
 """
 
 from __future__ import annotations

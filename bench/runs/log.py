@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -99,9 +101,15 @@ def log_weights(log: tracking.Run, run: Run) -> None:
 
 
 def logged_name(name: str, metric: records.Metric) -> str:
-    """What a number is called in the log: with its unit."""
-    units = {"mm/frame": "mm", "%": "percent"}  # as they have always been logged
-    return f"{name}_{units.get(metric.unit) or metric.unit.replace('/', '_per_')}"
+    """What a number is called in the log: with its unit, in letters and digits that every tracker accepts.
+
+    "mm/frame²" becomes "mm_per_frame2"; of a unit what has no such letters is left out.
+    """
+    if metric.unit == "mm/frame":
+        return f"{name}_mm"  # as it has always been logged
+    spelt = metric.unit.replace("%", " percent ").replace("°", " degrees ").replace("/", " per ")
+    plain = unicodedata.normalize("NFKD", spelt).encode("ascii", "ignore").decode()  # ² is 2
+    return "_".join([name, *re.findall(r"[A-Za-z0-9.-]+", plain)])
 
 
 def log_model(log: tracking.Run, run: Run, method: Method, training: PoseDataset) -> None:
@@ -110,7 +118,7 @@ def log_model(log: tracking.Run, run: Run, method: Method, training: PoseDataset
 
 
 def draw_median_frame(path: Path, predictions: Predictions, scores: Scores, testing: PoseDataset) -> None:
-    """One picture: the frame with the median error, input, truth and prediction side by side."""
+    """Draw the frame with the median error: input, ground truth and prediction side by side."""
     errors = scores.errors.mean(axis=1)
     frame = int(errors.argsort(kind="stable")[len(errors) // 2])
     about, row = scores.per_frame.iloc[frame], scores.rows[frame]
@@ -139,13 +147,16 @@ def parameters(work: Run | StageRun) -> dict[str, object]:
     return flat
 
 
-def tags(facts: dict[str, Any], testing: PoseDataset, training: PoseDataset | None = None) -> dict[str, str]:
-    """Where a run comes from, as tags. training: None where nothing was trained."""
-    git = facts["git"]
+def tags(provenance: dict[str, Any], testing: PoseDataset, training: PoseDataset | None = None) -> dict[str, str]:
+    """Where a run comes from, as tags.
+
+    provenance: as `bench.system.provenance.provenance`. training: None where nothing was trained.
+    """
+    git = provenance["git"]
     found = {"git_sha": git["sha"], "git_dirty": git["dirty"], "data_sha256": testing.fingerprint}
     if training is not None and training.fingerprint != testing.fingerprint:
         found["training_data_sha256"] = training.fingerprint
-    found |= {**facts["packages"], "platform": platform.system()}
+    found |= {**provenance["packages"], "platform": platform.system()}
     return {name: str(value) for name, value in found.items() if value is not None}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from bench.config.accounting import accounting_of
+from bench.config.accounting import SHARED, accounting_of
 from bench.config.schema import Benchmark, MethodEntry, Stage, identity
 from bench.data.split import Split
 from bench.method import checkpoint
@@ -25,6 +25,7 @@ from bench.method.base import Method
 from bench.method.registry import build, build_stage, method_class
 from bench.method.weights import Weights, benchmark_path, load_weights
 from bench.results import records
+from bench.results.metrics import check_functions
 from bench.results.records import Record
 from bench.runs.identity import Keys, keys, settings_of
 from bench.system import paths
@@ -83,6 +84,7 @@ def make_plan(
     tested instead of being trained, by method; imported: also those that were imported for this benchmark. Raises
     BenchError for anything the user has to mend; wrong names and files are found before the data are read.
     """
+    check_functions()  # of metrics: what cannot be scored is known before anything is trained
     published = published_weights(benchmark, chosen_methods(benchmark, methods), weights or {}, imported)
     split = Split.load(benchmark.protocol, data)
     made = Plan(benchmark, split, tuple(plan(benchmark, split, methods, seeds, published)))
@@ -148,6 +150,7 @@ class Run:
     shared_key: str  # what the key is under accounting `shared`
     stages: tuple[StageRun, ...] = ()
     weights: Weights | None = None  # published ones, instead of training
+    pads_otherwise: bool = False  # its accounting pads short test videos on the other side: predictions of its own
     trial: bool = False  # with other settings than the benchmark's file states, or on a part of its test set
 
     @property
@@ -188,7 +191,7 @@ class Run:
 
     @property
     def predictions_file(self) -> Path:
-        return self.folder / "predictions.npz"
+        return (self.outcome_folder if self.pads_otherwise else self.folder) / "predictions.npz"
 
     @property
     def weights_file(self) -> Path:
@@ -376,7 +379,21 @@ def _run(
         settings = settled(content, method_class(benchmark.registered(name)).stages[stage])
         taken = weights.get(f"{name}-{stage}")
         stages.append(StageRun(benchmark, name, stage, settings, seed, found.stages[stage], taken))
-    return Run(benchmark, name, entry, seed, found.run, found.shared, tuple(stages), weights.get(name), trial)
+    protocol = benchmark.protocol
+    rules = accounting_of(protocol.accounting, benchmark.registered(name), protocol.tested_on.dataset)
+    short = int(split.testing.lengths.min()) < benchmark.frames(name)
+    return Run(
+        benchmark,
+        name,
+        entry,
+        seed,
+        found.run,
+        found.shared,
+        stages=tuple(stages),
+        weights=weights.get(name),
+        pads_otherwise=short and rules.short != SHARED.short,
+        trial=trial,
+    )
 
 
 def _seeded(seed: int, make: Callable[[], Method]) -> Method:

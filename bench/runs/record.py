@@ -11,12 +11,13 @@ import torch
 from bench.config.schema import Averaging
 from bench.data.pose_dataset import PoseDataset
 from bench.data.split import Split
-from bench.evaluation.scores import MPI_INF_3DHP_METRICS, Scores
+from bench.evaluation.scores import Scores
 from bench.method.base import Method
 from bench.method.cost import macs_per_frame
 from bench.method.registry import method_class
 from bench.results import records
 from bench.results import statistics as stats
+from bench.results.metrics import metrics
 from bench.results.records import Record
 from bench.runs.course import Course
 from bench.runs.plan import Run
@@ -54,7 +55,7 @@ def make_record(
     if course.stages:
         training["stages"] = {stage: _course(one) for stage, one in course.stages.items()}
     return Record(
-        schema=1,
+        schema=records.SCHEMA,
         run_key=run.key,
         benchmark=run.benchmark.name,
         method=run.method,
@@ -102,12 +103,14 @@ def measured(scores: Scores, accounting: str = "shared") -> dict[str, Any]:
     }
 
 
-BY_BLOCK = ("mpjpe", "p_mpjpe", "n_mpjpe", "mpjve", *MPI_INF_3DHP_METRICS)
+def _shown(scores: Scores) -> list[str]:
+    """The metrics that were taken and may be shown: those have blocks and intervals."""
+    return [name for name in scores.units if metrics()[name].column != "never"]
 
 
 def _blocks(scores: Scores) -> tuple[records.Block, ...]:
     """What each test sequence of each subject scored."""
-    taken = [metric for metric in BY_BLOCK if metric in scores.units]
+    taken = _shown(scores)
     by_block = scores.per_frame.groupby(stats.BLOCK, sort=True)[taken]
     counts, means = by_block.count(), by_block.mean()
     return tuple(
@@ -115,6 +118,11 @@ def _blocks(scores: Scores) -> tuple[records.Block, ...]:
             **dict(zip(stats.BLOCK, map(str, name), strict=True)),
             frames=int(counts["mpjpe"].iloc[number]),
             steps=int(counts["mpjve"].iloc[number]),
+            counts={
+                metric: int(count)
+                for metric, count in counts.iloc[number].items()
+                if metric != "mpjve" and count < counts["mpjpe"].iloc[number]
+            },
             means={str(metric): float(value) for metric, value in means.iloc[number].dropna().items()},
         )
         for number, name in enumerate(means.index)
@@ -124,7 +132,7 @@ def _blocks(scores: Scores) -> tuple[records.Block, ...]:
 def _intervals(scores: Scores) -> dict[str, tuple[float, float]]:
     """The 95 % interval of every mean over actions or frames that `Scores.summary` has, if there are two blocks."""
     found = {}
-    for metric in BY_BLOCK:
+    for metric in _shown(scores):
         for averaging in get_args(Averaging):
             name = metric if averaging == scores.averaging else f"{metric}_{averaging}"
             if name in scores.summary:

@@ -7,13 +7,13 @@ into its key: the file, the window it was asked with, the protocol and the data.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.config.schema import NAME, Benchmark, identity
+from bench.config.schema import NAME, Benchmark, Protocol, identity, stated
 from bench.data import dataset_named
 from bench.data.batch import Window
 from bench.data.files import archive
@@ -53,9 +53,8 @@ class Submission:
     @property
     def key(self) -> str:
         """Identity of what is scored; its name is not part of it."""
-        window = self.window and [self.window.frames, self.window.targets, self.window.step]
-        scored = {"scored": self.source, **self.digests, "window": window}
-        return identity({**scored, "protocol": self.benchmark.protocol.model_dump(mode="json"), "data": self.data})
+        window = [self.window.frames, self.window.targets, self.window.step] if self.window else None
+        return _key(self.source, self.digests, window, self.benchmark.protocol, self.data)
 
     @property
     def config_hash(self) -> str:
@@ -153,6 +152,23 @@ def score_model(
     return _score(submission, testing, lift, record, track)
 
 
+def key_of_record(record: Record) -> str:
+    """The key of what a record was scored from, by what the record says of it."""
+    about, window = record.training, None
+    if record.receptive_field is not None:
+        window = [record.receptive_field, about.get("targets", "all"), about.get("step", 1)]
+    digests: dict[str, str] = {name: about[name] for name in ("sha256", "data_sha256") if name in about}
+    protocol = Protocol.model_validate(record.protocol)
+    return _key(about["scored_from"], digests, window, protocol, record.provenance.data_fingerprint)
+
+
+def _key(
+    source: str, digests: Mapping[str, str], window: Sequence[int | str] | None, protocol: Protocol, data: str
+) -> str:
+    scored = {"scored": source, **digests, "window": window and list(window)}
+    return identity({**scored, "protocol": stated(protocol), "data": data})
+
+
 def _check(benchmark: Benchmark, name: str) -> None:
     """Refuse a name that cannot be used, and a benchmark whose accounting asks whose method it is."""
     if benchmark.protocol.accounting != "shared":
@@ -218,7 +234,7 @@ def _record(
 ) -> Record:
     protocol = submission.benchmark.protocol
     return Record(
-        schema=1,
+        schema=records.SCHEMA,
         run_key=submission.key,
         benchmark=submission.benchmark.name,
         method=submission.method,

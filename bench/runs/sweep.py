@@ -32,7 +32,7 @@ from bench.method.registry import method_class
 from bench.results import statistics as stats
 from bench.results import sweeps
 from bench.results.records import Data, Metric
-from bench.results.sweeps import COMBINED, Outcome, Point
+from bench.results.sweeps import COMBINED, Outcome, SweepPoint
 from bench.results.tracking import tracker as tracking
 from bench.runs.launch import run_plan
 from bench.runs.log import inputs, logged_name, parameters, tags
@@ -47,7 +47,7 @@ from bench.system.provenance import provenance
 
 SWEEP_REVISION = 1  # of what this, corruption and hypotheses do to a number: part of a trial's key
 
-_POINTS = TypeAdapter(list[Point])
+_POINTS = TypeAdapter(list[SweepPoint])
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Trial:
         return self.run.build(joints, **self.changes)
 
     @property
-    def points(self) -> list[Point]:
+    def points(self) -> list[SweepPoint]:
         """What came of it: one point, or one for each way to make many hypotheses one."""
         try:
             return _POINTS.validate_json(self.file.read_bytes())
@@ -280,7 +280,7 @@ def _do(
             for name, metric in metrics.items():
                 logged["/".join(filter(None, ("test", combined, logged_name(name, metric))))] = metric.value
             points.append(
-                Point.model_validate(
+                SweepPoint.model_validate(
                     {
                         "method": run.method,
                         "seed": run.seed,
@@ -381,7 +381,7 @@ def _written(
     return sweeps.read(write_sweep(made))
 
 
-def _still_valid(earlier: Outcome, benchmark: Benchmark, name: str, split: Split) -> list[Point]:
+def _still_valid(earlier: Outcome, benchmark: Benchmark, name: str, split: Split) -> list[SweepPoint]:
     """The points of an earlier outcome that this sweep would give again."""
     methods, seeds = swept_methods(benchmark, name), sorted({point.seed for point in earlier.points})
     trials = _trials(benchmark, benchmark.sweeps[name], split, methods, seeds)

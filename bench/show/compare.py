@@ -1,7 +1,7 @@
 """Two methods of a benchmark side by side, from their records alone: difference, interval, p-value, and what it says.
 
 With one seed each, the verdict is about these networks. About methods it speaks only where training was repeated, and
-never about two seeds of one method (docs/statistics.md has the reasons).
+never about two seeds of one method (docs/explanation/statistics.md has the reasons).
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from tabulate import tabulate
 from bench.config.schema import Benchmark
 from bench.results import records
 from bench.results import statistics as stats
+from bench.results.metrics import Metric, metrics
 from bench.results.records import Record
-from bench.show.tables import COLUMNS, NONE, departures
+from bench.show.tables import NONE, departures
 from bench.system import paths
 from bench.system.errors import BenchError, unknown
-
-METRICS = tuple(name for name in COLUMNS if not name.startswith("mpjpe_"))  # blocks have the headline's
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: its records, one a seed."""
+    """One of the two: its records, one per seed."""
 
     name: str
     records: tuple[Record, ...]
@@ -53,7 +52,7 @@ class Side:
 
     @property
     def networks(self) -> str:
-        """What was scored, in words."""
+        """The networks that were scored, in words."""
         method = self.records[0].method
         if self.fixed:
             return method
@@ -67,7 +66,7 @@ class Comparison:
     """Two sides under one metric. actions: action -> sequences, values of both, their difference and its interval."""
 
     benchmark: Benchmark
-    metric: str
+    metric: Metric
     first: Side
     second: Side
     found: stats.Comparison
@@ -75,13 +74,13 @@ class Comparison:
 
     @property
     def text(self) -> str:
-        """All of it, as a person reads it."""
-        column, networks = COLUMNS[self.metric], self.found.networks
-        better = "higher" if column.higher_is_better else "lower"
+        """The whole comparison as plain text."""
+        metric, networks = self.metric, self.found.networks
+        better = "higher" if metric.higher_is_better else "lower"
         subjects = ", ".join(self.benchmark.protocol.test_subjects)
         drawn = "the sequences of each action" if networks.within_actions else "sequences"
         lines = [
-            f"{self.benchmark.name}: {column.title} in {column.unit}, {better} is better; {networks.blocks} test "
+            f"{self.benchmark.name}: {metric.title} in {metric.unit}, {better} is better; {networks.blocks} test "
             f"sequences of {subjects} with all their views, {self.first.records[0].frames:,} frames",
             self._sides(),
             f"A - B over {drawn}: {self._difference(networks.interval)}, p = {networks.p_value:.2g}",
@@ -111,7 +110,7 @@ class Comparison:
         return (
             f"Verdict, on the methods: no difference is shown ({p_value} over sequences); {reason} explains it. That "
             f"is no proof that they are equal: anything within {self._interval(self.found.methods)} "
-            f"{COLUMNS[self.metric].unit} would look like this."
+            f"{self.metric.unit} would look like this."
         )
 
     @property
@@ -122,13 +121,13 @@ class Comparison:
 
     def _ranked(self, significant: bool, p_value: str) -> str:
         """Which of the two is better on sequences like those, or that it does not show."""
-        networks, column = self.found.networks, COLUMNS[self.metric]
+        networks, metric = self.found.networks, self.metric
         if not significant:
             return f"no difference between {self.first.networks} and {self.second.networks} is shown ({p_value})."
         better, worse = self.first.networks, self.second.networks
-        if (networks.value > 0) != column.higher_is_better:
+        if (networks.value > 0) != metric.higher_is_better:
             better, worse = worse, better
-        found = f"{abs(networks.value):.{column.digits}f} {column.unit}"
+        found = f"{abs(networks.value):.{metric.digits}f} {metric.unit}"
         return f"{better} is better than {worse} by {found} on sequences like these ({p_value})."
 
     def _not_repeated(self) -> str:
@@ -144,18 +143,18 @@ class Comparison:
 
     def _sides(self) -> str:
         """Headline, spread over seeds and interval of both."""
-        column = COLUMNS[self.metric]
+        metric = self.metric
         rows = []
         for letter, side in (("A", self.first), ("B", self.second)):
-            values = [one.metrics[self.metric].value for one in side.records]
-            found = stats.averaged([stats.recorded(one, self.metric) for one in side.records])
+            values = [one.metrics[metric.name].value for one in side.records]
+            found = stats.averaged([stats.recorded(one, metric.name) for one in side.records])
             shown = stats.headline_interval(found)
-            spread = f" ± {statistics.stdev(values):.{column.digits}f}" if len(values) > 1 else ""
+            spread = f" ± {statistics.stdev(values):.{metric.digits}f}" if len(values) > 1 else ""
             rows.append(
                 {
                     "": letter,
                     "method": side.name,
-                    f"{column.title} ({column.unit})": f"{statistics.fmean(values):.{column.digits}f}{spread}",
+                    f"{metric.title} ({metric.unit})": f"{statistics.fmean(values):.{metric.digits}f}{spread}",
                     "95 % interval": self._interval(shown),
                     "seeds": side.seeds,
                 }
@@ -165,7 +164,7 @@ class Comparison:
         )
 
     def _per_action(self) -> str:
-        digits = COLUMNS[self.metric].digits
+        digits = self.metric.digits
         rows = [
             {
                 "action": action,
@@ -182,16 +181,16 @@ class Comparison:
         return f"{table}\n{note}" if any(found for *_, found in self.actions.values()) else table
 
     def _difference(self, found: stats.Interval) -> str:
-        column = COLUMNS[self.metric]
-        return f"{found.value:+.{column.digits}f} {column.unit}, 95 % interval {self._interval(found, sign='+')}"
+        metric = self.metric
+        return f"{found.value:+.{metric.digits}f} {metric.unit}, 95 % interval {self._interval(found, sign='+')}"
 
     def _interval(self, found: stats.Interval | None, sign: str = "") -> str:
-        digits = COLUMNS[self.metric].digits
+        digits = self.metric.digits
         return f"[{found.low:{sign}.{digits}f}, {found.high:{sign}.{digits}f}]" if found else NONE
 
 
 def compare(benchmark: Benchmark, first: str, second: str, metric: str = "mpjpe") -> Comparison:
-    """Compare two methods of a benchmark, or what was scored on it, by what records say.
+    """Compare two methods of a benchmark, or what was scored on it, by their records.
 
     first, second: a name for all its seeds, `NAME:SEED` for one, `NAME:weights` for published weights where the method
     was trained as well. Raises BenchError for what has no record, for records without blocks, and for the same twice.
@@ -212,7 +211,7 @@ def compare(benchmark: Benchmark, first: str, second: str, metric: str = "mpjpe"
         found = stats.compare_records(ours.records, theirs.records, metric)
     except ValueError as error:
         raise BenchError(f"{first} and {second} on {benchmark.name}: {error}") from None
-    return Comparison(benchmark, metric, ours, theirs, found, _actions(ours, theirs, metric))
+    return Comparison(benchmark, metrics()[metric], ours, theirs, found, _actions(ours, theirs, metric))
 
 
 def _known(benchmark: Benchmark) -> list[Record]:
@@ -226,7 +225,7 @@ def _known(benchmark: Benchmark) -> list[Record]:
 
 
 def _side(benchmark: Benchmark, known: Sequence[Record], text: str) -> Side:
-    """What the user named."""
+    """The side that the user named."""
     name, _, which = text.partition(":")
     if which and which != "weights" and not which.isdecimal():
         raise BenchError(f"{text!r} is not of the form NAME, NAME:SEED or NAME:weights")
@@ -269,6 +268,8 @@ def _check_blocks(benchmark: Benchmark, record: Record, metric: str) -> None:
     taken = record.blocks[0].means
     if metric not in taken:
         raise BenchError(f"{benchmark.name} has no {metric}; its records compare by {', '.join(taken)}")
+    if metric not in metrics():
+        raise BenchError(f"{metric} is the metric of a package that is not installed here; install it to compare by it")
 
 
 def _actions(first: Side, second: Side, metric: str) -> dict[str, tuple[int, float, float, stats.Interval | None]]:

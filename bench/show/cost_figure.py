@@ -1,4 +1,4 @@
-"""A picture of what accuracy costs: MPJPE against multiply-adds, a point a method.
+"""A picture of what accuracy costs: MPJPE against multiply-adds, one point per method.
 
 matplotlib and torch are imported by the functions: `import bench.show.cost_figure` costs nothing.
 """
@@ -30,8 +30,8 @@ INK, GRID = "#333b47", "#e3e7ec"
 
 
 @dataclass(frozen=True)
-class Point:
-    """A method: multiply-adds per frame (None: unknown), mm, parameters. interval: lowest and highest plausible mm."""
+class CostPoint:
+    """One method: multiply-adds per frame (None: unknown), MPJPE in mm with its interval if known, parameters."""
 
     label: str
     kind: Literal["published", "measured"]
@@ -42,9 +42,9 @@ class Point:
 
 
 def cost_figure(path: Path, benchmark: Benchmark) -> None:
-    """Draw a benchmark: measured points filled, published ones hollow, their area by parameters, cost on a log scale.
+    """Draw a benchmark: measured points filled, published ones outlined, area by parameters, cost on a log scale.
 
-    A bar is the confidence interval of a record, or ± the standard deviation of several seeds. A method that multiplies
+    A bar is the confidence interval of a record, or ± the standard deviation over seeds. A method that multiplies
     nothing, or whose cost is unknown, has no place on a log scale: it is named below the title. The file's suffix
     chooses the format. Raises BenchError for another suffix, and for a benchmark with no number to draw.
     """
@@ -64,7 +64,7 @@ def cost_figure(path: Path, benchmark: Benchmark) -> None:
         figure.savefig(unfinished, format=form, metadata=undated)  # the same bytes every time
 
 
-def points(benchmark: Benchmark, table: Sequence[Row]) -> list[Point]:
+def points(benchmark: Benchmark, table: Sequence[Row]) -> list[CostPoint]:
     """Every MPJPE of a table that has a cost: of its record, else of the network that the benchmark states for it."""
     found = []
     several = len({row.frames for row in table}) > 1
@@ -75,10 +75,10 @@ def points(benchmark: Benchmark, table: Sequence[Row]) -> list[Point]:
             continue
         macs, parameters = size
         if "mpjpe" in row.published:
-            found.append(Point(label, "published", macs, row.published["mpjpe"], parameters))
+            found.append(CostPoint(label, "published", macs, row.published["mpjpe"], parameters))
         if seeds:
             mean = statistics.fmean(seeds.values())
-            found.append(Point(label, "measured", macs, mean, parameters, _interval(row, mean)))
+            found.append(CostPoint(label, "measured", macs, mean, parameters, _interval(row, mean)))
     return found
 
 
@@ -108,7 +108,7 @@ def _interval(row: Row, mean: float) -> tuple[float, float] | None:
 # Drawing
 
 
-def draw(title: str, found: Sequence[Point]) -> Figure:
+def draw(title: str, found: Sequence[CostPoint]) -> Figure:
     """The picture of some points, of which one at least multiplies something."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -146,7 +146,7 @@ def draw(title: str, found: Sequence[Point]) -> Figure:
     return figure
 
 
-def _marker(axes: Any, one: Point, colour: str, area: float) -> None:
+def _marker(axes: Any, one: CostPoint, colour: str, area: float) -> None:
     hollow = one.kind == "published"
     if one.interval:
         axes.plot([one.macs] * 2, one.interval, color=colour, linewidth=1.2, zorder=2)
@@ -163,7 +163,7 @@ def _marker(axes: Any, one: Point, colour: str, area: float) -> None:
     )
 
 
-def _below_title(found: Sequence[Point]) -> str:
+def _below_title(found: Sequence[CostPoint]) -> str:
     """What a reader of the picture needs to know, in a line."""
     parameters = [one.parameters for one in found if one.macs]
     kinds = {one.kind for one in found}
@@ -177,7 +177,7 @@ def _below_title(found: Sequence[Point]) -> str:
     return "; ".join(parts)
 
 
-def _label(axes: Any, areas: Mapping[Point, float], colours: Mapping[str, str]) -> None:
+def _label(axes: Any, areas: Mapping[CostPoint, float], colours: Mapping[str, str]) -> None:
     """A name beside each point: of the places around it, the first that covers no other name and no point."""
     from matplotlib.transforms import Bbox
 
@@ -198,7 +198,7 @@ def _label(axes: Any, areas: Mapping[Point, float], colours: Mapping[str, str]) 
             if inside and not any(place.overlaps(other) for other in taken):
                 break
             text.remove()
-        else:  # nowhere is free: better over another name than not at all
+        else:  # every place is taken: better over another name than not at all
             text = axes.annotate(one.label, (one.macs, one.mpjpe), (reach, 0), ha="left", va="center", **style)
             place = text.get_window_extent(renderer)
         taken.append(place)

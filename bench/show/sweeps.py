@@ -1,4 +1,4 @@
-"""The committed outcome of a sweep, results/sweeps/BENCHMARK/NAME.json, and what is made of it: text, page and figure.
+"""The committed outcome of a sweep, results/sweeps/BENCHMARK/NAME.json, as text, page and figure.
 
 Neither torch nor mlflow is needed.
 """
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from bench.results.records import Metric, portable_text
-from bench.results.sweeps import COMBINED, COUNTS, KNOBS, Outcome, Point, folder, read
+from bench.results import records
+from bench.results.metrics import METRICS, Metric, in_view, metrics
+from bench.results.records import portable_text
+from bench.results.sweeps import COMBINED, COUNTS, KNOBS, Outcome, SweepPoint, folder, read
 from bench.system import paths
-
-SHOWN = {"mpjpe": ("MPJPE", "mm", 1), "p_mpjpe": ("P-MPJPE", "mm", 1), "mpjve": ("MPJVE", "mm/frame", 2)}
 
 
 def write(outcome: Outcome) -> Path:
@@ -34,12 +34,12 @@ def write(outcome: Outcome) -> Path:
 
 
 class Line(NamedTuple):
-    """One method, and how its hypotheses were made one: its points by value, of every seed."""
+    """One method, and how its hypotheses were combined: its points by value, of every seed."""
 
     label: str
     method: str
     oracle: bool
-    points: dict[int | float, list[Point]]
+    points: dict[int | float, list[SweepPoint]]
 
     def mean(self, value: float, metric: str) -> float | None:
         """Mean over seeds; None where there is no such point."""
@@ -53,13 +53,13 @@ class Line(NamedTuple):
             return None
         return statistics.fmean(low for low, _ in ends), statistics.fmean(high for _, high in ends)
 
-    def _metrics(self, value: float, metric: str) -> list[Metric]:
+    def _metrics(self, value: float, metric: str) -> list[records.Metric]:
         return [one.metrics[metric] for one in self.points.get(value, ()) if metric in one.metrics]
 
 
 def lines(outcome: Outcome) -> list[Line]:
     """The lines of an outcome, in the order of its points."""
-    found: dict[tuple[str, str | None], dict[int | float, list[Point]]] = {}
+    found: dict[tuple[str, str | None], dict[int | float, list[SweepPoint]]] = {}
     for point in outcome.points:
         found.setdefault((point.method, point.combined), {}).setdefault(point.value, []).append(point)
     made = []
@@ -77,7 +77,7 @@ def values(outcome: Outcome) -> list[int | float]:
 def terminal(outcome: Outcome) -> str:
     """The sweep as plain text: MPJPE of every line at every value, with its interval."""
     head = f"{outcome.title}\n{outcome.sweep}: MPJPE (mm) by {KNOBS[outcome.knob]}"
-    return f"{head}\n\n{_table(outcome, 'mpjpe', 'simple')}\n\n{_note(outcome)}"
+    return f"{head}\n\n{_table(outcome, METRICS['mpjpe'], 'simple')}\n\n{_note(outcome)}"
 
 
 def pages(results: Path) -> dict[Path, str]:
@@ -100,13 +100,14 @@ def page(outcomes: Sequence[Outcome]) -> str:
         where = f"../sweeps/{one.benchmark}/{one.sweep}"
         parts += [f"## {one.sweep}", f"By {KNOBS[one.knob]}. {_note(one)} [All numbers]({where}.json)"]
         parts.append(f"![MPJPE by {KNOBS[one.knob]}]({where}.svg)")
-        for metric, (title, unit, _) in SHOWN.items():
-            if any(metric in point.metrics for point in one.points):
-                parts += [f"{title} ({unit}):", _table(one, metric, "pipe")]
+        for name in in_view("sweeps"):
+            if any(name in point.metrics for point in one.points):
+                metric = metrics()[name]
+                parts += [f"{metric.title} ({metric.unit}):", _table(one, metric, "pipe")]
     return "\n\n".join(parts) + "\n"
 
 
-def _table(outcome: Outcome, metric: str, layout: str) -> str:
+def _table(outcome: Outcome, metric: Metric, layout: str) -> str:
     columns = {"Method": [line.label for line in lines(outcome)]}
     for value in values(outcome):
         columns[f"{value:g}"] = [_cell(line, value, metric) for line in lines(outcome)]
@@ -114,8 +115,8 @@ def _table(outcome: Outcome, metric: str, layout: str) -> str:
     return tabulate(columns, headers="keys", tablefmt=layout, disable_numparse=True, colalign=alignment)
 
 
-def _cell(line: Line, value: float, metric: str) -> str:
-    mean, ends, digits = line.mean(value, metric), line.interval(value, metric), SHOWN[metric][2]
+def _cell(line: Line, value: float, metric: Metric) -> str:
+    mean, ends, digits = line.mean(value, metric.name), line.interval(value, metric.name), metric.digits
     if mean is None:
         return "—"
     return f"{mean:.{digits}f}" + (f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]" if ends else "")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class BenchError(ValueError):
-    """A user's mistake. The message says what was found, where, and what to do."""
+    """An error caused by user input. The message says what was found, where, and what to do."""
 
 
 class MissingDataError(BenchError, FileNotFoundError):
@@ -26,13 +26,16 @@ class UnwritableError(BenchError, OSError):
 
 
 def missing_file(shown: str, what: str = "") -> MissingDataError:
-    """The error for a file that is not there, or is a folder. shown: its path as a person reads it; what: it holds."""
+    """The error for a file that does not exist or is a folder.
+
+    shown: its path as a person reads it; what: what it should hold.
+    """
     found = "is a folder, not a file" if Path(shown).is_dir() else "not found"
     return MissingDataError(f"{shown} {found}" + (f": {what}" if what else ""))
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> BenchError:
-    """The error for a name that is not in a list, with the nearest known one as a hint."""
+    """The error for a name that is not known, with the most similar known one as a hint. what: the kind of name."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""Progress for people: a bar where there is a terminal, plain lines where there is none."""
+"""Progress for a person: a bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ LINE_EVERY_SECONDS = 15.0
 
 
 def say(message: str) -> None:
-    """A line on standard error, above a running bar."""
+    """Write a line to standard error, above a running bar."""
     tqdm.write(message, file=sys.stderr)
 
 
 class Progress:
-    """Counts frames towards a total and shows speed, time left, and whatever `update` is told.
+    """Counts frames towards a total and shows speed, time left, and what is passed to `update`.
 
-    total, and the counts given to `update`, are frames: the unit in which methods of any window compare. Work that is
-    not done on frames names its own `unit`.
+    total and the counts passed to `update` are frames, a unit in which methods with windows of any length compare.
+    Other work names its own `unit`. done: what an earlier process has done of the total.
     """
 
     def __init__(self, label: str, total: int, done: int = 0, unit: str = "frame") -> None:
@@ -47,7 +47,7 @@ class Progress:
         self._bar.close()
 
     def update(self, frames: int, **shown: str) -> None:
-        """`frames` more are done; `shown` stands beside the speed."""
+        """Count `frames` more as done. shown: values to show beside the speed."""
         self._done += frames
         if not self._bar.disable:
             self._bar.set_postfix(shown, refresh=False)
@@ -56,13 +56,13 @@ class Progress:
             self._said = time.monotonic()
             rate = (self._done - self._first) / (self._said - self._started)
             left = (self._total - self._done) / rate if rate else float("inf")
-            facts = "".join(f"  {key} {value}" for key, value in shown.items())
+            beside = "".join(f"  {key} {value}" for key, value in shown.items())
             percent = 100 * self._done / self._total
-            say(f"{self._label}: {percent:3.0f} %  {duration(left)} left  {rate:,.0f} {self._unit}s/s{facts}")
+            say(f"{self._label}: {percent:3.0f} %  {duration(left)} left  {rate:,.0f} {self._unit}s/s{beside}")
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 42 s, 3 min 5 s, 2 h 10 min, 3 d 4 h."""
+    """Seconds in the units that a person uses: 42 s, 3 min 5 s, 2 h 10 min, 3 d 4 h."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,7 +1,7 @@
-"""Stopping on request: a signal becomes an exception, so that a run ends the way a block of code ends.
+"""Stopping on request: a signal becomes an exception, so that `with` and `finally` do their work.
 
-Slurm, `timeout` and `kill` send SIGTERM; Slurm can also send SIGUSR1 some minutes before the end. Both leave a process
-no chance to write its last checkpoint or to say how it ended, unless they are turned into something that unwinds.
+Slurm, `timeout` and `kill` send SIGTERM; Slurm can also send SIGUSR1 some minutes before the end. By default both end a
+process at once: it could neither write its last checkpoint nor log how it ended.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopped(BaseException):
-    """The run is asked to end and may be resumed. Passes every `except Exception` on its way out.
+    """The process was asked to end; what it was doing may be resumed. No `except Exception` catches it.
 
-    `.signum` is the signal; a command ends with exit status 128 + signum, as a shell expects.
+    signum: the signal. A command ends with exit status 128 + signum, as a shell expects.
     """
 
     def __init__(self, signum: int) -> None:
@@ -30,8 +30,8 @@ class Stopped(BaseException):
 def stoppable() -> Iterator[None]:
     """Raise `Stopped` in the main thread when SIGTERM or SIGUSR1 arrives in the block.
 
-    Only the first one: what follows it must not interrupt the saving of the checkpoint. The handlers from before come
-    back at the end. To be entered in the main thread (ValueError elsewhere, from `signal.signal`).
+    Only the first signal is heard: another must not interrupt the saving of the checkpoint. The earlier handlers come
+    back at the end. Raises ValueError if entered in any thread but the main one.
     """
     owner = os.getpid()
 

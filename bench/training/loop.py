@@ -248,7 +248,7 @@ def _validate(method: Method, job: Job) -> float | None:
     predictions = predict(
         method, job.validation, flip=False, seed=job.seed, device=job.device, label=f"{job.label}, validation"
     )
-    return score(predictions, job.validation, job.averaging).summary["mpjpe"]
+    return score(predictions, job.validation, job.averaging, only=("mpjpe",)).summary["mpjpe"]
 
 
 def _mix(*numbers: int) -> int:

@@ -210,6 +210,8 @@ def test_the_loss_survives_mixed_precision():
     exact = method.loss(batch, seeded(1))["total"]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = method.loss(batch, seeded(1))["total"]
+        recovered = method(batch.keypoints_2d, *draw_masks(9, 17, 0.8, 2, generator=seeded(1)))
+    assert recovered.dtype == torch.float32
     mixed.backward()
     assert all(one.grad.isfinite().all() for one in method.parameters() if one.grad is not None)
     torch.testing.assert_close(mixed.float(), exact, rtol=0.05, atol=0)  # bfloat16 keeps eight bits of a number

@@ -116,7 +116,8 @@ def run(*arguments: str) -> tuple[str, ...]:
 
 
 def records(folder: Path, results: str) -> dict[str, dict]:
-    found = [json.loads(path.read_text()) for path in (folder / results / "records" / "tiny").glob("*.json")]
+    """Of every run, those with other settings than the file states (`--set`) included."""
+    found = [json.loads(path.read_text()) for path in (folder / results).glob("[rt]*/tiny/*.json")]
     return {record["method"]: record for record in found}
 
 

@@ -262,8 +262,8 @@ def test_p_mpjpe_is_a_mean_where_a_batch_mixes_actions():
     window = Window(1)
     noise = np.random.default_rng(0).normal(0, 0.05, (8, 1, 17, 3)).astype(np.float32)
     predictions = Predictions(window, scored_windows(dataset, window), dataset.poses_3d.numpy()[:, None] + noise)
-    each = score(predictions, dataset).aligned
-    mixed = score(predictions, dataset, accounting=Accounting(p_mpjpe="batch", p_mpjpe_batch=4)).aligned
+    each = score(predictions, dataset).values["p_mpjpe"]
+    mixed = score(predictions, dataset, accounting=Accounting(p_mpjpe="batch", p_mpjpe_batch=4)).values["p_mpjpe"]
     np.testing.assert_array_equal(mixed[:4], each[:4])  # all of one action
     np.testing.assert_allclose(mixed[4:], each[4:].mean(), rtol=1e-6)
 
@@ -307,12 +307,16 @@ def test_shared_is_what_stands_in_a_finished_record():
         predicted[:, 0] = 0
         np.testing.assert_array_equal(scores.rows, np.arange(len(target)))
         np.testing.assert_array_equal(scores.errors, (predicted - target).norm(dim=-1).float())
-        np.testing.assert_array_equal(scores.aligned, metrics.p_mpjpe(predicted, target, "none").float())
-        np.testing.assert_array_equal(scores.scaled, metrics.n_mpjpe(predicted, target, "none").float())
-        np.testing.assert_array_equal(scores.root_errors, root_errors.float())
+        np.testing.assert_array_equal(scores.values["p_mpjpe"], metrics.p_mpjpe(predicted, target, "none").float())
+        np.testing.assert_array_equal(scores.values["n_mpjpe"], metrics.n_mpjpe(predicted, target, "none").float())
+        mpjpe = scores.errors.astype(np.float64).mean(axis=1)
+        np.testing.assert_array_equal(scores.values["mpjpe"], mpjpe)
+        np.testing.assert_array_equal(
+            scores.values["mpjpe_raw_root"], mpjpe + root_errors.float().double().numpy() / 17
+        )
         steps = metrics.mpjve(predicted, target, "none", lengths=dataset.lengths.tolist()).float()
-        np.testing.assert_array_equal(scores.velocity[~np.isnan(scores.velocity)], steps)
-        assert np.flatnonzero(np.isnan(scores.velocity)).tolist() == dataset.starts.tolist()
+        np.testing.assert_array_equal(scores.values["mpjve"][~np.isnan(scores.values["mpjve"])], steps)
+        assert np.flatnonzero(np.isnan(scores.values["mpjve"])).tolist() == dataset.starts.tolist()
 
 
 # Which one

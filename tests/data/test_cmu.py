@@ -163,7 +163,7 @@ def test_fingerprint_follows_content_and_keypoints(root, monkeypatch):
 
 
 def test_missing_files_say_what_to_do(tmp_path, root):
-    with pytest.raises(MissingDataError, match=r"cmu: .*<subject>\.asf not found.*docs/datasets.md.*make demo"):
+    with pytest.raises(MissingDataError, match=r"cmu: .*<subject>\.asf not found.*reference/datasets.md.*make demo"):
         CMU().fingerprint(tmp_path / "nowhere", "gt")
     (root / "cmu" / "60" / "60.asf").unlink()
     with pytest.raises(MissingDataError, match=r"60\.asf not found"):

@@ -165,7 +165,7 @@ def empty(world, pixels):
     [
         (drop_sequence, r"data_2d_h36m_gt\.npz: S1 'Walking' is missing"),
         (drop_subject, r"data_2d_h36m_gt\.npz: S9 'Photo' is missing"),
-        (shorten, r"data_2d_h36m_gt\.npz: S1 'Sitting 1', camera 3: 5 frames of 2D, 6 of 3D.*docs/datasets.md"),
+        (shorten, r"data_2d_h36m_gt\.npz: S1 'Sitting 1', camera 3: 5 frames of 2D, 6 of 3D.*reference/datasets.md"),
         (drop_camera, r"data_2d_h36m_gt\.npz: S1 'Walking': 3 cameras, expected 4"),
         (use_millimetres, r"data_3d_h36m\.npz: S1 'Sitting 1': a joint lies \d+ m away; .*millimetres"),
         (keep_17_joints, r"data_3d_h36m\.npz: S1 'Walking': expected \(frames, 32, 3\), found \(5, 17, 3\)"),

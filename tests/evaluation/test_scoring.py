@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from contextlib import nullcontext
 from dataclasses import replace
 from types import ModuleType
 
@@ -22,11 +23,14 @@ from bench.data.pose_dataset import SEQUENCE_COLUMNS, PoseDataset, offsets
 from bench.data.windows import gather, mirror, scored_windows, test_windows
 from bench.evaluation import Predictions, evaluate, predict, score
 from bench.evaluation.groups import official_tables
-from bench.evaluation.scores import METRICS
 from bench.geometry.skeleton import H36M_17, MPI_INF_3DHP_17
 from bench.method.base import generator_of
+from bench.results import metrics
+from bench.results.metrics import METRICS, Metric
 from bench.system.errors import BenchError
 
+# The unit of every metric that any data set allows.
+UNITS = {name: one.unit for name, one in METRICS.items() if name not in ("pck", "auc")}
 SIZES = {"frames": 9, "dim": 16, "depth": 1, "heads": 2}
 
 
@@ -144,6 +148,66 @@ def test_predicting_draws_from_no_global_generator(dataset, method):
     np.testing.assert_array_equal(numbers, np.random.get_state()[1])
 
 
+def lift_with_predict(method: Method, dataset: PoseDataset) -> None:
+    predict(method, dataset)
+
+
+def lift_with_evaluate(method: Method, dataset: PoseDataset) -> None:
+    stated = {"dataset": "toy", "keypoints": "gt", "frames": 9, "train_subjects": ["S1"], "test_subjects": ["S3"]}
+    evaluate(method, dataset, Protocol.model_validate(stated), flip=False)
+
+
+def modes(method: Method) -> list[bool]:
+    return [module.training for module in method.modules()]
+
+
+@pytest.mark.parametrize("lift", [lift_with_predict, lift_with_evaluate])
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_method_is_given_back_in_the_mode_it_was_in(dataset, method, monkeypatch, lift, breaks):
+    method.train()
+    next(method.children()).eval()  # a part that its owner has frozen
+    before, seen = modes(method), []
+
+    def spy(keypoints_2d, *, generator=None):
+        seen.extend(modes(method))
+        if breaks:
+            raise RuntimeError("out of memory")
+        return type(method).lift(method, keypoints_2d, generator=generator)
+
+    monkeypatch.setattr(method, "lift", spy)
+    with pytest.raises(RuntimeError, match="out of memory") if breaks else nullcontext():
+        lift(method, dataset)
+    assert seen
+    assert not any(seen)
+    assert modes(method) == before
+    assert len(set(before)) == 2
+
+
+def test_a_method_is_given_back_on_the_device_it_was_on(dataset, method, monkeypatch):
+    moves = []
+
+    def move(device):
+        moves.append(str(device))
+        return method
+
+    def full(keypoints_2d, *, generator=None):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(method, "to", move)
+    predict(method, dataset, device="cpu:0")
+    assert moves == ["cpu:0", "cpu"]
+    monkeypatch.setattr(method, "lift", full)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        predict(method, dataset, device="cpu:0")
+    assert moves == ["cpu:0", "cpu"] * 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_method_comes_back_from_a_gpu(dataset, method):
+    predict(method, dataset, device="cuda")
+    assert {one.device.type for one in method.parameters()} == {"cpu"}
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_predictions_that_are_not_numbers_are_refused(dataset, value):
     torch.manual_seed(0)
@@ -179,7 +243,7 @@ def test_errors_are_per_frame_and_joint_with_the_root_zeroed(by_hand):
     expected = np.tile(10.0 * np.arange(1, 7)[:, None], (1, 17))
     expected[:, 0] = 0
     np.testing.assert_allclose(scores.errors, expected, atol=1e-3)
-    np.testing.assert_allclose(scores.root_errors, 170, rtol=1e-5)
+    np.testing.assert_allclose(scores.values["mpjpe_raw_root"] - scores.values["mpjpe"], 170 / 17, rtol=1e-5)
     assert scores.joints == data.skeleton.joints
     assert scores.per_joint["pelvis"] == 0
     assert scores.per_joint["left wrist"] == pytest.approx(35, rel=1e-5)
@@ -213,7 +277,7 @@ def test_the_raw_root_counts_as_one_joint_of_seventeen(by_hand):
 
 
 def test_velocity_is_taken_within_videos_only(by_hand):
-    velocity = by_hand[1].velocity
+    velocity = by_hand[1].values["mpjve"]
     # The error grows by 10 mm a frame in 16 of 17 joints; the first frame of each video has no step to it.
     expected = [np.nan, 160 / 17, 160 / 17, np.nan, np.nan, 160 / 17]
     np.testing.assert_allclose(velocity, expected, rtol=1e-4)
@@ -222,6 +286,34 @@ def test_velocity_is_taken_within_videos_only(by_hand):
     assert counted["mpjve", "sit"] == 2
     assert counted["mpjve", "walk"] == 1
     assert counted["mpjpe", "all frames"] == 6
+
+
+def test_acceleration_is_taken_about_frames_with_both_neighbours(sparse):
+    predictions = predict(Echo(Window(9)), sparse)
+    found = score(predictions, sparse)
+    predicted, target = (
+        1000 * poses.astype(np.float64) for poses in (predictions.per_frame(sparse), sparse.poses_3d.numpy())
+    )
+    predicted[:, 0] = 0
+    apart, valid = predicted - target, sparse.valid.numpy()
+    borders = set(sparse.starts.tolist()) | {len(target)}
+    expected = []
+    for row in found.rows.tolist():
+        inside = row not in borders and row + 1 not in borders and valid[row - 1 : row + 2].all()
+        second = apart[row - 1] - 2 * apart[row] + apart[row + 1] if inside else np.full((17, 3), np.nan)
+        expected.append(np.linalg.norm(second, axis=-1).mean())
+    assert 4 < np.isfinite(expected).sum() < len(expected) - 5
+    np.testing.assert_allclose(found.values["accel"], expected, rtol=1e-6)
+
+
+def test_pck_at_150_mm_counts_every_joint_but_the_root(by_hand):
+    data = toy_dataset((("S9", "sit", "sit", "a", 2),))
+    poses = data.poses_3d.numpy().copy()
+    poses[0, 1:5, 0] += 0.151
+    poses[0, 5:, 0] += 0.149
+    poses[1, :, 0] += 1
+    values = score(Predictions(Window(1), test_windows(data.lengths, Window(1)), poses[:, None]), data).values
+    assert values["pck150"].tolist() == [75, 0], "the root, at zero in both frames, does not count"
 
 
 def test_an_action_of_single_frames_has_no_velocity():
@@ -246,11 +338,12 @@ def test_the_table_is_tidy(by_hand):
     data, scores = by_hand
     table = scores.table
     assert list(table.columns) == ["metric", "action", "value", "unit", "frames"]
-    assert set(table["metric"]) == set(METRICS)
+    assert set(table["metric"]) == set(UNITS)
     assert list(table["action"][:4]) == ["sit", "walk", "average", "all frames"]
-    assert dict(zip(table["metric"], table["unit"], strict=True)) == METRICS
-    assert np.isfinite(table["value"]).all()
-    assert scores.summary.keys() == {*METRICS, *(f"{metric}_frames" for metric in METRICS)}
+    assert dict(zip(table["metric"], table["unit"], strict=True)) == UNITS
+    unknown = table[table["value"].isna()][["metric", "action"]]
+    assert unknown.to_numpy().tolist() == [["accel", "walk"]], "no walk has three frames"
+    assert scores.summary.keys() == {*UNITS, *(f"{metric}_frames" for metric in UNITS)}
     per_frame = scores.per_frame
     assert list(per_frame["sequence"]) == ["sit", "sit", "sit", "walk 1", "walk 2", "walk 2"]
     assert len(per_frame) == len(data.poses_3d)
@@ -262,6 +355,8 @@ def test_perfect_predictions_have_no_error(dataset):
     rows = np.clip(table[:, 1, None] + np.arange(9), 0, dataset.lengths[table[:, 0], None] - 1)
     poses = dataset.poses_3d.numpy()[rows + dataset.starts[table[:, 0], None]]
     summary = score(Predictions(window, table, poses), dataset).summary
+    within = {name: summary.pop(name) for name in ("pck150", "pck150_frames")}
+    assert set(within.values()) == {100}
     assert max(summary.values()) < 1e-3
 
 
@@ -284,13 +379,14 @@ def sparse():
 def test_valid_frames_are_scored_as_among_all_frames(dataset, sparse, window):
     everything, some = (score(predict(Echo(window), data), data) for data in (dataset, sparse))
     np.testing.assert_array_equal(some.rows, np.flatnonzero(sparse.valid))
-    for field in ("errors", "aligned", "scaled", "root_errors"):
-        np.testing.assert_array_equal(getattr(some, field), getattr(everything, field)[some.rows])
+    np.testing.assert_array_equal(some.errors, everything.errors[some.rows])
+    for metric in ("mpjpe", "p_mpjpe", "n_mpjpe", "mpjpe_raw_root", "pck150"):
+        np.testing.assert_array_equal(some.values[metric], everything.values[metric][some.rows])
     valid, starts = sparse.valid.numpy(), set(dataset.starts.tolist())
     stepped = [row not in starts and bool(valid[row - 1]) for row in some.rows.tolist()]
     assert 5 < sum(stepped) < len(stepped) - 5
-    expected = np.where(stepped, everything.velocity[some.rows], np.nan)
-    np.testing.assert_array_equal(some.velocity, expected)
+    expected = np.where(stepped, everything.values["mpjve"][some.rows], np.nan)
+    np.testing.assert_array_equal(some.values["mpjve"], expected)
     names = ["subject", "action", "sequence", "camera"]
     assert some.per_frame[names].equals(everything.per_frame[names].iloc[some.rows].reset_index(drop=True))
     assert len(some.per_frame) == len(some.errors) == len(sparse.counted)
@@ -330,15 +426,15 @@ def test_the_headline_is_over_what_the_protocol_says(by_hand):
     _, actions = by_hand
     frames = replace(actions, averaging="frames")
     assert frames.table.equals(actions.table)
-    assert frames.summary.keys() == {*METRICS, *(f"{metric}_actions" for metric in METRICS)}
-    for metric in METRICS:
+    assert frames.summary.keys() == {*UNITS, *(f"{metric}_actions" for metric in UNITS)}
+    for metric in UNITS:
         assert frames.summary[metric] == actions.summary[f"{metric}_frames"]
         assert frames.summary[f"{metric}_actions"] == actions.summary[metric]
 
 
 # MPI-INF-3DHP
 
-PER_FRAME = ("errors", "aligned", "scaled", "velocity", "root_errors", "pck", "auc", "activities")
+PER_FRAME = ("errors", "activities")
 SIX = [f"TS{number}" for number in range(1, 7)]
 
 
@@ -372,7 +468,7 @@ def official(golden, case: str):
 @pytest.mark.parametrize("case", ["random", "missing_activity", "nonzero_root"])
 def test_scores_of_3dhp_are_those_of_the_official_functions(golden, case):
     stored, scores = official(golden, case)
-    assert scores.units == METRICS | {"pck": "%", "auc": "%"}
+    assert scores.units == UNITS | {"pck": "%", "auc": "%"}
     for metric, golden_name in (("pck", "pck"), ("auc", "auc"), ("mpjpe_raw_root", "mpjpe")):
         assert list(scores.per_action[metric].values()) == pytest.approx(stored[f"seq_{golden_name}"][:, -1], rel=1e-5)
         assert scores.summary[metric] == pytest.approx(stored[f"{golden_name}_frame_weighted"], rel=1e-5)
@@ -446,6 +542,7 @@ def test_older_weights_need_all_six_sequences(golden):
     rows = np.repeat(outdoor, scores.sequences["frames"])
     kept = rows[scores.rows]
     fewer = {name: getattr(scores, name)[kept] for name in PER_FRAME}
+    fewer["values"] = {name: values[kept] for name, values in scores.values.items()}
     start = scores.sequences["start"][4]
     part = replace(scores, sequences=scores.sequences[outdoor], rows=scores.rows[kept] - start, **fewer)
     assert part.summary["mpjpe_actions"] == pytest.approx(np.mean(list(part.per_action["mpjpe"].values())))
@@ -470,13 +567,12 @@ def test_groups_by_subject_are_means_over_the_frames_of_each():
     assert {name: one["frames"] for name, one in subjects.items()} == {"S9": 4, "S11": 2}
     assert subjects["S9"]["mpjpe"] == pytest.approx((3 * 1 + 5) / 4, rel=1e-4)
     assert subjects["S11"]["mpjpe"] == pytest.approx(2, rel=1e-4)
-    assert subjects["S9"].keys() == {*METRICS, "frames"}
+    assert subjects["S9"].keys() == {*UNITS, "frames"}
     assert not any(name.endswith("_w2929") for name in scores.summary)
 
 
 def test_pck_is_of_3dhp_alone(by_hand):
-    assert by_hand[1].units == METRICS
-    assert by_hand[1].pck is None
+    assert by_hand[1].units == UNITS
 
 
 # The public function
@@ -524,3 +620,79 @@ def test_evaluate_takes_a_benchmark_or_its_name(method):
 def test_evaluate_refuses_data_without_the_test_subjects(dataset, method):
     with pytest.raises(BenchError, match="toy: no subject 'S9'; the data hold S1, S2, S3"):
         evaluate(method, dataset, protocol(test_subjects=["S9"]))
+
+
+# Metrics of a package
+
+
+def of_package(name, function):
+    return Metric(name, "Mine", "mm", function, package="my-metric")
+
+
+@pytest.fixture
+def packages(monkeypatch):
+    """packages(name=function, ...): what a package adds to the suite's metrics."""
+
+    def add(**functions):
+        mine = {name: of_package(name, function) for name, function in functions.items()}
+        monkeypatch.setattr(metrics, "_of_packages", lambda: mine)
+
+    return add
+
+
+def test_a_metric_of_a_package_is_scored_as_the_own_ones_are(dataset, packages):
+    packages(depth=lambda poses: (poses.predicted - poses.target)[:, :, 2].abs().mean(dim=1))
+    predictions = predict(Echo(Window(9)), dataset)
+    found = score(predictions, dataset)
+    z = np.abs(dataset.poses_3d.numpy()[:, :, 2].astype(np.float64)).mean(axis=1) * 1000  # the echo has depth 0
+    np.testing.assert_allclose(found.values["depth"], z, rtol=1e-6)
+    assert found.unit("depth_frames") == "mm"
+    assert found.summary["depth_frames"] == pytest.approx(z.mean(), rel=1e-6)
+    assert found.groups["subject"]["S1"]["depth"] == pytest.approx(z[:105].mean(), rel=1e-6)
+
+
+def raises(poses):
+    raise RuntimeError("no such joint")
+
+
+def spoils(poses):
+    poses.predicted[:] = 0
+    return poses.predicted[:, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (raises, "RuntimeError: no such joint"),
+        ("no_such_module:depth", "ModuleNotFoundError: No module named 'no_such_module'"),
+        (lambda poses: poses.errors, "returned the shape (177, 17), expected one value per scored frame, (177,)"),
+        (lambda poses: 1.5, "returned the shape (), expected"),
+        (lambda poses: ["a"] * 177, "ValueError: could not convert string to float"),
+        (lambda poses: np.full(177, np.nan), "it has a value for none of the scored frames"),
+        (lambda poses: np.where(np.arange(177) < 2, np.inf, 1), "2 of its values are infinite"),
+    ],
+)  # fmt: skip
+def test_a_metric_of_a_package_that_fails_is_left_out_and_named(dataset, packages, capsys, function, said):
+    packages(mine=function, fine=spoils)
+    found = score(predict(Echo(Window(9)), dataset), dataset)
+    assert found.values.keys() == {*UNITS, "fine"}
+    assert found.summary["mpjpe"] > 1, "what spoils its poses spoils no others"
+    assert capsys.readouterr().err.startswith("metric 'mine' of the package my-metric is left out: ")
+    packages(mine=function)
+    score(predict(Echo(Window(9)), dataset), dataset)
+    assert said in capsys.readouterr().err
+
+
+def test_a_metric_that_is_not_defined_for_the_data_is_left_out_in_silence(dataset, packages, capsys):
+    packages(mine=lambda poses: None)
+    assert "mine" not in score(predict(Echo(Window(9)), dataset), dataset).values
+    assert capsys.readouterr().err == ""
+
+
+def test_only_the_metrics_that_are_asked_for_are_taken(dataset, packages, capsys):
+    packages(mine=raises)
+    predictions = predict(Echo(Window(9)), dataset)
+    found = score(predictions, dataset, only=("mpjpe",))
+    assert found.summary.keys() == {"mpjpe", "mpjpe_frames"}
+    assert found.summary["mpjpe"] == score(predictions, dataset).summary["mpjpe"]
+    assert capsys.readouterr().err.count("is left out") == 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from bench import Method, Window, build
 from bench.method import cost as costs
-from bench.method.cost import macs_per_frame, timed, training_macs
+from bench.method.cost import macs_per_frame, macs_text, timed, training_macs
 from bench.system.errors import BenchError
 
 JOINTS, DIM, DEPTH, FRAMES = 17, 512, 8, 81
@@ -65,19 +66,50 @@ def test_counting_leaves_the_method_alone() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_a_method_that_needs_values_to_lift_is_told_so() -> None:
-    class Reads(Method):
-        name = "reads"
+class Reads(Method):
+    """Looks at values in one of the usual ways."""
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.window = Window(9)
+    name = "reads"
 
-        def lift(self, keypoints_2d, *, generator=None):
-            return keypoints_2d.new_zeros(1, 9, JOINTS, 3) * keypoints_2d.max().item()
+    def __init__(self, look) -> None:
+        super().__init__()
+        self.window = Window(9)
+        self.layer = torch.nn.Linear(2, 3)
+        self.look = look
 
-    with pytest.raises(BenchError, match=r"reads: lift\(\) of \(1, 9, 17, 2\) failed on PyTorch's meta device"):
-        macs_per_frame(Reads(), JOINTS)
+    def lift(self, keypoints_2d, *, generator=None):
+        return self.layer(keypoints_2d) * self.look(keypoints_2d)
+
+
+LOOKS = {
+    "item": lambda keypoints: 1 + keypoints.max().item(),
+    "numpy": lambda keypoints: float(np.linalg.norm(keypoints.numpy())),
+    "list": lambda keypoints: len(keypoints.flatten().tolist()),
+    "branch": lambda keypoints: 2 if keypoints.abs().max() > 0 else 1,
+    "loop": lambda keypoints: next(step for step in range(1, 9) if (keypoints * step).sum() < step),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_the_cost_of_a_method_that_looks_at_values_is_unknown(look) -> None:
+    method, state = Reads(look), torch.get_rng_state()
+    assert macs_per_frame(method, JOINTS) is None
+    assert torch.equal(torch.get_rng_state(), state)
+    with torch.device("meta"):
+        shapes_alone = Reads(look)
+    assert macs_per_frame(shapes_alone, JOINTS) is None
+
+
+def test_a_method_that_lifts_nowhere_is_told_so() -> None:
+    def fail(keypoints):
+        raise LookupError("no left hip")
+
+    with pytest.raises(BenchError, match=r"reads: lift\(\) of \(1, 9, 17, 2\) failed: LookupError: no left hip"):
+        macs_per_frame(Reads(fail), JOINTS)
+
+
+def test_a_cost_is_shown_in_millions_or_as_unknown() -> None:
+    assert [macs_text(macs) for macs in (0, 1_234_567_890, None)] == ["0.0", "1,234.6", "unknown"]
 
 
 @pytest.mark.parametrize(

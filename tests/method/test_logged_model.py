@@ -89,7 +89,7 @@ def test_what_mlflow_loads_lifts_as_the_method_did(name, tmp_path, nothing_is_un
     loaded = mlflow.pyfunc.load_model(str(folder))
     keypoints_2d = np.random.default_rng(1).uniform(-1, 1, (3, 9, 17, 2)).astype(np.float32)
     for seed in (0, 5):
-        generators = [torch.Generator().manual_seed(seed) for _ in range(3)]
+        generators = [logged_model._noise(window, seed) for window in keypoints_2d]
         with torch.inference_mode():
             expected = method.lift(torch.from_numpy(keypoints_2d), generator=generators).numpy()
         np.testing.assert_array_equal(loaded.predict(keypoints_2d, params={"seed": seed}), expected)
@@ -103,6 +103,18 @@ def test_what_mlflow_loads_lifts_as_the_method_did(name, tmp_path, nothing_is_un
     assert loaded.predict(example).shape == (1, *again.shape[1:])
     with pytest.raises(mlflow.MlflowException, match="does not match expected shape"):
         loaded.predict(keypoints_2d[:, :5])
+
+
+def test_every_window_of_a_logged_model_has_noise_of_its_own_whatever_batch_it_comes_in():
+    method = trained("diff3dhpe")
+    still = np.random.default_rng(1).uniform(-1, 1, (1, 9, 17, 2)).astype(np.float32)
+    windows = np.concatenate([still, still + np.float32(1e-6), still])
+    together = logged_model.lift(method, windows)
+    assert np.abs(together[0] - together[1]).max() > 0.01, "nearly the same keypoints, but other noise"
+    alone = np.concatenate([logged_model.lift(method, window[None]) for window in windows])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(together[0], together[2], atol=1e-5)
+    assert np.abs(logged_model.lift(method, windows, seed=1) - together).max() > 0.01
 
 
 def test_the_folder_holds_text_and_safetensors_and_nothing_of_this_machine(tmp_path):
@@ -119,6 +131,41 @@ def test_the_folder_holds_text_and_safetensors_and_nothing_of_this_machine(tmp_p
             assert str(tmp_path) not in content.decode()
             assert os.getcwd() not in content.decode()  # noqa: PTH109
     assert "cloudpickle" not in (folder / "requirements.txt").read_text()
+
+
+def test_the_code_of_a_model_imports_no_more_of_the_suite_than_the_address_that_stays(tmp_path):
+    code = (saved(trained("mean_pose"), tmp_path / "model") / "model_code.py").read_text()
+    assert re.findall(r"^(?:from|import) ((?:bench|baselines|diff3dhpe)\S*) import (.*)$", code, re.M) == [
+        ("bench.logged_model", "lift, load_method")
+    ]
+
+
+EARLIER_CODE = """
+import mlflow
+import numpy as np
+from bench.logged_model import lift, load_method
+
+class Lifter(mlflow.pyfunc.PythonModel):
+    def load_context(self, context):
+        self.method = load_method(context.artifacts["weights"])
+
+    def predict(self, context, model_input: np.ndarray, params=None):
+        return lift(self.method, model_input, **(params or {}))
+
+mlflow.models.set_model(Lifter())
+"""
+
+
+def test_a_model_of_an_earlier_version_is_loaded(tmp_path):
+    import mlflow
+
+    method = trained("mean_pose")
+    folder = saved(method, tmp_path / "model")
+    (folder / "model_code.py").write_text(EARLIER_CODE)
+    loaded = mlflow.pyfunc.load_model(str(folder))
+    keypoints_2d = np.zeros((1, 9, 17, 2), np.float32)
+    with torch.inference_mode():
+        np.testing.assert_array_equal(loaded.predict(keypoints_2d), method.lift(torch.from_numpy(keypoints_2d)))
 
 
 @pytest.mark.parametrize(

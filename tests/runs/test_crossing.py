@@ -154,7 +154,8 @@ def test_a_lifter_that_knows_the_poses_makes_no_error(data, part):
     dataset = dataset if part == "whole data set" else dataset.subset(MPI_INF_3DHP_VALID)
     scores = evaluate(Knows(dataset), dataset, Protocol.model_validate(PROTOCOL), flip=False)
     assert scores.errors.shape == (sum(map(sum, MPI_INF_3DHP_VALID.values())), 13)
-    assert all(value == pytest.approx(0, abs=1e-3) for value in scores.summary.values())
+    for name, value in scores.summary.items():
+        assert value == pytest.approx(100 if name.startswith("pck150") else 0, abs=1e-3), name
     assert set(scores.joints) == SCORED
     assert "pck" not in scores.summary, "the official PCK has two joints that are not scored"
 
@@ -187,7 +188,7 @@ def test_from_3dhp_to_human36m_the_same_joints_are_scored(data):
     table = scored_windows(found, Window(1))
     scores = score(Predictions(Window(1), table, found.poses_3d[:, None].numpy()), found)
     assert set(scores.joints) == SCORED
-    assert scores.units.keys() == {"mpjpe", "p_mpjpe", "n_mpjpe", "mpjve", "mpjpe_raw_root"}
+    assert scores.units.keys() == {"mpjpe", "p_mpjpe", "n_mpjpe", "mpjve", "mpjpe_raw_root", "pck150", "accel"}
     assert np.abs(scores.errors).max() == 0
 
 

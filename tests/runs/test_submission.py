@@ -94,7 +94,8 @@ def test_predictions_score_as_the_run_that_made_them(name, capsys):
     for metric in record.blocks[0].means:
         blocks, headline = stats.recorded(record, metric), record.metrics[metric]
         assert (blocks["mean"] * blocks["weight"]).sum() == pytest.approx(headline.value, rel=1e-5), metric
-        assert headline.ci[0] < headline.value < headline.ci[1]
+        assert headline.ci[0] <= headline.value <= headline.ci[1]
+        assert headline.ci[0] < headline.ci[1] or metric == "pck150", metric  # every joint here is farther off
     assert sum(one.frames for one in record.blocks) == record.frames
     same = ("benchmark", "seed", "accounting", "data", "protocol", "frames", "sequences")
     assert [getattr(record, part) for part in same] == [getattr(native, part) for part in same]

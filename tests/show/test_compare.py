@@ -166,6 +166,31 @@ def test_what_was_not_trained_here_is_one_network(capsys):
     assert "bench run" not in text, "nothing that the suite could train"
 
 
+def test_a_metric_that_some_frames_do_not_have_weighs_by_those_that_do(capsys):
+    for one, value in ((record("mixste"), 1.0), (record("diff3dhpe"), 2.0)):
+        blocks = [
+            block.model_copy(update={"means": {"accel": value + number}, "counts": {"accel": 10 if number else 90}})
+            for number, block in enumerate(one.blocks)
+        ]
+        metrics = {"accel": records.Metric(value=value, unit="mm/frame²")}
+        records.write(one.model_copy(update={"blocks": tuple(blocks), "metrics": metrics}))
+        found = stats.recorded(records.load("toy")[0], "accel")
+        assert sorted(found["weight"] * 170) == pytest.approx([10] * 8 + [90])
+    text = say("mixste", "diff3dhpe", "--metric", "accel", capsys=capsys)
+    assert "Acceleration error in mm/frame², lower is better" in text
+    assert "mixste (seed 0) is better than diff3dhpe (seed 0) by 1.00 mm/frame²" in text
+
+
+def test_a_metric_that_nobody_here_knows_is_refused(capsys):
+    for method in ("mixste", "diff3dhpe"):
+        one = record(method)
+        blocks = [block.model_copy(update={"means": {"mine": 1.0}}) for block in one.blocks]
+        metrics = {"mine": records.Metric(value=1.0, unit="mm")}
+        records.write(one.model_copy(update={"blocks": tuple(blocks), "metrics": metrics}))
+    text = say("mixste", "diff3dhpe", "--metric", "mine", capsys=capsys, status=2)
+    assert "mine is the metric of a package that is not installed here" in text
+
+
 def test_pck_is_better_when_higher(capsys):
     for one, value in ((record("mixste"), 90.0), (record("diff3dhpe"), 80.0)):
         blocks = [block.model_copy(update={"means": {"pck": value}}) for block in one.blocks]

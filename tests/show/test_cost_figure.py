@@ -15,7 +15,7 @@ from bench.method.cost import macs_per_frame
 from bench.method.registry import build
 from bench.results.records import published, write
 from bench.show import cost_figure as figures
-from bench.show.cost_figure import Point, cost_figure, draw, points
+from bench.show.cost_figure import CostPoint, cost_figure, draw, points
 from bench.show.tables import rows
 from bench.system.errors import BenchError
 
@@ -37,24 +37,24 @@ def test_a_point_has_the_cost_of_its_record_or_of_the_network_that_is_stated(peo
     network = build("mixste", frames=243, **SMALL)
     size = (macs_per_frame(network, 17), network.parameter_count)
     (only,) = points(people, rows(people, [], published()))
-    assert only == Point("MixSTE", "published", size[0], 40.9, size[1]), "of others no cost is known"
+    assert only == CostPoint("MixSTE", "published", size[0], 40.9, size[1]), "of others no cost is known"
     ci = {"metrics": {"mpjpe": {"value": 41.0, "unit": "mm", "ci": (40.0, 42.5)}}}
     recorded = [measured("mixste", **ci, **H36M), measured("mean_pose", 0, mpjpe=100.0, **H36M)]
     recorded += [measured("mean_pose", 1, mpjpe=104.0, **H36M)]
     assert points(people, rows(people, recorded, published())) == [
-        Point("MixSTE", "published", 573_456_789, 40.9, 33_650_435),
-        Point("MixSTE", "measured", 573_456_789, 41.0, 33_650_435, (40.0, 42.5)),
-        Point("mean_pose", "measured", 0, 102.0, 0, (pytest.approx(102 - 8**0.5), pytest.approx(102 + 8**0.5))),
+        CostPoint("MixSTE", "published", 573_456_789, 40.9, 33_650_435),
+        CostPoint("MixSTE", "measured", 573_456_789, 41.0, 33_650_435, (40.0, 42.5)),
+        CostPoint("mean_pose", "measured", 0, 102.0, 0, (pytest.approx(102 - 8**0.5), pytest.approx(102 + 8**0.5))),
     ]
 
 
-def crowd(count: int) -> list[Point]:
+def crowd(count: int) -> list[CostPoint]:
     """Methods of nearly the same cost and error."""
-    return [Point(f"Method {one}", "measured", 1e6 * 1.05**one, 50 + 0.3 * (one % 3), 1e5) for one in range(count)]
+    return [CostPoint(f"Method {one}", "measured", 1e6 * 1.05**one, 50 + 0.3 * (one % 3), 1e5) for one in range(count)]
 
 
-@pytest.mark.parametrize("found", [crowd(1), crowd(8), [*crowd(3), Point("far", "published", 1e10, 300.0, 1e9)]])
-def test_names_cover_neither_each_other_nor_a_point(found: list[Point]) -> None:
+@pytest.mark.parametrize("found", [crowd(1), crowd(8), [*crowd(3), CostPoint("far", "published", 1e10, 300.0, 1e9)]])
+def test_names_cover_neither_each_other_nor_a_point(found: list[CostPoint]) -> None:
     figure = draw("A title", found)
     (axes,) = figure.axes
     figure.draw_without_rendering()
@@ -69,10 +69,11 @@ def test_names_cover_neither_each_other_nor_a_point(found: list[Point]) -> None:
 
 def test_measured_is_filled_published_is_hollow_and_area_follows_parameters() -> None:
     found = [
-        Point("A", "measured", 1e6, 50.0, 4e6, (48.0, 53.0)),
-        Point("A", "published", 1e6, 45.0, 4e6),
-        Point("B", "measured", 1e8, 60.0, 1e6),
-        Point("floor", "measured", 0, 200.0, 0),
+        CostPoint("A", "measured", 1e6, 50.0, 4e6, (48.0, 53.0)),
+        CostPoint("A", "published", 1e6, 45.0, 4e6),
+        CostPoint("B", "measured", 1e8, 60.0, 1e6),
+        CostPoint("floor", "measured", 0, 200.0, 0),
+        CostPoint("riddle", "measured", None, 180.0, 5e6),
     ]
     (axes,) = draw("A title", found).axes
     ours, theirs, small = axes.collections
@@ -82,7 +83,8 @@ def test_measured_is_filled_published_is_hollow_and_area_follows_parameters() ->
     assert [list(line.get_ydata()) for line in axes.lines] == [[48.0, 53.0]]
     assert axes.get_xscale() == "log"
     assert axes.get_ylim()[1] < 100, "what has no place on the scale does not stretch the other"
-    assert any("floor, which multiplies nothing: 200.0 mm" in text.get_text() for text in axes.texts)
+    (below,) = [text.get_text() for text in axes.texts if "floor" in text.get_text()]
+    assert below.endswith("floor, which multiplies nothing: 200.0 mm; riddle, of unknown cost: 180.0 mm")
 
 
 @pytest.mark.parametrize("form", figures.FORMATS)

@@ -331,9 +331,62 @@ def test_the_validation_error_is_that_of_the_held_out_subjects(training, held_ou
 def test_a_loss_that_is_no_number_is_said_with_advice(training, tmp_path):
     method = new()
     method.network.head.bias.data[0] = math.nan
-    with pytest.raises(BenchError, match=r"mixste: the loss is nan in epoch 1; .*learning_rate.*gradient_clip"):
+    with pytest.raises(BenchError, match=r"mixste: the loss 'position' is nan in epoch 1, step 1; .*gradient_clip"):
         train(method, training, tmp_path)
     assert not (tmp_path / "last.pt").exists(), "a broken epoch is not what a resumed run goes on from"
+
+
+class Talkative(Method):
+    """Has a loss beside its total which is not finite in one step."""
+
+    name = "talkative"
+
+    def __init__(self, broken_at: int | None = None, value: float = math.inf) -> None:
+        super().__init__()
+        self.window = Window(9)
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.broken_at, self.value, self.steps = broken_at, value, 0
+
+    def loss(self, batch, generator=None):
+        self.steps += 1
+        aside = torch.tensor(self.value if self.steps == self.broken_at else 1.0)
+        return {"total": (self.weight - 1) ** 2, "aside": aside}
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_every_loss_is_looked_at_and_training_stops_at_the_step_that_breaks_one(training, tmp_path, value):
+    per_epoch = math.ceil(epoch_windows(len(train_windows(training.lengths, Window(9))), recipe()) / 4)
+    broken = Talkative(per_epoch + 2, value)
+    with pytest.raises(BenchError, match=rf"talkative: the loss 'aside' is {value} in epoch 2, step 2; "):
+        train(broken, training, tmp_path)
+    assert broken.steps == per_epoch + 2
+    assert resumable_epochs(tmp_path) == 1, "the epoch before it is kept"
+    assert len(train(Talkative(), training, tmp_path).history) == 3
+
+
+def test_a_checkpoint_whose_history_holds_no_numbers_can_be_gone_on_from(training, tmp_path):
+    """Earlier versions wrote such ones."""
+    train(Talkative(), training, tmp_path, epochs=1)
+    content = checkpoint.load(tmp_path / "last.pt")
+    content["history"][0]["loss"]["aside"] = math.nan
+    checkpoint.save(content, tmp_path / "last.pt")
+    told: list[Epoch] = []
+    trained = train(Talkative(), training, tmp_path, on_epoch=told.append)
+    assert [math.isnan(epoch.loss["aside"]) for epoch in told] == [True, False, False]
+    assert len(trained.history) == 3
+
+
+def test_training_sets_tf32_aside_and_puts_it_back(training, tmp_path):
+    before, seen = torch.backends.cudnn.conv.fp32_precision, []
+
+    class Curious(Talkative):
+        def loss(self, batch, generator=None):
+            seen.append((torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision))
+            return super().loss(batch)
+
+    train(Curious(), training, tmp_path, epochs=1)
+    assert set(seen) == {("ieee", "ieee")}
+    assert torch.backends.cudnn.conv.fp32_precision == before
 
 
 def test_a_mean_pose_needs_no_epoch(training, tmp_path):

@@ -221,5 +221,7 @@ def _report(what: str, made: Mapping[str, Mapping[str, Kept]], missing: list[str
     lines += [f"missing:{_listed(missing)}"] if missing else []
     lines += ["", tabulate(rows, headers, intfmt=",")]
     if not missing and any(found != expected for *_, found, expected in rows):
-        lines.append("The frames are not those that users of the community's files count: compare docs/datasets.md")
+        lines.append(
+            "The frames are not those that users of the community's files count: compare docs/reference/datasets.md"
+        )
     return "\n".join(lines)

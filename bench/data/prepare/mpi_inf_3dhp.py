@@ -186,5 +186,7 @@ def _report(what: str, made: Mapping[str, Mapping[str, Kept]], missing: list[str
     if any(
         found != expected for _, _, *counts in rows for found, expected in zip(counts[::2], counts[1::2], strict=True)
     ):
-        lines.append("Some numbers of frames are not those of the files in common use: compare docs/datasets.md")
+        lines.append(
+            "Some numbers of frames are not those of the files in common use: compare docs/reference/datasets.md"
+        )
     return "\n".join(lines)

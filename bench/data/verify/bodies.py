@@ -90,7 +90,8 @@ class Bodies:
         if disorder[take.skeleton.name] < DISORDER:
             return  # hardly any motion, and nothing that could not be
         what = f"the 3D is in the order of {best}, not of {take.skeleton.name}"
-        self.report.wrong("joints", what, "put the joints in the order that docs/datasets.md lists", take.name)
+        order = "put the joints in the order that docs/reference/datasets.md lists"
+        self.report.wrong("joints", what, order, take.name)
         take.body = take.body[:, orders[best]]
         take.poses = [poses[:, orders[best]] for poses in take.poses]
 

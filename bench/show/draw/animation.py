@@ -56,7 +56,7 @@ def animate(
 ) -> int:
     """Write a video's input, truth if it is known, and predictions side by side; return the number of frames.
 
-    footage: the video behind the input. fps: frames a second (default: as fast as life). panel: height in pixels.
+    footage: the video behind the input. fps: frames per second (default: real time). panel: height in pixels.
     Raises BenchError for frames that are not there, footage that is too short, and files that cannot be written.
     """
     span = span or Span()
@@ -92,7 +92,7 @@ def animate(
 def animate_denoising(
     path: Path, scene: Scene, frame: int, traces: dict[str, Trace], *, fps: float | None = None, panel: int = PANEL
 ) -> int:
-    """Write one frame as it is denoised, steps counting down: what is noisy, and what the network believes in.
+    """Write one frame as it is denoised, steps counting down: the noisy pose, and the clean pose that is estimated.
 
     traces: by method, of as many steps each. Returns the number of frames; the result is held. Raises BenchError as
     `animate`, and where the numbers of steps differ.
@@ -134,25 +134,25 @@ def animate_denoising(
 
 
 def _still(size: tuple[int, int], title: str) -> Canvas:
-    """What does not move."""
+    """The background: everything that is the same in all frames."""
     canvas = Canvas(size)
     canvas.text(title, GAP, 0.55 * BAR, size[0] - 2 * GAP)
     return canvas
 
 
 def _width(panel: int) -> int:
-    """Of a bone, in a panel of that height."""
+    """The width of a bone, in pixels, in a panel of that height."""
     return max(3, round(panel / 85))
 
 
 def _poses(scene: Scene) -> dict[str, Array]:
-    """What is drawn in 3D, by label."""
+    """The poses drawn in 3D, by label."""
     known = {} if scene.truth is None else {"ground truth": scene.truth}
     return {label: upright(poses, scene.skeleton) for label, poses in {**known, **scene.predictions}.items()}
 
 
 def _half(poses: list[Array]) -> float:
-    """Half the side of a cube that holds what is usual of all poses; a prediction gone astray may leave it."""
+    """Half the side of a cube that holds nearly all poses; an outlier among the predictions may leave it."""
     return max(SIDE / 2, *(float(np.nanquantile(np.abs(one).max(axis=(1, 2)), 0.95)) for one in poses))
 
 
@@ -164,7 +164,7 @@ def _titled(scene: Scene, label: str, frame: int) -> str:
 
 
 def _pose(canvas: Canvas, panel: Panel, pose: Array, skeleton: Skeleton, title: str) -> None:
-    """A pose in a cube that holds it."""
+    """Draw a pose in a cube that holds it."""
     space = Space(panel, max(SIDE / 2, float(np.abs(pose).max())))
     canvas.room(space)
     canvas.skeleton(space.project(pose), skeleton, _width(panel.height))

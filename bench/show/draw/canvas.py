@@ -1,6 +1,6 @@
 """A quick painter of skeletons, for animations: panels in a row, drawn with Pillow at twice the size and halved.
 
-matplotlib's 3D takes a third of a second a frame; this takes a hundredth.
+matplotlib's 3D takes a third of a second per frame; this takes a hundredth.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from bench.geometry.skeleton import Skeleton
 from bench.show.draw.look import AZIMUTH, EDGES, ELEVATION, FLOOR, GRID, LINES, SIDE, TRUNK, Array, colour
 
-FINE = 2  # times the size: what smooths the lines when it is halved
+FINE = 2  # times the final size: halving it smooths the lines
 BAR, GAP = 30, 6  # pixels: a panel's title above it, and between panels
 DISTANCE = 3.5  # of the eye, in sides of the cube: how strong the perspective is
 FILL = 0.78  # share of a panel that the cube takes
@@ -53,7 +53,7 @@ class Space:
 
 @cache
 def _axes() -> tuple[Array, Array, Array]:
-    """Of the view: to its right, up, and towards the eye."""
+    """Unit vectors of the view: to its right, up, and towards the eye."""
     azimuth, elevation = math.radians(AZIMUTH), math.radians(ELEVATION)
     towards = np.array(
         [math.cos(elevation) * math.cos(azimuth), math.cos(elevation) * math.sin(azimuth), math.sin(elevation)]
@@ -71,7 +71,7 @@ def panels_in_a_row(widths: Sequence[int], height: int) -> tuple[list[Panel], tu
 
 
 class Canvas:
-    """One picture in the making."""
+    """One picture while it is drawn."""
 
     def __init__(self, size: tuple[int, int], background: Canvas | None = None) -> None:
         self.size = size
@@ -81,11 +81,11 @@ class Canvas:
         self._draw = ImageDraw.Draw(self._image)
 
     def finished(self) -> Image.Image:
-        """The picture, at its size."""
+        """The picture, at its final size."""
         return self._image.reduce(FINE)
 
     def text(self, text: str, left: float, middle: float, width: float, size: int = 16, centred: bool = True) -> None:
-        """One line; the end of what is wider than its place is left out."""
+        """Write one line of text; what does not fit is cut off at its end."""
         font = _font(FINE * size)
         while text and font.getlength(text) > FINE * width:
             text = text.removesuffix("...")[:-1].rstrip() + "..." if len(text) > 4 else ""
@@ -93,20 +93,20 @@ class Canvas:
         self._draw.text(where, text, fill=TRUNK, font=font, anchor="mm" if centred else "lm")
 
     def title(self, panel: Panel, text: str) -> None:
-        """Above a panel."""
+        """Write a title above a panel."""
         self.text(text, panel.left, panel.top - BAR / 2, panel.width)
 
     def ground(self, panel: Panel) -> None:
-        """What a 2D skeleton stands on where there is no video."""
+        """Fill a panel with the background of a 2D skeleton where there is no video."""
         self._draw.rectangle(_box(panel), fill=FLOOR, outline=EDGES, width=FINE)
 
     def picture(self, panel: Panel, picture: Image.Image) -> None:
-        """A picture that fills a panel."""
+        """Fill a panel with a picture."""
         size = FINE * panel.width, FINE * panel.height
         self._image.paste(picture.resize(size, Image.Resampling.BILINEAR), (FINE * panel.left, FINE * panel.top))
 
     def room(self, space: Space) -> None:
-        """The floor and the two walls behind a person: lines every half metre, cut off at the panel's edge."""
+        """Draw the floor and the two walls behind a person: lines every half metre, cut off at the panel's edge."""
         panel, half, reach = space.panel, space.half, GRID * int(space.half / GRID)
         room = Canvas((panel.width, panel.height))
         room._draw.rectangle((0, 0, *room._image.size), fill=FLOOR)
@@ -123,8 +123,11 @@ class Canvas:
         self._image.paste(room._image, (FINE * panel.left, FINE * panel.top))
 
     def skeleton(self, points: Array, skeleton: Skeleton, width: int, edge: str | None = None) -> None:
-        """points: (joints, 2) on the canvas, or (joints, 3) with depths: near bones cover far ones. edge: around them,
-        to stand out from a video. Joints that are NaN are left out."""
+        """Draw a skeleton.
+
+        points: (joints, 2) on the canvas, or (joints, 3) with depths, so that near bones cover far ones; joints that
+        are NaN are left out. edge: the colour of an outline, by which it stands out from a video.
+        """
         bones = [(joint, parent) for joint, parent in skeleton.bones if np.isfinite(points[[joint, parent]]).all()]
         if points.shape[-1] == 3:
             bones.sort(key=lambda bone: points[list(bone), 2].sum())

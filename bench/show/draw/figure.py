@@ -1,4 +1,4 @@
-"""The figure of one frame: input, truth, what each method answers and how its sampler got there, the video's errors."""
+"""The figure of one frame: input, truth, the pose of each method, the steps of its sampler, the errors of the video."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def draw_figure(path: Path, scene: Scene, frame: int, traces: Mapping[str, Trace
 
 
 def chosen_states(steps: int, panels: int) -> list[int]:
-    """Which of the states 0 (noise) to `steps` (the answer) are shown: both ends, and what lies evenly between."""
+    """Which of the states 0 (noise) to `steps` (the answer) are shown: both ends, and others evenly spaced."""
     return sorted({round(state) for state in np.linspace(0, steps, min(panels, steps + 1))})
 
 
@@ -77,23 +77,23 @@ def _answers(figure: Any, rows: Any, scene: Scene, frame: int) -> None:
 
 
 def _course(figure: Any, rows: Any, top: int, columns: int, scene: Scene, frame: int, label: str, trace: Trace) -> None:
-    """Two rows: the noisy poses, and under each the clean pose that the network believes in."""
+    """Two rows: the noisy poses, and under each the clean pose that the network estimates."""
     for column, state in enumerate(chosen_states(trace.steps, columns)):
         left = trace.steps - state
         pose = trace.states[state]
         name = "noise" if state == 0 else "result" if left == 0 else f"{left} step{'s' * (left > 1)} left"
         title = f"{name}: {pose_error(pose, scene, frame):,.0f} mm"
-        _free(figure.add_subplot(rows[top, column], projection="3d"), pose, scene, title)
+        _draw_in_own_cube(figure.add_subplot(rows[top, column], projection="3d"), pose, scene, title)
         if left:
             clean = trace.clean[state]
             title = f"estimate from it: {pose_error(clean, scene, frame):,.0f} mm"
-            _free(figure.add_subplot(rows[top + 1, column], projection="3d"), clean, scene, title)
+            _draw_in_own_cube(figure.add_subplot(rows[top + 1, column], projection="3d"), clean, scene, title)
         else:
             _note(figure.add_subplot(rows[top + 1, column]), label, trace)
 
 
-def _free(axes: Any, pose: Array, scene: Scene, title: str) -> None:
-    """A pose where it lies, noise and all, in a cube that holds it."""
+def _draw_in_own_cube(axes: Any, pose: Array, scene: Scene, title: str) -> None:
+    """Draw a pose about the origin as it is, noise included, in a cube of its own size."""
     turned = upright(pose)
     draw_3d(axes, turned, scene.skeleton, title, half_side(turned))
 

@@ -21,7 +21,7 @@ ELEVATION, AZIMUTH = 15, -70  # degrees, as matplotlib's: seen from a little abo
 
 
 def colour(joint: int, skeleton: Skeleton) -> str:
-    """Of a joint, and of the bone that leads to it."""
+    """The colour of a joint, and of the bone that leads to it."""
     return LEFT if joint in skeleton.left else RIGHT if joint in skeleton.right else TRUNK
 
 

@@ -80,7 +80,7 @@ class Sample:
 def input_sheet(
     path: Path, samples: Sequence[Sample], *, pairs: int = 4, skeleton: Skeleton = H36M_17, title: str = ""
 ) -> None:
-    """A grid of frames, `pairs` a row: the 2D input and beside it the 3D pose, under one label.
+    """A grid of frames, `pairs` per row: the 2D input and beside it the 3D pose, under one label.
 
     Raises ValueError for arrays of another shape.
     """

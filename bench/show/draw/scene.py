@@ -1,4 +1,4 @@
-"""What is drawn: videos of a test set, and what each method makes of them.
+"""The videos of a test set that are drawn, and the predictions of each method for them.
 
 Predictions are those of finished runs, or are made with a file of weights; nothing is trained for a picture.
 """
@@ -22,7 +22,7 @@ class Scene:
 
     keypoints_2d: (frames, joints, 2) normalised screen coordinates; skeleton_2d: their joints. predictions: by method,
     (frames, joints, 3) metres, camera axes, root zero; NaN in frames that are not scored. truth: the same; None where
-    nobody knows it. errors: by method, (frames,) MPJPE in mm over the scored joints (None: all). first: the frame of
+    it is not known. errors: by method, (frames,) MPJPE in mm over the scored joints (None: all). first: the frame of
     the video's file that is frame 0.
     """
 

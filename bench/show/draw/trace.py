@@ -24,7 +24,7 @@ class Trace:
     """How one frame was denoised in K steps, without an average with the mirror image.
 
     states: (K + 1, joints, 3) metres, noise first, the answer last. clean: (K, joints, 3) metres, the clean pose that
-    the network believed in at each step. Roots are as predicted.
+    the network estimated at each step. Roots are as predicted.
     """
 
     states: NDArray[np.float32]

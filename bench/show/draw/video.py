@@ -1,4 +1,7 @@
-"""Videos and GIFs, read and written frame by frame, so that none need fit in memory."""
+"""Videos and GIFs, read and written frame by frame, so that no video has to fit in memory.
+
+Videos go through ffmpeg, which the extra `video` brings; GIFs need nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import imageio_ffmpeg
 from PIL import Image
 
 from bench.system.errors import BenchError, MissingDataError
@@ -21,19 +23,27 @@ Box = tuple[int, int, int, int]  # left, top, width, height
 
 
 class Writer(Protocol):
-    """Takes the frames of an animation, one after the other."""
+    """Takes the frames of an animation, one after another."""
 
     def __call__(self, frame: Image.Image) -> None: ...
 
 
-@contextmanager
-def written(path: Path, size: tuple[int, int], fps: float) -> Iterator[Writer]:
-    """Write an animation, whole or not at all: MP4 (H.264) or GIF, as the suffix says. size: even numbers, of frames.
-
-    Raises BenchError for another suffix, or where the file cannot be written.
-    """
+def check_writable(path: Path) -> None:
+    """Raise BenchError for a suffix that `written` cannot write, and for a video where ffmpeg is missing."""
     if path.suffix.lower() not in SUFFIXES:
         raise BenchError(f"{shown(path)}: give it a name that ends in {' or '.join(SUFFIXES)}")
+    if path.suffix.lower() != ".gif":
+        _ffmpeg()
+
+
+@contextmanager
+def written(path: Path, size: tuple[int, int], fps: float) -> Iterator[Writer]:
+    """Write an animation, whole or not at all: MP4 (H.264) or GIF, as the suffix says.
+
+    size: width and height of the frames in pixels, even numbers. fps: frames per second. Raises BenchError as
+    `check_writable`, and where the file cannot be written.
+    """
+    check_writable(path)
     try:
         with whole_file(path) as unfinished:
             if path.suffix.lower() == ".gif":
@@ -48,9 +58,19 @@ def written(path: Path, size: tuple[int, int], fps: float) -> Iterator[Writer]:
         raise BenchError(f"{shown(path)} cannot be written: {error.strerror or error}") from None
 
 
+def _ffmpeg() -> Any:
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise BenchError(
+            "videos need ffmpeg, which is not installed: pip install '.[video]' in the checkout, or write a .gif"
+        ) from None
+    return imageio_ffmpeg
+
+
 def _encoder(path: Path, size: tuple[int, int], fps: float) -> Any:
     """ffmpeg, fed with frames; pixels in the form that every player knows, and the index first, for the web."""
-    return imageio_ffmpeg.write_frames(
+    return _ffmpeg().write_frames(
         str(path),
         size,
         fps=fps,
@@ -70,16 +90,21 @@ def _save_gif(path: Path, frames: list[Image.Image], fps: float) -> None:
 
 @dataclass(frozen=True)
 class Footage:
-    """A video file behind a drawing. skip: its frames before the first that is drawn. crop: the part that is shown."""
+    """A video file behind a drawing.
+
+    skip: how many of its frames come before the first that is drawn. crop: the part of the image that is shown, in
+    pixels.
+    """
 
     path: Path
     skip: int = 0
     crop: Box | None = None
 
     def size(self) -> tuple[int, int]:
-        """Width and height of its frames, before it is cropped.
+        """Width and height of its frames in pixels, before cropping.
 
-        Raises MissingDataError if there is no such file, BenchError if it is no video or `crop` is not in it.
+        Raises MissingDataError if there is no such file; BenchError if it is no video, if `crop` does not lie within
+        it, or where ffmpeg is missing.
         """
         if not self.path.is_file():
             raise MissingDataError(f"{shown(self.path)} not found: no video there")
@@ -93,9 +118,9 @@ class Footage:
         return width, height
 
     def frames(self, first: int, step: int = 1) -> Iterator[Image.Image]:
-        """Every `step`-th frame from `first` on, counted after those that are skipped.
+        """Every `step`-th frame from `first` on, counted from the first that is not skipped.
 
-        Frames are counted as they are stored, none doubled or dropped to even out time.
+        Frames are counted as they are stored; none is doubled or dropped to even out time.
         """
         start = self.skip + first
         chosen = rf"select=gte(n\,{start})*not(mod(n-{start}\,{step}))"
@@ -107,7 +132,7 @@ class Footage:
                 yield image.crop((left, top, left + width, top + height))
 
     def _frames(self, options: list[str]) -> Any:
-        return imageio_ffmpeg.read_frames(str(self.path), output_params=["-fps_mode", "passthrough", *options])
+        return _ffmpeg().read_frames(str(self.path), output_params=["-fps_mode", "passthrough", *options])
 
     def _about(self, frames: Any) -> dict[str, Any]:
         try:

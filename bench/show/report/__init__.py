@@ -22,7 +22,7 @@ def default_path() -> Path:
 
 
 def write_report(output: Path | None = None, benchmarks: Sequence[str] = (), *, data: str | Path | None = None) -> str:
-    """Write the report and say what is in it.
+    """Write the report and return a summary of its content.
 
     output: default `default_path()`. benchmarks: some of those in configs/, default all. data: the folder of the data
     sets' files, where the cache does not have them. Raises BenchError for a benchmark that is not known, and for a

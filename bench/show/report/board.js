@@ -6,7 +6,7 @@ function boardSection(benchmark, board) {
   const names = Object.keys(DATA.metrics).filter((name) => board.rows.some((row) => name in row.measured || name in row.published))
     .filter((name) => name !== `mpjpe_${benchmark.protocol.averaging}`);
   const papers = board.rows.some((row) => Object.keys(row.published).length);
-  const usual = names.filter((name) => ["mpjpe", "p_mpjpe", "mpjve", "pck", "auc"].includes(name));
+  const usual = names.filter((name) => DATA.metrics[name].at_first);
   const on = new Set(usual.length ? usual : names);
   const notes = [...new Set(board.rows.flatMap((row) => row.notes))];
   const anyMeasured = board.rows.some((row) => row.records.length);

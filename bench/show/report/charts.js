@@ -177,14 +177,14 @@ function costSection(board) {
     s("line", { class: "axis", x1: left, x2: W - right, y1: H - bottom, y2: H - bottom }),
     s("text", { class: "title", x: (left + W - right) / 2, y: H - 6, "text-anchor": "middle" }, NARROW ? "MACs for one frame (log scale)" : "multiply-accumulates for one frame (log scale)"),
     marks.map((mark) => s("circle", { class: "bubble", cx: mark.x, cy: mark.y, r: mark.r, style: { fill: colour(mark.row.method), stroke: colour(mark.row.method) } },
-      s("title", {}, `${mark.row.label}: ${mark.row.measured.mpjpe.value.toFixed(1)} mm, ${size(mark.row.macs)} MACs a frame, ${size(mark.row.parameters)} parameters`))),
+      s("title", {}, `${mark.row.label}: ${mark.row.measured.mpjpe.value.toFixed(1)} mm, ${size(mark.row.macs)} MACs per frame, ${size(mark.row.parameters)} parameters`))),
     placed.map((one) => [
       one.far ? s("line", { class: "leader", x1: one.mark.x, y1: one.mark.y, x2: Math.max(one.x, Math.min(one.mark.x, one.x + one.w)), y2: one.y + (one.y > one.mark.y ? 2 : 16) }) : null,
       s("text", { class: "name", x: one.x, y: one.y + 13 }, one.mark.text)]));
-  const free = measured.filter((row) => !(row.macs > 0)).map((row) => `${row.label} (${row.measured.mpjpe.value.toFixed(1)} mm)`);
+  const undrawn = measured.filter((row) => !(row.macs > 0)).map((row) => `${row.label} (${row.measured.mpjpe.value.toFixed(1)} mm)`);
   return section("cost", "Accuracy against cost", "Lower is better, further left is cheaper. The area of a disc is the number of parameters.",
     h("figure", { class: "panel" }, h("div", { class: "panel-head" }, h("h3", {}, "MPJPE (mm)")), picture,
-      free.length ? h("p", { class: "caption" }, `Not drawn, for no cost is known or there is none: ${free.join(", ")}.`) : null));
+      undrawn.length ? h("p", { class: "caption" }, `Not drawn, as the cost is unknown or zero: ${undrawn.join(", ")}.`) : null));
 }
 
 // A place for each name where it covers neither a disc nor another name.

@@ -22,11 +22,12 @@ from bench.config.schema import Benchmark
 from bench.data import dataset_named
 from bench.geometry.skeleton import Skeleton
 from bench.results import records, sweeps
+from bench.results.metrics import Metric, columns, described, further
 from bench.results.records import Record
 from bench.show.report.runs import Runs, found_runs
 from bench.show.sweeps import lines
 from bench.show.sweeps import values as sweep_values
-from bench.show.tables import COLUMNS, departures, rows
+from bench.show.tables import departures, rows
 from bench.show.tables.model import Row
 from bench.system import paths
 from bench.system.provenance import provenance
@@ -53,9 +54,20 @@ def gather(benchmarks: Sequence[str] = (), *, beside: Path, data: str | Path | N
             "git": facts["git"],
             "packages": facts["packages"],
         },
-        "metrics": {name: column._asdict() for name, column in COLUMNS.items()},
+        "metrics": {name: _metric(metric) for name in [*columns(), *further()] if (metric := described(name))},
         # Each is let go when it is done: the errors of a large test set take a lot of memory.
         "benchmarks": [_benchmark(*shown.pop(0), numbers, beside, budget) for _ in names],
+    }
+
+
+def _metric(metric: Metric) -> dict[str, Any]:
+    """What the page knows of a metric. at_first: whether the leaderboard shows it before a reader asks for it."""
+    return {
+        "title": metric.title,
+        "unit": metric.unit,
+        "digits": metric.digits,
+        "higher_is_better": metric.higher_is_better,
+        "at_first": "report" in metric.views,
     }
 
 

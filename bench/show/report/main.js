@@ -79,7 +79,7 @@ function bars(one) {
   if (!list.length) return null;
   const most = Math.max(...list.map(([, mm]) => mm));
   return h("span", { class: "bars" }, list.map(([row, mm]) => h("span", { class: "bar-row" }, h("span", { class: "bar-name" }, row.label),
-    h("span", { class: measured.length ? "bar-track" : "bar-track hollow" }, h("span", { class: "bar-fill", style: { width: `${100 * mm / most}%`, background: measured.length ? colour(row.method) : "", borderColor: colour(row.method) } })), h("span", { class: "bar-value" }, mm.toFixed(1)))));
+    h("span", { class: measured.length ? "bar-track" : "bar-track outlined" }, h("span", { class: "bar-fill", style: { width: `${100 * mm / most}%`, background: measured.length ? colour(row.method) : "", borderColor: colour(row.method) } })), h("span", { class: "bar-value" }, mm.toFixed(1)))));
 }
 
 function benchmarkPage(one) {

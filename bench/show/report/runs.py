@@ -100,8 +100,8 @@ class Lifted:
         if not self.errors:
             return None
         testing, step = self.testing, max(1, round(self.testing.fps / CLIP_FPS))
-        a_frame = (len(self.errors) + 1) * 3 * 2 * len(testing.skeleton) + 2 * 2 * len(testing.skeleton)
-        longest = min(CLIP_FRAMES, int(budget * 3 / 4 / len(CLIPS) / (a_frame + 4 * len(self.errors))))
+        bytes_per_frame = (len(self.errors) + 1) * 3 * 2 * len(testing.skeleton) + 2 * 2 * len(testing.skeleton)
+        longest = min(CLIP_FRAMES, int(budget * 3 / 4 / len(CLIPS) / (bytes_per_frame + 4 * len(self.errors))))
         rows = {name: self._rows(video, step, longest) for name, video in self._videos().items()}
         clips: dict[str, dict[str, Any]] = {name: self._clip(name, *chosen) for name, chosen in rows.items()}
         frame_errors = {row: self._by_frame(errors) for row, errors in self.errors.items()}
@@ -115,7 +115,7 @@ class Lifted:
 
     @cached_property
     def errors(self) -> dict[str, NDArray[np.float32]]:
-        """(scored frames, scored joints) mm of each row whose predictions are there and of this test set."""
+        """(scored frames, scored joints) mm, for each row that has predictions of this test set."""
         found: dict[str, NDArray[np.float32]] = {}
         scored, counted = list(_scored(self.testing)), self.testing.counted
         target = self.testing.poses_3d[torch.from_numpy(counted)][:, scored]
@@ -131,7 +131,7 @@ class Lifted:
         return found
 
     def _by_frame(self, errors: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(frames of the test set,) mm, mean over joints; NaN for what is not scored."""
+        """(frames of the test set,) mm, mean over joints; NaN for frames that are not scored."""
         by_frame = np.full(len(self.testing.poses_3d), np.nan)
         by_frame[self.testing.counted] = errors.mean(axis=1, dtype=np.float64)
         return by_frame
@@ -142,7 +142,7 @@ class Lifted:
         return np.median([self._by_frame(errors) for errors in self.errors.values()], axis=0)
 
     def _videos(self) -> dict[str, int]:
-        """Which video stands for each of CLIPS, by its mean error; a small test set has fewer."""
+        """The video chosen for each of CLIPS, by its mean error; a small test set has fewer."""
         bounds = zip(self.testing.starts, self.testing.starts + self.testing.lengths, strict=True)
         pieces = [self._typical[start:end] for start, end in bounds]
         means = np.array([piece[~np.isnan(piece)].mean() if (~np.isnan(piece)).any() else np.nan for piece in pieces])
@@ -257,5 +257,5 @@ def _packed(values: NDArray[Any]) -> str:
 
 
 def _short(value: float | None, digits: int) -> float | None:
-    """A few significant digits; None for what is not a number."""
+    """A few significant digits; None for NaN, infinity and None."""
     return None if value is None or not np.isfinite(value) else float(f"{value:.{digits}g}")

@@ -1,6 +1,6 @@
 // The viewer: the 2D input, the truth and two predictions side by side, frame by frame, turned by hand.
 
-// Little-endian 16-bit numbers as base64, to what they stand for; NaN where a frame is not scored.
+// Decode little-endian 16-bit numbers from base64; NaN where a frame is not scored.
 function unpacked(text, unit, missing) {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   const view = new DataView(bytes.buffer);

@@ -1,13 +1,13 @@
 """Result tables, made from results/ and configs/ alone: neither torch nor mlflow is needed.
 
 `write` renders `results/tables/*.md` and the marked blocks of README.md (or tells what has drifted), `terminal` is what
-a finished run prints. Published and measured numbers stand in columns of their own; a measured number links to its
+a finished run prints. Published and measured numbers have columns of their own; a measured number links to its
 record.
 """
 
 from bench.show.tables.gather import departures, left_out, rows
-from bench.show.tables.model import COLUMNS, NONE
+from bench.show.tables.model import NONE
 from bench.show.tables.pages import write
 from bench.show.tables.plain import details, terminal
 
-__all__ = ["COLUMNS", "NONE", "departures", "details", "left_out", "rows", "terminal", "write"]
+__all__ = ["NONE", "departures", "details", "left_out", "rows", "terminal", "write"]

@@ -11,20 +11,20 @@ from typing import Literal
 from bench.config.schema import Protocol
 from bench.data.mpi_inf_3dhp_labels import ACTIVITIES, SCENES
 from bench.geometry.skeleton import H36M_17, MPI_INF_3DHP_17, MPI_INF_3DHP_GROUPS
+from bench.results.metrics import METRICS, Metric, columns, described, further, in_view, metrics
 from bench.results.records import Record
-from bench.show.tables.model import COLUMNS, NONE, UNMEASURED, Cell, Column, Row, Shown, Table, Values, numbers
+from bench.show.tables.model import NONE, UNMEASURED, Cell, Column, Row, Table, Values, numbers
 
-ON_REQUEST = ("pck", "auc")  # columns of the benchmarks that publish or measure them
-BY_GROUP = ("mpjpe", "p_mpjpe", "pck", "auc")  # what is shown of subjects, activities and the like
 KINDS = ("subject", "sequence", "activity", "scene", "joint_group")  # of groups, in the order of a page
 # Orders that names have of their own; others are sorted, numbers in them as numbers.
 ORDERS = (H36M_17.joints, MPI_INF_3DHP_17.joints, tuple(MPI_INF_3DHP_GROUPS), ACTIVITIES, tuple(SCENES.values()))
 
 
 def all_tables(protocol: Protocol, rows: Sequence[Row], ranked: bool = True) -> list[Table]:
-    """Every table of a page: metrics, then actions, groups and joints, then cost. ranked: whether rows compare."""
+    """Every table of a page: metrics, actions, groups, joints, cost. ranked: whether the best of a column is marked."""
     return [
         benchmark_table(protocol, rows, ranked),
+        *_further(rows, ranked),
         *_usages(rows, ranked),
         *_actions(rows, ranked),
         *_groups(rows, ranked),
@@ -36,8 +36,9 @@ def all_tables(protocol: Protocol, rows: Sequence[Row], ranked: bool = True) -> 
 def benchmark_table(protocol: Protocol, rows: Sequence[Row], ranked: bool = True) -> Table:
     """Every metric, size, seeds and records."""
     headline = f"mpjpe_{protocol.averaging}"  # is `mpjpe` itself
-    names = [name for name in COLUMNS if name != headline and (name not in ON_REQUEST or _has(rows, name))]
-    columns = [
+    asked = [name for name in columns() if name != headline]
+    names = [name for name in asked if _is_always_shown(name) or _has(rows, name)]
+    shown = [
         *_methods(rows),
         *metric_columns(rows, names, ranked, intervals=True),
         _size("Parameters", rows, "parameters"),
@@ -45,13 +46,26 @@ def benchmark_table(protocol: Protocol, rows: Sequence[Row], ranked: bool = True
         seeds_column(rows),
         _records(rows),
     ]
-    return Table("benchmark", "", rows, columns, notes=_notes(rows))
+    return Table("benchmark", "", rows, shown, notes=_notes(rows))
+
+
+def _is_always_shown(name: str) -> bool:
+    found = described(name)
+    return found is not None and found.column == "always"
 
 
 def short_table(rows: Sequence[Row]) -> Table:
     """Headline metrics, size and records."""
-    metrics = ["mpjpe", "pck", "auc"] if _has(rows, "pck") else ["mpjpe", "p_mpjpe"]
-    columns = [*_methods(rows), *metric_columns(rows, metrics), _size("Parameters", rows, "parameters"), _records(rows)]
+    names = ["mpjpe", "pck", "auc"] if _has(rows, "pck") else ["mpjpe", "p_mpjpe"]
+    shown = [*_methods(rows), *metric_columns(rows, names), _size("Parameters", rows, "parameters"), _records(rows)]
+    return Table("benchmark", "", rows, shown, notes=_notes(rows))
+
+
+def papers_table(rows: Sequence[Row], venues: Mapping[str, str]) -> Table:
+    """What papers report and what was measured here. venues: where the paper of a method appeared."""
+    method, frames = _methods(rows)
+    paper = Column("Paper", [Cell(venues[one.method]) for one in rows])
+    columns = [method, paper, frames, *metric_columns(rows, ["mpjpe"]), _records(rows)]
     return Table("benchmark", "", rows, columns, notes=_notes(rows))
 
 
@@ -73,31 +87,33 @@ def metric_columns(
     rows: Sequence[Row], names: Iterable[str], ranked: bool = True, intervals: bool = False
 ) -> list[Column]:
     """The measured column of each metric and, where papers report it, the published one before it."""
-    columns = []
+    made = []
     any_published = any(one.published for one in rows)
     for name in names:
-        shown = COLUMNS[name]
+        shown = described(name)
+        if shown is None:
+            continue  # of a package that is no longer installed
         pair = f"{shown.title} ({shown.unit})"
         if any(name in one.published for one in rows):
             reported: list[Values] = [{None: one.published[name]} if name in one.published else {} for one in rows]
             title = f"{shown.title} published ({shown.unit})"
             cells = numbers(reported, shown, ranked)
-            columns.append(Column(title, cells, name, shown.unit, "published", pair=pair))
+            made.append(Column(title, cells, name, shown.unit, "published", pair=pair))
         title = f"{shown.title} measured ({shown.unit})" if any_published else pair
         cells = numbers([one.seeds(name) for one in rows], shown, ranked)
         if intervals:
             ends = [one.interval(name) for one in rows]
             cells = [replace(cell, interval=_interval(end, shown)) for cell, end in zip(cells, ends, strict=True)]
-        columns.append(Column(title, cells, name, shown.unit, "measured", pair=pair))
-    return columns
+        made.append(Column(title, cells, name, shown.unit, "measured", pair=pair))
+    return made
 
 
-def _interval(ends: tuple[float, float] | None, shown: Shown) -> str:
+def _interval(ends: tuple[float, float] | None, shown: Metric) -> str:
     return f"[{ends[0]:.{shown.digits}f}, {ends[1]:.{shown.digits}f}]" if ends else ""
 
 
 def _size(title: str, rows: Sequence[Row], key: Literal["parameters", "macs_per_frame"]) -> Column:
-    """A count with three digits and k, M, G; 0 for what has nothing to train."""
+    """A count with three digits and k, M, G; 0 for a method without parameters."""
     counts: list[Values] = [
         {one.seed: count for one in row.records if (count := getattr(one, key)) is not None} for row in rows
     ]
@@ -123,22 +139,29 @@ def _records(rows: Sequence[Row]) -> Column:
     return Column("Record", [Cell(UNMEASURED, records=tuple(row.records)) for row in rows])
 
 
-# Tables by action, group and joint
+# Tables of further metrics, and by action, group and joint
+
+
+def _further(rows: Sequence[Row], ranked: bool) -> list[Table]:
+    """The metrics that have no column in the table of the benchmark, if a record has one of them."""
+    names = [name for name in further() if _has(rows, name)]
+    shown = [*_methods(rows), *metric_columns(rows, names, ranked, intervals=True), seeds_column(rows)]
+    return [Table("further", "Further metrics", rows, shown, notes=_notes(rows))] if names else []
 
 
 def _usages(rows: Sequence[Row], ranked: bool) -> list[Table]:
     """The three numbers that papers give for MPI-INF-3DHP, side by side."""
     found = [one for one in rows if one.seeds("mpjpe_w2929")]
-    columns = [Column("Method", [Cell(one.label) for one in found]), _frames(found)]
+    shown = [Column("Method", [Cell(one.label) for one in found]), _frames(found)]
     for what, suffixes in USAGES.items():
         for metric in ("mpjpe", "pck", "auc"):
-            shown = COLUMNS[metric]
+            about = METRICS[metric]
             values = [
                 next((seeds for suffix in suffixes if (seeds := one.seeds(metric + suffix))), {}) for one in found
             ]
-            title, cells = f"{shown.title}, {what} ({shown.unit})", numbers(values, shown, ranked)
-            columns.append(Column(title, cells, metric, shown.unit, "measured", name=what))
-    return [Table("usage", "Three usages of one number", found, columns, about=_USAGES)] if found else []
+            title, cells = f"{about.title}, {what} ({about.unit})", numbers(values, about, ranked)
+            shown.append(Column(title, cells, metric, about.unit, "measured", name=what))
+    return [Table("usage", "Three usages of one number", found, shown, about=_USAGES)] if found else []
 
 
 # What MPI-INF-3DHP's single number is a mean of, and what the records call it, whichever is the headline.
@@ -171,7 +194,7 @@ def _groups(rows: Sequence[Row], ranked: bool) -> list[Table]:
         found: list[dict[int, Found]] = [{one.seed: one.groups.get(kind, {}) for one in row.records} for row in rows]
         if len({name for seeds in found for groups in seeds.values() for name in groups}) > 1:
             sizes = _group_sizes(kind, found)
-            for metric in BY_GROUP:
+            for metric in in_view("groups"):
                 tables += (of_metric := _by_name(rows, kind, metric, found, ranked, about=sizes))
                 sizes = "" if of_metric else sizes  # once, below the first title
     return tables
@@ -189,8 +212,8 @@ def _group_sizes(kind: str, found: Sequence[Mapping[int, Found]]) -> str:
 def _by_name(
     rows: Sequence[Row], kind: str, metric: str, found: Sequence[Mapping[int, Found]], ranked: bool, about: str = ""
 ) -> list[Table]:
-    """One metric by action, group or joint. found: what every seed of each row has."""
-    shown = COLUMNS[metric]
+    """One metric by action, group or joint. found: for each row, the values of every seed."""
+    of = metrics()[metric]
     measured: dict[int, dict[str, dict[int | None, float]]] = {}  # row -> name -> value of every seed
     for number, seeds in enumerate(found):
         for seed, names in seeds.items():
@@ -198,12 +221,12 @@ def _by_name(
                 if metric in values:
                     measured.setdefault(number, {}).setdefault(name, {})[seed] = values[metric]
     those = [rows[number] for number in measured]
-    columns = [Column("Method", [Cell(one.label) for one in those]), _frames(those)]
+    shown = [Column("Method", [Cell(one.label) for one in those]), _frames(those)]
     for name in _ordered({name for names in measured.values() for name in names}):
-        cells = numbers([names.get(name, {}) for names in measured.values()], shown, ranked)
-        columns.append(Column(name, cells, metric, shown.unit, "measured", name=name))
-    title = f"Measured {shown.title} ({shown.unit}) per {kind.replace('_', ' ')}"
-    return [Table(kind, title, those, columns, about=about)] if measured else []
+        cells = numbers([names.get(name, {}) for names in measured.values()], of, ranked)
+        shown.append(Column(name, cells, metric, of.unit, "measured", name=name))
+    title = f"Measured {of.title} ({of.unit}) per {kind.replace('_', ' ')}"
+    return [Table(kind, title, those, shown, about=about)] if measured else []
 
 
 def _ordered(names: Collection[str]) -> list[str]:
@@ -221,10 +244,10 @@ def _ordered(names: Collection[str]) -> list[str]:
 
 
 def _costs(rows: Sequence[Row]) -> list[Table]:
-    """Size, time and memory of what was timed, unranked: machines differ. A quantity that nobody has is left out."""
+    """Size, time and memory of the timed rows, unranked, as machines differ. A quantity without values is left out."""
     timed = [one for one in rows if any(record.cost or training_seconds(record) for record in one.records)]
     mpjpe = [column for column in metric_columns(timed, ["mpjpe"], ranked=False) if column.kind == "measured"]
-    columns = [
+    shown = [
         Column("Method", [Cell(one.label) for one in timed]),
         _frames(timed),
         *mpjpe,
@@ -235,7 +258,7 @@ def _costs(rows: Sequence[Row]) -> list[Table]:
         *_quantity("Training (min)", timed, "training_seconds", "s", training_seconds, per=60),
         Column("Device", [Cell(_devices(one.records)) for one in timed]),
     ]
-    return [Table("cost", "Cost", timed, columns, about=_COST)] if timed else []
+    return [Table("cost", "Cost", timed, shown, about=_COST)] if timed else []
 
 
 _COST = (
@@ -248,7 +271,7 @@ _COST = (
 
 
 def training_seconds(record: Record) -> float | None:
-    """Of all epochs, and of those of the stages before; None where nothing was trained."""
+    """Seconds of all epochs, earlier stages included; None where nothing was trained."""
     courses = [record.training, *record.training.get("stages", {}).values()]
     return sum(course.get("seconds", 0.0) for course in courses) or None
 
@@ -264,7 +287,7 @@ def _memory(record: Record) -> float | None:
 def _quantity(
     title: str, rows: Sequence[Row], name: str, unit: str, of: Callable[[Record], float | None], per: float = 1
 ) -> list[Column]:
-    """A column of what some records have, in text divided by `per`; none if no record has it."""
+    """A column of a quantity that some records have, divided by `per` in the text; no column if none has it."""
     values: list[Values] = [{one.seed: value for one in row.records if (value := of(one)) is not None} for row in rows]
     means = [statistics.fmean(seeds.values()) / per if seeds else None for seeds in values]
     texts = [NONE if mean is None else f"{mean:,.0f}" if mean >= 100 else f"{mean:.1f}" for mean in means]
@@ -273,7 +296,7 @@ def _quantity(
 
 
 def _devices(records: Sequence[Record]) -> str:
-    """The device that predicted, with its threads; of records from before that was kept, the machine."""
+    """The device that predicted, with its threads; the machine, in records from before devices were kept."""
     return "; ".join(dict.fromkeys(_device(one) for one in records))
 
 

@@ -1,4 +1,4 @@
-"""Tables as tidy CSV: one line a number, all its digits, with where it comes from."""
+"""Tables as tidy CSV: one line per number, with all its digits, with where it comes from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from bench.show.tables.model import Cell, Column, Row, Table, deviation
 
-COLUMNS = (
+FIELDS = (
     "benchmark", "accounting", "method", "label", "frames", "by", "name", "metric", "kind", "value", "sd", "unit",
     "seeds", "source",
 )  # fmt: skip
@@ -18,7 +18,7 @@ COLUMNS = (
 def render(tables: Iterable[tuple[str, str, Table]]) -> str:
     """tables: benchmark, accounting and table. `sd` is the standard deviation over the seeds, empty of one."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
     writer.writeheader()
     for benchmark, accounting, table in tables:
         for line in _lines(table):

@@ -1,4 +1,4 @@
-"""One kind of table, of one benchmark or of all, in the format that a paper, a page or a script wants."""
+"""One kind of table, of one benchmark or of all, in the format for a paper, a web page or a script."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.system.errors import BenchError
 
 
 class Found(NamedTuple):
-    """A table and whose it is."""
+    """A table, with its benchmark and accounting."""
 
     benchmark: str
     title: str
@@ -38,8 +38,8 @@ class Found(NamedTuple):
 def export(form: str, benchmark: str | None = None, by: str = "benchmark", records: str = "results/records") -> str:
     """The tables as text. form: markdown, latex, csv or html. by: as `Table.by`.
 
-    benchmark: a name in configs/, None: every one. records: where links to records lead. What is counted as published
-    code counts follows in a table of its own. Raises BenchError for a benchmark that is not there, or that has no such
+    benchmark: a name in configs/, None: every one. records: where links to records lead. Records counted as published
+    code counts have a table of their own. Raises BenchError for a benchmark that is not there, or that has no such
     table.
     """
     names = [benchmark] if benchmark else benchmark_names()

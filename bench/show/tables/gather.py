@@ -1,4 +1,4 @@
-"""Which records stand in a benchmark's tables, and in which rows: published, measured, or only configured."""
+"""Which records a benchmark's tables show, and in which rows: published, measured, or only configured."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import pandas as pd
 from bench.config.accounting import Preset, for_method
 from bench.config.load import load_benchmark
 from bench.config.schema import SOURCES, Benchmark, Source
+from bench.results.metrics import described
 from bench.results.records import Record, load, newest
 from bench.results.statistics import compare_records
-from bench.show.tables.model import COLUMNS, NONE, Row
+from bench.show.tables.model import NONE, Row
 from bench.system import paths
 from bench.system.errors import BenchError
 
@@ -26,7 +27,7 @@ def rows(
 ) -> list[Row]:
     """A row for each method and receptive field: published, measured, or only configured; in that order.
 
-    What was made elsewhere and only scored here stands below.
+    Predictions and models made elsewhere, only scored here, come last.
 
     Raises BenchError for a record of another benchmark, data set, kind of keypoints or unit.
     """
@@ -115,12 +116,13 @@ def _check_belongs(record: Record, benchmark: Benchmark) -> None:
                 "Remove the record; other data need a benchmark of their own in configs/"
             )
     for name, metric in record.metrics.items():
-        if name in COLUMNS and metric.unit != COLUMNS[name].unit:
-            raise BenchError(f"{where}: metrics.{name} is in {metric.unit!r}, tables show {COLUMNS[name].unit!r}")
+        shown = described(name)
+        if shown and metric.unit != shown.unit:
+            raise BenchError(f"{where}: metrics.{name} is in {metric.unit!r}, tables show {shown.unit!r}")
 
 
 def left_out(results: Path | None = None) -> list[str]:
-    """Records that no table shows, a line each with the reason: other settings or other data than their benchmark's."""
+    """Records that no table shows: one line each, with the settings or data that are not their benchmark's."""
     lines = []
     for path in sorted(paths.configs().glob("*.yaml")):
         benchmark = load_benchmark(path)
@@ -170,7 +172,7 @@ def departures(record: Record, benchmark: Benchmark) -> list[str]:
 
 
 def _apart(ran: Mapping[str, Any], stated: Mapping[str, Any], prefix: str) -> dict[str, tuple[Any, Any]]:
-    """What was and what is stated, of every key that both have."""
+    """What the run had and what is stated, for every key that both have."""
     return {f"{prefix}{key}": (ran[key], stated[key]) for key in sorted(ran.keys() & stated.keys())}
 
 

@@ -1,4 +1,4 @@
-"""A table as a fragment of HTML that needs nothing else: no script, no file; its style is its own."""
+"""A table as a fragment of HTML without scripts or other files; its style is part of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STYLE = """\
 
 
 def render(table: Table, caption: str, records: str = "results/records") -> str:
-    """A `<section class="bench-table">`, to stand below `STYLE`. records: where links to records lead.
+    """A `<section class="bench-table">`, to be placed below `STYLE`. records: where links to records lead.
 
     Cells have the classes `published` or `measured`, `best`, `second`; the notes are a list below.
     """

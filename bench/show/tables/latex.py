@@ -23,11 +23,13 @@ ESCAPES = {
     "±": r"$\pm$",
     "×": r"$\times$",
     "—": "--",
+    "²": r"\textsuperscript{2}",
+    "³": r"\textsuperscript{3}",
 }
 
 
 def render(table: Table, caption: str, label: str) -> str:
-    """A `table*` environment. Rows and columns without a number are left out, and what only the repository needs."""
+    """A `table*` environment. Rows and columns without a number are left out, and the columns of seeds and records."""
     kept = [
         any(cell.values for cell in cells) for cells in zip(*(column.cells for column in table.columns), strict=True)
     ]
@@ -65,7 +67,7 @@ def _kept(column: Column, kept: Sequence[bool]) -> Column:
 
 
 def _origins(row: Row) -> list[str]:
-    """Where the numbers of a row are from, a comment line each."""
+    """Where the numbers of a row come from: one comment line each."""
     published = [f"{row.label}: published in {source}" for source in dict.fromkeys(row.sources.values())]
     return published + [f"{row.label}: results/records/{one.path.as_posix()}" for one in row.records]
 
@@ -109,7 +111,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _notes(table: Table, columns: Sequence[Column]) -> list[str]:
-    """Those notes that a row which is left refers to."""
+    """The notes that the remaining rows refer to."""
     used = sorted({mark for column in columns for cell in column.cells for mark in cell.marks})
     lines = [rf"  \par\footnotesize {escape(table.about)}"] if table.about else []
     lines += [rf"  \par\footnotesize\textsuperscript{{{mark}}} {escape(table.notes[mark - 1])}." for mark in used]

@@ -1,4 +1,4 @@
-"""What a table says, whatever it is written in: rows that are methods, columns of cells, notes.
+"""What a table says, in whatever format it is written: a row per method, columns of cells, notes.
 
 `bench.show.tables.content` fills it, `markdown`, `latex`, `html` and `csv` write it.
 """
@@ -9,35 +9,16 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from bench.results.metrics import Metric
 from bench.results.records import Record
 from bench.results.statistics import averaged, headline_interval, recorded
 
 NONE, UNMEASURED = "—", "not measured yet"
 
 
-class Shown(NamedTuple):
-    """How one metric of the records is shown."""
-
-    title: str
-    unit: str
-    digits: int = 1
-    higher_is_better: bool = False
-
-
-COLUMNS = {
-    "mpjpe": Shown("MPJPE", "mm"),
-    "p_mpjpe": Shown("P-MPJPE", "mm"),
-    "n_mpjpe": Shown("N-MPJPE", "mm"),
-    "mpjve": Shown("MPJVE", "mm/frame", digits=2),
-    "mpjpe_frames": Shown("MPJPE over frames", "mm"),  # every frame weighs the same, instead of every action
-    "mpjpe_actions": Shown("MPJPE over actions", "mm"),  # the other way round, where frames make the headline
-    "pck": Shown("PCK", "%", higher_is_better=True),
-    "auc": Shown("AUC", "%", higher_is_better=True),
-}
-
-Values = Mapping[int | None, float]  # of every seed that has it; what is published has the seed None
+Values = Mapping[int | None, float]  # by seed; a published number has the seed None
 
 
 @dataclass
@@ -47,15 +28,15 @@ class Row:
     method: str
     label: str
     frames: int | None
-    trained: bool = True  # here; else published weights were tested
-    scored_from: str | None = None  # what came from elsewhere, if it did
+    trained: bool = True  # in this suite; else published weights were tested
+    scored_from: str | None = None  # "predictions" or a kind of model, if it was made elsewhere
     published: dict[str, float] = field(default_factory=dict)
-    sources: dict[str, str] = field(default_factory=dict)  # of what is published, by metric
+    sources: dict[str, str] = field(default_factory=dict)  # of the published numbers, by metric
     notes: list[str] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
 
     def seeds(self, metric: str) -> dict[int | None, float]:
-        """The metric of every seed that has it."""
+        """The value of a metric for every seed that has it."""
         return {one.seed: one.metrics[metric].value for one in self.records if metric in one.metrics}
 
     def interval(self, metric: str) -> tuple[float, float] | None:
@@ -72,19 +53,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one place of a table, before any markup."""
+    """The content of one cell, before any markup."""
 
     text: str
     rank: Literal[0, 1, 2] = 0  # 1: the best of its column as shown, 2: the second; what ties shares a rank
     values: Values = field(default_factory=dict)  # the numbers behind the text, all digits
     marks: tuple[int, ...] = ()  # numbers of the table's notes, from 1
-    records: tuple[Record, ...] = ()  # that the text links to, a seed each
+    records: tuple[Record, ...] = ()  # that the text links to, one per seed
     interval: str = ""  # of the number, where there is room to show it
 
 
 @dataclass(frozen=True)
 class Column:
-    """A cell for each row. Numbers say which: metric, unit, whose they are, and of which action, group or joint."""
+    """A cell for each row. A column of numbers also has metric, unit, kind, and the action, group or joint."""
 
     title: str
     cells: Sequence[Cell]
@@ -97,12 +78,12 @@ class Column:
     @property
     def left(self) -> bool:
         """Whether it is text, which starts at the left; numbers end at the right."""
-        return self.title in ("Method", "Seeds", "Record", "Device")
+        return self.title in ("Method", "Paper", "Seeds", "Record", "Device")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Methods by numbers. by: what the columns tell apart, "benchmark", "action", "joint" and so on."""
+    """One row per method. by: what the columns tell apart: "benchmark", "action", "joint" and so on."""
 
     by: str
     title: str
@@ -112,7 +93,7 @@ class Table:
     notes: Sequence[str] = ()
 
 
-def numbers(values: Sequence[Values], shown: Shown, ranked: bool = True) -> list[Cell]:
+def numbers(values: Sequence[Values], shown: Metric, ranked: bool = True) -> list[Cell]:
     """Mean and standard deviation over seeds, ranked as shown where there are two to compare."""
     means = [round(statistics.fmean(seeds.values()), shown.digits) if seeds else None for seeds in values]
     known = {mean for mean in means if mean is not None}

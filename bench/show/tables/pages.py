@@ -1,10 +1,13 @@
-"""The pages `results/tables/*.md` and the marked blocks of README.md, made from results/ and configs/ alone."""
+"""Generated Markdown: `results/tables/*.md`, `docs/results.md` and the marked blocks of README.md.
+
+All of it is made from results/ and configs/ alone.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +17,7 @@ from bench.config.schema import Benchmark, Protocol
 from bench.results.records import Record, published
 from bench.show import sweeps
 from bench.show.tables import markdown
-from bench.show.tables.content import all_tables, short_table
+from bench.show.tables.content import all_tables, papers_table, short_table
 from bench.show.tables.gather import eligible, rows
 from bench.show.tables.model import Row
 from bench.system import paths
@@ -22,10 +25,11 @@ from bench.system.errors import BenchError, unknown
 
 
 def write(check: bool = False, root: Path | None = None, results: Path | None = None) -> list[str]:
-    """Render the page of every benchmark and of its sweeps, and the blocks of README.md; return the files that change.
+    """Render the pages of benchmarks and sweeps, docs/results.md and README.md's blocks; return the files that change.
 
     check: change nothing, only say what has drifted. root: the project. results: where records and tables lie, default
-    `paths.results()`, or the results folder of a given root; README.md always shows the records of the project itself.
+    `paths.results()`, or the results folder of a given root; README.md and docs/results.md always show the records of
+    the project itself.
     Raises BenchError for a record that does not belong where it lies, and for a block that names no benchmark.
     """
     results = results or (root / "results" if root else paths.results())
@@ -41,11 +45,14 @@ def write(check: bool = False, root: Path | None = None, results: Path | None = 
     }
     files |= sweeps.pages(results)
     readme, own = root / "README.md", root / "results"
+    if own != results:
+        records = {name: eligible(benchmark, own) for name, benchmark in benchmarks.items()}
     if readme.exists():
-        if own != results:
-            records = {name: eligible(benchmark, own) for name, benchmark in benchmarks.items()}
         blocks = {name: short(benchmark, records[name], numbers) for name, benchmark in benchmarks.items()}
+        blocks["papers"] = papers(benchmarks.values(), records, numbers)
         files[readme] = fill(readme.read_text(encoding="utf-8"), blocks)
+    if (root / "docs").is_dir():
+        files[root / "docs" / "results.md"] = overview(benchmarks.values(), records, numbers)
 
     drifted = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in [] if check else drifted:
@@ -69,7 +76,7 @@ def fill(text: str, blocks: Mapping[str, str]) -> str:
 
 
 def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame) -> str:
-    """The page of a benchmark: metrics, size, seeds, records; then every action, and cost; an accounting a section."""
+    """The page of a benchmark: metrics, size, seeds, records, then every action, and cost; a section per accounting."""
     protocol = benchmark.protocol
     frames = " or ".join(str(one) for one in sorted({benchmark.frames(method) for method in benchmark.methods}))
     over_frames = protocol.averaging == "frames"
@@ -105,18 +112,18 @@ _OVER_FRAMES = (
 _INTERVALS = (
     " [a, b] is the 95 % interval over test sequences. Notes name the rows whose MPJPE does not differ from the best "
     "beyond chance. With one seed, a difference, like a tie, is one of these networks, not of the methods ([what "
-    "numbers allow to be said](../../docs/statistics.md))."
+    "can be concluded](../../docs/explanation/statistics.md))."
 )
 
 
 def crossing(protocol: Protocol) -> list[str]:
-    """What a reader of a benchmark that tests on other data than it trains on has to know, wherever it is shown."""
+    """The sentence that goes with every benchmark that tests on other data than it trains on; else nothing."""
     trained_on, tested_on = (
         f"{one.dataset} ({one.keypoints} keypoints)" for one in (protocol.trained_on, protocol.tested_on)
     )
     line = (
         f"Trained on {trained_on}, tested on {tested_on}: how far what is learnt on the one carries to the other. Only "
-        "joints at the same place in both are scored, and nothing is rescaled (docs/protocols.md)."
+        "joints at the same place in both are scored, and nothing is rescaled (docs/reference/protocols.md)."
     )
     return [line] if protocol.crosses else []
 
@@ -128,12 +135,56 @@ def short(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame
     return "\n\n".join([*crossing(benchmark.protocol), table, more])
 
 
+def papers(benchmarks: Iterable[Benchmark], records: Mapping[str, Sequence[Record]], numbers: pd.DataFrame) -> str:
+    """The block `papers` of README.md: published on Human3.6M with CPN keypoints, and what was measured here."""
+    reported = [
+        row
+        for benchmark in benchmarks
+        if (benchmark.protocol.tested_on.dataset, benchmark.protocol.tested_on.keypoints) == ("h36m", "cpn")
+        for row in rows(benchmark, records[benchmark.name], numbers)
+        if row.published
+    ]
+    venues = dict(zip(numbers["method"], numbers["paper"], strict=True))
+    return markdown.render(papers_table(reported, venues)) if reported else "No paper is quoted."
+
+
+def overview(benchmarks: Iterable[Benchmark], records: Mapping[str, Sequence[Record]], numbers: pd.DataFrame) -> str:
+    """The page docs/results.md: the headline of every benchmark, those that were measured here first.
+
+    It links to nothing outside docs/, because the site is built of docs/ alone.
+    """
+    parts: dict[bool, list[str]] = {True: ["## Measured"], False: ["## Published, and not measured here yet"]}
+    for benchmark in benchmarks:
+        name = benchmark.name
+        found = rows(benchmark, records[name], numbers)
+        parts[any(row.records for row in found)] += [
+            f"### {benchmark.title}",
+            *crossing(benchmark.protocol),
+            markdown.render(short_table(found), records=None),
+            f"`make bench-{name}` measures it; every metric, action and joint: `results/tables/{name}.md`.",
+        ]
+    sections = [part for section in parts.values() if section[1:] for part in section]
+    return "\n\n".join(["# Results", _GENERATED, _OVERVIEW, *sections]) + "\n"
+
+
+_GENERATED = "<!-- Rendered by `make tables` from results/ and configs/: edits are lost. -->"
+
+_OVERVIEW = (
+    "Published and measured numbers stand side by side and are never mixed. A row that nobody has measured says so. "
+    "`s0` is the record of seed 0; the pages in `results/tables/` link to the records and show the 95 % intervals. The "
+    "best of a column is bold, if there is a choice.\n\n"
+    "Numbers on CMU motion capture and on synthetic people are not Human3.6M numbers. The models of those benchmarks "
+    "are small and trained for a few epochs, so that two CPU cores suffice: they show that everything works, rank "
+    "neither the methods nor their papers, and differences of some millimetres are no finding."
+)
+
+
 def _section(protocol: Protocol, table: Sequence[Row], ranked: bool = True) -> list[str]:
     return [markdown.render(one, records="../records") for one in all_tables(protocol, table, ranked)]
 
 
 def _sources(numbers: pd.DataFrame) -> list[str]:
-    """Where the published columns come from: a line a source."""
+    """Where the published columns come from: one line per source."""
     lines = []
     for source in dict.fromkeys(numbers["source"]):
         quoted = numbers[numbers["source"] == source]

@@ -1,4 +1,4 @@
-"""Tables for the terminal: what a finished run prints, and all that one record holds."""
+"""Tables for the terminal: the table of a finished run, and every number of one record."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from collections.abc import Iterable
 from tabulate import tabulate
 
 from bench.config.schema import Benchmark
+from bench.results.metrics import columns, described, further
 from bench.results.records import Record, published
 from bench.show.tables.content import metric_columns, seeds_column
 from bench.show.tables.gather import preset, rows
-from bench.show.tables.model import COLUMNS, NONE, Cell, Column, Values, numbers
+from bench.show.tables.model import NONE, Cell, Column, Values, numbers
 from bench.show.tables.pages import crossing
 
 
 def terminal(benchmark: Benchmark, records: Iterable[Record]) -> str:
     """The measured methods of a benchmark as plain text, published MPJPE beside, and each MPJPE over mean_pose's."""
     table = [one for one in rows(benchmark, records, published(), benchmark.protocol.accounting) if one.records]
-    shown = [name for name in COLUMNS if any(one.seeds(name) for one in table)]
-    columns = [
+    shown = [name for name in columns() if any(one.seeds(name) for one in table)]
+    made = [
         Column("Method", [Cell(one.label) for one in table]),
         seeds_column(table),
         *metric_columns(table, shown, ranked=False),
@@ -29,8 +30,8 @@ def terminal(benchmark: Benchmark, records: Iterable[Record]) -> str:
     floor = next((mean for one, mean in zip(table, means, strict=True) if one.method == "mean_pose"), math.nan)
     if floor > 0:
         ratios = [NONE if math.isnan(mean) else f"{mean / floor:.2f}x" for mean in means]
-        columns.append(Column("vs mean_pose", [Cell(ratio) for ratio in ratios]))
-    text = "\n\n".join([*crossing(benchmark.protocol), _plain(columns)])
+        made.append(Column("vs mean_pose", [Cell(ratio) for ratio in ratios]))
+    text = "\n\n".join([*crossing(benchmark.protocol), _plain(made)])
     if benchmark.protocol.accounting == "shared":
         return text
     rules = [f"  {one.label}: counted as by {preset(one)}" for one in table]
@@ -39,17 +40,19 @@ def terminal(benchmark: Benchmark, records: Iterable[Record]) -> str:
 
 def details(record: Record) -> str:
     """Every action and every joint of a record, as plain text."""
-    shown = {name: column for name, column in COLUMNS.items() if name in record.metrics}
+    shown = {
+        name: metric for name in [*columns(), *further()] if name in record.metrics and (metric := described(name))
+    }
     whole = {"all": {name: metric.value for name, metric in record.metrics.items()}}
     parts = []
     for title, part in (("Action", record.per_action | whole), ("Joint", record.per_joint)):
         names = Column(title, [Cell(name) for name in part])
-        columns = [names]
-        for name, column in shown.items():
+        made = [names]
+        for name, metric in shown.items():
             if any(name in values for key, values in part.items() if key != "all"):
                 cells: list[Values] = [{None: values[name]} if name in values else {} for values in part.values()]
-                columns.append(Column(f"{column.title} ({column.unit})", numbers(cells, column, ranked=False)))
-        parts.append(_plain(columns, left=names))
+                made.append(Column(f"{metric.title} ({metric.unit})", numbers(cells, metric, ranked=False)))
+        parts.append(_plain(made, left=names))
     return "\n\n".join(parts)
 
 

@@ -163,7 +163,8 @@ def test_what_was_lifted_is_animated_too(command, folder, tmp_path):
     [
         (
             (*FIGURE, "mean_pose"),
-            "has left no predictions to draw; this makes them: bench run tiny --methods mean_pose",
+            "has left no predictions in results/cache/runs/tiny; do it with the same data and settings: "
+            "bench run tiny --methods mean_pose",
         ),
         ((*FIGURE, "mixste", "--seed", "2"), "bench run tiny --methods mixste --seeds 3"),
         ((*FIGURE, "mixst"), "No method of tiny 'mixst'. Did you mean 'mixste'?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -95,3 +96,15 @@ def test_what_is_no_video_is_refused(tmp_path, coded):
         Footage(tmp_path / "none.mp4").size()
     with pytest.raises(BenchError, match="has 40 x 24 pixels; 20 x 20 from 30, 0 on do not fit in"):
         Footage(coded, crop=(30, 0, 20, 20)).size()
+
+
+def test_without_ffmpeg_the_message_says_how_to_get_it_and_gifs_are_written_all_the_same(tmp_path, coded, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    install = r"videos need ffmpeg.*pip install '\.\[video\]'"
+    with pytest.raises(BenchError, match=install), written(tmp_path / "a.mp4", (40, 24), 25):
+        pass
+    with pytest.raises(BenchError, match=install):
+        Footage(coded).size()
+    with written(tmp_path / "a.gif", (40, 24), 25) as write:
+        write(grey(1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "coded.mp4"]

@@ -21,6 +21,7 @@ from bench.evaluation import Predictions, score
 from bench.geometry.skeleton import H36M_17, MPI_INF_3DHP_17
 from bench.method import Window
 from bench.results import records
+from bench.results.metrics import columns, further
 from bench.results.tracking import mlflow_store
 from bench.show.report import default_path, write_report
 from bench.show.report.gather import FRONT, gather
@@ -55,6 +56,16 @@ def test_rows_are_those_of_the_tables_with_measured_and_published_apart(project)
     assert (mean_pose["published"], mean_pose["measured"]["p_mpjpe"]["value"]) == ({}, 60)
     assert (poseformer["records"], poseformer["measured"]) == ([], {})
     assert mixste["per_joint"]["left wrist"] == 30
+
+
+def test_metrics_are_those_of_the_table_with_the_usual_ones_at_first(project):
+    found = gather([str(project / "toy.yaml")], beside=project / "results")["metrics"]
+    assert list(found) == [*columns(), *further()]
+    assert {name for name, metric in found.items() if metric["at_first"]} == {"mpjpe", "p_mpjpe", "mpjve", "pck", "auc"}
+    assert found["accel"] == {
+        "title": "Acceleration error", "unit": "mm/frame²", "digits": 2, "higher_is_better": False, "at_first": False
+    }  # fmt: skip
+    assert found["pck150"]["higher_is_better"]
 
 
 def test_a_link_leads_to_the_record(project):
@@ -181,9 +192,7 @@ def test_of_mpi_inf_3dhp_the_area_is_the_official_auc_and_frames_that_are_not_va
     predictions.save(tmp_path / "predictions.npz")
     lifted = Lifted(testing, {"noisy": tmp_path / "predictions.npz"}, [])
     found, viewer = lifted.pck(), lifted.viewer(10**6)
-    assert found["curves"]["noisy"]["auc"] == pytest.approx(
-        score(predictions, testing).table["value"].iloc[-1], abs=0.01
-    )
+    assert found["curves"]["noisy"]["auc"] == pytest.approx(score(predictions, testing).summary["auc_frames"], abs=0.01)
     assert len(found["joints"]) == 14
     for clip in viewer["clips"]:
         start = int(testing.sequences.set_index("sequence").loc[clip["sequence"], "start"])

@@ -14,10 +14,11 @@ from test_tables import CHECKOUT, H36M, add_benchmark, block, measured, page
 
 from bench.cli import benchmarks, main
 from bench.results import records
+from bench.results.metrics import METRICS
 from bench.show.tables.content import KINDS
 from bench.show.tables.export import export
 from bench.show.tables.latex import escape
-from bench.show.tables.model import COLUMNS, numbers
+from bench.show.tables.model import numbers
 
 ACTIONS = {"Walking": {"mpjpe": 49.0}, "Sitting & more": {"mpjpe": 51.0}}
 JOINTS = {f"left part_{number}": {"mpjpe": 10.0 + number} for number in range(12)}
@@ -67,8 +68,8 @@ def run(*words: str) -> int:
     ],
 )
 def test_the_best_and_the_second_are_those_as_shown(metric: str, values: list[float], ranks: list[int]) -> None:
-    assert [cell.rank for cell in numbers([{0: value} for value in values], COLUMNS[metric])] == ranks
-    assert {cell.rank for cell in numbers([{0: value} for value in values], COLUMNS[metric], ranked=False)} == {0}
+    assert [cell.rank for cell in numbers([{0: value} for value in values], METRICS[metric])] == ranks
+    assert {cell.rank for cell in numbers([{0: value} for value in values], METRICS[metric], ranked=False)} == {0}
 
 
 # LaTeX

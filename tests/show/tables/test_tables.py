@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from bench.config import identity, load_benchmark
-from bench.results import records
+from bench.results import metrics, records
+from bench.results.metrics import METRICS, Metric
 from bench.results.records import Record
 from bench.show import tables
 from bench.system.errors import BenchError
@@ -68,8 +69,10 @@ def add_benchmark(project: Path, name: str, dataset: str, keypoints: str, frames
 
 def measured(method: str, seed: int = 0, *, day: int = 1, **changes: Any) -> Record:
     """A record of `method` on the toy benchmark; metric values may be given by name."""
-    units = {"pck": "%", "auc": "%", "mpjve": "mm/frame"}
-    metrics = {name: changes.pop(name) for name in list(changes) if name in tables.COLUMNS} or {"mpjpe": 50.0}
+    units = {name: metric.unit for name, metric in METRICS.items()}
+    metrics = {name: changes.pop(name) for name in list(changes) if name in METRICS or name.startswith("mpjpe_")} or {
+        "mpjpe": 50.0
+    }
     fields: dict[str, Any] = {
         "run_key": identity([method, seed, day, changes.get("benchmark"), changes.get("accounting")]),
         "benchmark": "toy",
@@ -278,6 +281,43 @@ def test_words_around_the_blocks_stay(project: Path) -> None:
     assert text.endswith("<!-- /table:h36m-cpn-243 -->\nThe end.\n")
 
 
+# What the first screen and docs/results.md show
+
+
+def test_the_block_of_papers_shows_published_rows_and_whether_they_were_measured_here(project: Path) -> None:
+    (project / "README.md").write_text("<!-- table:papers -->\n<!-- /table:papers -->\n")
+    record = measured("mixste", mpjpe=41.26, **H36M)
+    publish(project, record, measured("mean_pose", mpjpe=120.0, **H36M), measured("mixste", mpjpe=77.0))
+    rows = block(project, "papers")
+    assert cells(rows, "VideoPose3D") == {
+        "Method": "VideoPose3D",
+        "Paper": "CVPR 2019",
+        "Frames": "243",
+        "MPJPE published (mm)": "46.8",
+        "MPJPE measured (mm)": "—",
+        "Record": "not measured yet",
+    }
+    assert cells(rows, "MixSTE")["MPJPE measured (mm)"] == "41.3"
+    assert cells(rows, "MixSTE")["Record"] == f"[s0](results/records/{record.path.as_posix()})"
+    assert "mean_pose" not in rows
+    assert "77.0" not in rows, "a number on synthetic people stands among those of papers"
+
+
+def test_the_page_of_results_shows_every_benchmark_those_measured_first_and_links_to_nothing(project: Path) -> None:
+    (project / "docs").mkdir()
+    assert "docs/results.md" in publish(project, measured("mixste", mpjpe=50.0))
+    text = (project / "docs" / "results.md").read_text()
+    first, second = text.partition("## Measured\n")[2].split("## Published, and not measured here yet\n")
+    assert cells(first, "MixSTE")["Record"] == "s0"
+    assert cells(first, "MixSTE")["MPJPE (mm)"] == "50.0"
+    assert cells(second, "MixSTE")["MPJPE published (mm)"] == "40.9"
+    assert cells(second, "MixSTE")["Record"] == "not measured yet"
+    assert "](" not in text, "the site is built of docs/ alone"
+    assert tables.write(check=True, root=project) == []
+    (project / "docs" / "results.md").write_text(text.replace("50.0", "48.0"))
+    assert tables.write(check=True, root=project) == ["docs/results.md"]
+
+
 # Drift
 
 
@@ -457,6 +497,37 @@ def test_mpi_inf_3dhp_shows_pck_and_auc_where_more_is_better(project: Path) -> N
 
 
 # Refusals
+
+
+def test_further_metrics_have_a_table_of_their_own_and_no_column_before_one_is_measured(project: Path) -> None:
+    publish(project, measured("mixste", mpjpe=50.0), measured("mean_pose", mpjpe=120.0))
+    before = page(project)
+    assert "Further metrics" not in before
+    publish(project, measured("mixste", day=2, mpjpe=50.0, pck150=97.25, accel=1.5))
+    assert cells(page(project), "MixSTE").keys() == cells(before, "MixSTE").keys()
+    lines = page(project).partition("## Further metrics\n\n")[2].partition("\n\n")[0].splitlines()
+    titles, _, *found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    rows = {row[0]: dict(zip(titles, row, strict=True)) for row in found}
+    assert titles == ["Method", "Frames", "PCK@150 mm (%)", "Acceleration error (mm/frame²)", "Seeds"]
+    assert (rows["MixSTE"]["PCK@150 mm (%)"], rows["MixSTE"]["Acceleration error (mm/frame²)"]) == ("97.2", "1.50")
+    assert (rows["mean_pose"]["PCK@150 mm (%)"], rows["mean_pose"]["Seeds"]) == (tables.NONE, "0")
+
+
+def test_a_metric_of_a_package_has_its_column_and_a_dash_where_records_lack_it(project: Path, monkeypatch) -> None:
+    mine = Metric("mine", "Mine", "mm", "mine:mine", 3, "higher", "always", package="my-metric")
+    publish(project, measured("mixste", mpjpe=50.0), measured("mean_pose", mpjpe=120.0))
+    unseen = page(project)
+    monkeypatch.setattr(metrics, "_of_packages", lambda: {"mine": mine})
+    with_mine = measured("mine_2", mpjpe=70.0)
+    values = {**with_mine.metrics, "mine": records.Metric(value=7.12345, unit="mm")}
+    publish(project, with_mine.model_copy(update={"metrics": values}))
+    assert cells(page(project), "MixSTE")["Mine (mm)"] == tables.NONE
+    assert cells(page(project), "mine_2")["Mine (mm)"] == "7.123"
+    assert "Mine" not in unseen
+    monkeypatch.setattr(metrics, "_of_packages", dict)
+    publish(project)
+    assert "Mine" not in page(project), "of a metric that nobody here knows nothing is shown"
+    assert cells(page(project), "mine_2")["MPJPE (mm)"] == "70.0"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from samples import VIDEOS, toy_dataset
 import bench
 from bench import Method, Window, build, load_benchmark
 from bench.config import Protocol
+from bench.config.accounting import Accounting
 from bench.data.mpi_inf_3dhp_labels import ACTIVITIES
 from bench.data.pose_dataset import SEQUENCE_COLUMNS, PoseDataset, offsets
 from bench.data.windows import gather, mirror, scored_windows, test_windows
@@ -91,7 +92,9 @@ def test_predictions_survive_writing_and_reading(dataset, window, tmp_path):
 def test_frames_counted_twice_or_never_are_refused(dataset):
     whole = predict(Echo(Window(9)), dataset)
     fewer = Predictions(whole.window, whole.table[1:], whole.poses_3d[1:])
-    twice = Predictions(whole.window, test_windows(dataset.lengths, Window(9), "mixste"), whole.poses_3d)
+    twice = Predictions(
+        whole.window, test_windows(dataset.lengths, Window(9), Accounting(tail="twice")), whole.poses_3d
+    )
     for predictions in (fewer, twice):
         with pytest.raises(ValueError, match="frames are not counted exactly once"):
             predictions.per_frame(dataset)

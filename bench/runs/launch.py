@@ -120,6 +120,10 @@ def run_plan(plan: Plan, device: torch.device, *, track: bool = True, system_met
                     say(f"{run.name}: failed: {_reason(error)}")
             invocation.compare([run.record.provenance.mlflow_run_id for run in waiting if run.record])
     done = [record for run in plan.runs if (record := run.record) is not None]
+    for run in plan.runs:
+        if not run.trial and run.record and (paths.trial_records() / run.record.path).is_file():
+            records.keep(run.record)  # what was a trial is now what the benchmark's file states
+            (paths.trial_records() / run.record.path).unlink()
     return Finished(plan, done, failed, elsewhere, tracker.where)
 
 

@@ -295,6 +295,17 @@ def test_a_trial_leaves_no_record_among_those_of_the_benchmark():
     assert sorted(one.method for one in records.load("toys")) == ["mean_pose", "videopose3d"]
 
 
+def test_a_trial_that_becomes_what_the_file_states_gets_its_place_among_the_records():
+    run("methods.videopose3d.recipe.epochs=1", methods=["videopose3d"])
+    assert records.load("toys") == []
+    content = yaml.safe_load(Path("toys.yaml").read_text())
+    content["methods"]["videopose3d"]["recipe"]["epochs"] = 1
+    Path("toys.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    run(methods=["videopose3d"])
+    assert [one.recipe["epochs"] for one in records.load("toys")] == [1]
+    assert records.load("toys", paths.trial_records()) == []
+
+
 def test_the_recipe_gives_a_method_that_is_not_trained_no_new_key():
     keys = {planned(change, methods=["mean_pose"]).runs[0].key for change in ("recipe.epochs=7", "recipe.flip=false")}
     assert keys == {planned(methods=["mean_pose"]).runs[0].key}

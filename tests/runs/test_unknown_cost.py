@@ -17,7 +17,7 @@ from bench.cli import main
 from bench.method import checkpoint, in_float32, registry
 from bench.results.records import Record, published
 from bench.runs.launch import run_benchmark
-from bench.show.cost_figure import Point, draw, points
+from bench.show.cost_figure import CostPoint, draw, points
 from bench.show.tables import rows
 
 TINY = """
@@ -84,7 +84,7 @@ def test_it_runs_and_its_cost_is_unknown_wherever_costs_are_shown(folder, capsys
     benchmark = bench.load_benchmark(str(folder / "tiny.yaml"))
     found = points(benchmark, rows(benchmark, records, published()))
     assert {one.label: one.macs for one in found} == {"mean_pose": 0, "stranger": None}
-    (axes,) = draw("Tiny people", [*found, Point("other", "measured", 1e6, 50.0, 1e4)]).axes
+    (axes,) = draw("Tiny people", [*found, CostPoint("other", "measured", 1e6, 50.0, 1e4)]).axes
     assert any("stranger, of unknown cost:" in text.get_text() for text in axes.texts)
 
     with pytest.raises(SystemExit, match="0"):

@@ -1,4 +1,4 @@
-"""A user's own number is shown wherever there is one, with the published record beside it; committed pages keep theirs."""
+"""A user's own number is shown wherever there is one, with the published one beside it; committed pages keep theirs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def finished(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def project(finished, tmp_path, monkeypatch) -> Path:
-    """The project on somebody else's machine: VideoPose3D's record was shipped, and is 1 mm better than their own run."""
+    """The project where VideoPose3D's record was shipped by others, and is 1 mm better than the run made here."""
     project = tmp_path / "project"
     shutil.copytree(finished, project)
     monkeypatch.setattr(split, "load_dataset", lambda name, root, keypoints: toy_dataset())

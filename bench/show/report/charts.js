@@ -254,6 +254,7 @@ function jointSection(benchmark, board) {
   const shown = board.rows.filter((row) => Object.keys(row.per_joint).length);
   if (!shown.length) return null;
   const { skeleton } = benchmark;
+  if (!skeleton) return null;
   const most = quantile(shown.flatMap((row) => Object.values(row.per_joint)), 0.9);
   const pictures = h("div", { class: "joint-pair" });
   const table = h("div", {});

@@ -29,6 +29,7 @@ from bench.show.sweeps import lines
 from bench.show.sweeps import values as sweep_values
 from bench.show.tables import rows, shown
 from bench.show.tables.model import Row
+from bench.system.errors import BenchError
 from bench.system.provenance import provenance
 
 CLIP_BUDGET = 3_300_000  # bytes of base64 for the clips of all benchmarks: keeps the page below 5 MB
@@ -88,6 +89,12 @@ def _benchmark(
 ) -> dict[str, Any]:
     protocol = benchmark.protocol
     own = numbers[numbers["benchmark"] == benchmark.name]
+    problems = list(runs.problems)
+    try:
+        skeleton = _skeleton(dataset_named(protocol.trained_on.dataset).skeleton)
+    except BenchError as error:  # its package is gone: the records are still worth showing
+        skeleton = None
+        problems.append(f"no picture of the joints: {error}")
     return {
         "name": benchmark.name,
         "title": benchmark.title,
@@ -104,7 +111,7 @@ def _benchmark(
             {"accounting": accounting, "rows": [_row(one, beside) for one in table]}
             for accounting, table in boards.items()
         ],
-        "skeleton": _skeleton(dataset_named(protocol.trained_on.dataset).skeleton),
+        "skeleton": skeleton,
         "sources": [
             {"labels": sorted(set(quoted["label"])), "source": str(source)}
             for source, quoted in own.groupby("source", sort=False)
@@ -113,7 +120,7 @@ def _benchmark(
         "courses": runs.courses(),
         "pck": runs.lifted.pck() if runs.lifted else None,
         "viewer": runs.lifted.viewer(budget) if runs.lifted else None,
-        "problems": runs.problems,
+        "problems": problems,
     }
 
 

@@ -89,7 +89,7 @@ def _benchmark(
 ) -> dict[str, Any]:
     protocol = benchmark.protocol
     own = numbers[numbers["benchmark"] == benchmark.name]
-    problems = list(runs.problems)
+    problems = []
     try:
         skeleton = _skeleton(dataset_named(protocol.trained_on.dataset).skeleton)
     except BenchError as error:  # its package is gone: the records are still worth showing
@@ -120,7 +120,7 @@ def _benchmark(
         "courses": runs.courses(),
         "pck": runs.lifted.pck() if runs.lifted else None,
         "viewer": runs.lifted.viewer(budget) if runs.lifted else None,
-        "problems": problems,
+        "problems": [*runs.problems, *problems],
     }
 
 

@@ -110,7 +110,7 @@ def _import(options: argparse.Namespace) -> int:
             key = f"{entry}-{stage}" if stage else entry
             commands.append(["run", name, "--methods", entry, "--weights", f"{key}={shown(path)}"])
     files.save_weights(weights, path, force=options.force)
-    print(files.describe(weights))
+    print(files.summary(weights))
     print(f"  written     {shown(path)}")
     for words in commands:
         print(f"  evaluate    bench {shlex.join(words)}")

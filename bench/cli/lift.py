@@ -98,7 +98,7 @@ def _lift(options: argparse.Namespace) -> int:
         max_gap=options.max_gap,
     )
     lifter = lift.load_lifter(checkpoint, options.method, given, options.trained_on)
-    print(lift.describe(clip))
+    print(lift.clip_summary(clip))
     lifted = lift.lift(lifter, clip, flip=options.flip, seed=options.seed, device=options.device)
     lifted.save(output, csv)
     print(f"lifted by   {lifter.method.name}, {lifter.method.window.frames} frames, of {shown(checkpoint)}")

@@ -56,7 +56,7 @@ def _run(options: argparse.Namespace) -> int:
         raise BenchError("--json prints the plan and goes with --dry-run")
     benchmark = load_benchmark(options.benchmark, options.set or ())
     # These bring torch: only once the configuration is known to be good.
-    from bench.results.tracking.tracker import check_system_metrics
+    from bench.results.tracking import check_system_metrics
     from bench.runs.forecast import forecast
     from bench.runs.launch import run_plan
     from bench.runs.plan import make_plan

@@ -28,7 +28,7 @@ Array = NDArray[Any]
 SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")  # Human3.6M's names, so that its splits hold here too
 FPS = 50.0
 SEED = 36
-REVISION = 1  # raise it whenever the numbers change: it is part of the fingerprint
+MOTION_REVISION = 1  # raise it whenever the numbers change: it is part of the fingerprint
 
 
 class Synthetic(Dataset):
@@ -43,7 +43,7 @@ class Synthetic(Dataset):
     def describe(self, root: Path, keypoints: str) -> Origin:
         """Seed, version and detector. There are no files: `root` is not looked at."""
         detector = [str(Detector())] if keypoints == "det" else []
-        return Origin(["synthetic", keypoints, f"revision {REVISION}", f"seed {SEED}", *detector])
+        return Origin(["synthetic", keypoints, f"revision {MOTION_REVISION}", f"seed {SEED}", *detector])
 
     def read(self, root: Path, keypoints: str) -> Iterator[Video]:
         for subject in SUBJECTS:

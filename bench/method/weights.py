@@ -131,7 +131,7 @@ def import_file(method: str, file: Path, hyperparameters: Mapping[str, Any] | No
     return Weights(method, frames, joints, arguments, origin, state)
 
 
-def describe(weights: Weights) -> str:
+def summary(weights: Weights) -> str:
     """What was imported, as text: method, sizes, hyper-parameters, origin."""
     told = ", ".join(f"{name} {value}" for name, value in sorted(weights.hyperparameters.items()))
     numbers = weights.build().parameter_count

@@ -26,9 +26,8 @@ from bench.evaluation.scoring import SCORING_REVISION, score
 from bench.method import checkpoint
 from bench.method.base import Method
 from bench.method.cost import timed
-from bench.results import records
+from bench.results import records, tracking
 from bench.results.records import Cost, Record
-from bench.results.tracking import tracker as tracking
 from bench.runs.course import Course
 from bench.runs.log import inputs, log_all, log_model, log_outcome, log_picture, log_weights, parameters, tags
 from bench.runs.plan import Plan, Run, StageRun, make_plan
@@ -38,10 +37,11 @@ from bench.system.device import choose_device, threads_for
 from bench.system.errors import BenchError
 from bench.system.progress import say
 from bench.system.provenance import provenance
+from bench.system.stop import stoppable
 from bench.training.loop import Epoch, Job, Trained, fit, prepare
 
 # How published weights were trained is not known here.
-AS_PUBLISHED = Trained([], 0, None, "published weights")
+PUBLISHED_WEIGHTS = Trained([], 0, None, "published weights")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def run_plan(plan: Plan, device: torch.device, *, track: bool = True, system_met
     if waiting:
         made_with = provenance()  # before training, lest it names an edit made meanwhile
         about = tags(made_with, plan.split.testing, plan.split.training)
-        with tracking.stoppable(), tracker.invocation(f"bench run {plan.benchmark.name}", about) as invocation:
+        with stoppable(), tracker.invocation(f"bench run {plan.benchmark.name}", about) as invocation:
             for run in waiting:
                 try:
                     _do(run, plan.split, device, invocation, made_with)
@@ -177,12 +177,12 @@ def _do(
         )
 
 
-def _train(run: Run, method: Method, split: Split, device: torch.device, log: tracking.Run) -> Trained:
+def _train(run: Run, method: Method, split: Split, device: torch.device, log: tracking.LoggedRun) -> Trained:
     """Train a method, or go on with that; published weights are only shown the data."""
     recipe = run.settings.recipe
     if run.weights:
         prepare(method, split.training, split.everything)
-        return AS_PUBLISHED
+        return PUBLISHED_WEIGHTS
     chosen_on = split.testing if recipe.keep == "best-test" else split.validation  # best-test: only as_published
     job = Job(
         split.training,
@@ -221,7 +221,7 @@ def _test(run: Run, method: Method, split: Split, device: torch.device) -> tuple
 def _earlier_course(run: Run) -> Course:
     """How a run was trained that left predictions. Where nothing tells, the record says so: it is not trained again."""
     if run.weights:
-        return Course(AS_PUBLISHED)
+        return Course(PUBLISHED_WEIGHTS)
     if (course := Course.of(run)) is not None:
         return course
     say(f"{run.name}: its predictions are there, how it was trained is not known: its checkpoints are gone")
@@ -274,7 +274,7 @@ def _train_before(
         say(f"{stage.name}: {stage.state}")
         learner = stage.build(method)
         if stage.weights:
-            return AS_PUBLISHED, learner
+            return PUBLISHED_WEIGHTS, learner
         on_epoch: Callable[[Epoch], None] = _ignore
         if stage.state != "finished":
             on_epoch = partial(_log_epoch, stack.enter_context(_logged(invocation, stage, split, device, made_with)))
@@ -311,7 +311,7 @@ def _logged(
     split: Split,
     device: torch.device,
     made_with: dict[str, Any],
-) -> AbstractContextManager[tracking.Run]:
+) -> AbstractContextManager[tracking.LoggedRun]:
     """An entry of its own in the log."""
     own = {"method": work.method, "seed": str(work.seed), "device": str(device)}
     own |= {"stage": work.stage} if isinstance(work, StageRun) else {"config_sha256": work.config_hash}
@@ -333,12 +333,12 @@ def _chosen_on(run: Run) -> str:
     return "test-set" if run.settings.recipe.keep == "best-test" else "validation"
 
 
-def _log_course(log: tracking.Run, run: Run, course: Course) -> None:
+def _log_course(log: tracking.LoggedRun, run: Run, course: Course) -> None:
     for epoch in course.trained.history:
         _log_epoch(log, epoch, _chosen_on(run))
 
 
-def _log_epoch(log: tracking.Run, epoch: Epoch, chosen_on: str = "validation") -> None:
+def _log_epoch(log: tracking.LoggedRun, epoch: Epoch, chosen_on: str = "validation") -> None:
     values = {f"train/{name}": value for name, value in epoch.loss.items()}
     values |= {"train/learning_rate": epoch.learning_rate, "train/frames_per_second": epoch.frames_per_second}
     if epoch.validation_mpjpe_mm is not None:

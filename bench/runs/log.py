@@ -21,9 +21,8 @@ from bench.evaluation.scores import Scores
 from bench.method import checkpoint
 from bench.method.base import Method
 from bench.method.logged_model import trained_model
-from bench.results import records
+from bench.results import records, tracking
 from bench.results.records import Record
-from bench.results.tracking import tracker as tracking
 from bench.runs.plan import Run, StageRun
 from bench.show import draw
 from bench.system import paths
@@ -52,7 +51,7 @@ def log_all(name: str, parts: Mapping[str, Callable[[], None]]) -> None:
             say(f"{name}: {what} not in the log: {type(error).__name__}: {error}")
 
 
-def log_outcome(log: tracking.Run, run: Scored, record: Record, scores: Scores) -> None:
+def log_outcome(log: tracking.LoggedRun, run: Scored, record: Record, scores: Scores) -> None:
     """Final numbers, and the tables a person looks for first."""
     final = {f"test/{logged_name(name, metric)}": metric.value for name, metric in record.metrics.items()}
     for action, values in record.per_action.items():
@@ -88,14 +87,16 @@ def log_outcome(log: tracking.Run, run: Scored, record: Record, scores: Scores) 
     log.file(errors)
 
 
-def log_picture(log: tracking.Run, run: Scored, scores: Scores, predictions: Predictions, testing: PoseDataset) -> None:
+def log_picture(
+    log: tracking.LoggedRun, run: Scored, scores: Scores, predictions: Predictions, testing: PoseDataset
+) -> None:
     """A picture of the frame with the median error."""
     picture = run.outcome_folder / "median_frame.png"
     draw_median_frame(picture, predictions, scores, testing)
     log.file(picture, "figures")
 
 
-def log_weights(log: tracking.Run, run: Run) -> None:
+def log_weights(log: tracking.LoggedRun, run: Run) -> None:
     """A copy of the weights that were tested."""
     log.file(run.weights_file, "checkpoints")
 
@@ -112,7 +113,7 @@ def logged_name(name: str, metric: records.Metric) -> str:
     return "_".join([name, *re.findall(r"[A-Za-z0-9.-]+", plain)])
 
 
-def log_model(log: tracking.Run, run: Run, method: Method, training: PoseDataset) -> None:
+def log_model(log: tracking.LoggedRun, run: Run, method: Method, training: PoseDataset) -> None:
     """The trained method, to be loaded from the log."""
     log.model(trained_model(checkpoint.load(run.weights_file), method.window, training.skeleton))
 

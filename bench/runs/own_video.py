@@ -193,7 +193,7 @@ def _check_size(path: Path, track: Track, view: View) -> None:
         )
 
 
-def describe(clip: Clip) -> str:
+def clip_summary(clip: Clip) -> str:
     """What was read, who was followed and what was filled in, as text."""
     track, view = clip.track, clip.view
     frames, filled = len(track.frames), track.interpolated

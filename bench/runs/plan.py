@@ -168,7 +168,7 @@ class Run:
         """Hyper-parameters and recipe with what `as_published` sets; those of published weights where these tell."""
         if self.weights:
             return Stage(model={**self.entry.model, **self.weights.hyperparameters})
-        return settled(self.entry, method_class(self.registered))
+        return with_published_defects(self.entry, method_class(self.registered))
 
     @property
     def folder(self) -> Path:
@@ -347,7 +347,7 @@ def chosen_methods(benchmark: Benchmark, methods: Sequence[str] = ()) -> dict[st
     return chosen
 
 
-def settled(stated: Stage, cls: type[Method]) -> Stage:
+def with_published_defects(stated: Stage, cls: type[Method]) -> Stage:
     """Hyper-parameters and recipe with what `as_published: true` sets in this method, where nothing else is stated.
 
     Raises BenchError if that does not go with what is stated.
@@ -376,7 +376,7 @@ def _run(
     trial = not whole or settings_of(benchmark, name) != settings_of(benchmark.as_filed, name)
     stages = []
     for stage, content in entry.stages.items() if name not in weights else ():
-        settings = settled(content, method_class(benchmark.registered(name)).stages[stage])
+        settings = with_published_defects(content, method_class(benchmark.registered(name)).stages[stage])
         taken = weights.get(f"{name}-{stage}")
         stages.append(StageRun(benchmark, name, stage, settings, seed, found.stages[stage], taken))
     protocol = benchmark.protocol

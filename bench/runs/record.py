@@ -167,8 +167,8 @@ def _as_published(run: Run) -> dict[str, Any]:
     if run.weights or not run.entry.recipe.as_published:
         return {}
     found = {
-        part: {key: value for key, value in settled.items() if key not in stated or stated[key] != value}
-        for part, (settled, stated) in pairs.items()
+        part: {key: value for key, value in resolved.items() if key not in stated or stated[key] != value}
+        for part, (resolved, stated) in pairs.items()
     }
     return {part: changes for part, changes in found.items() if changes}
 

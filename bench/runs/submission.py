@@ -24,15 +24,15 @@ from bench.evaluation.predictions import Predictions, predict
 from bench.evaluation.scores import Scores
 from bench.evaluation.scoring import score
 from bench.method import blackbox
-from bench.results import records
+from bench.results import records, tracking
 from bench.results.records import Record
-from bench.results.tracking import tracker as tracking
 from bench.runs.log import inputs, log_all, log_outcome, log_picture, tags
 from bench.runs.record import measured, origin
 from bench.system import paths
 from bench.system.device import choose_device, threads_for
 from bench.system.errors import BenchError, missing_file
 from bench.system.provenance import provenance
+from bench.system.stop import stoppable
 
 SOURCES: Mapping[blackbox.Kind, str] = {"onnx": "an ONNX model", "torchscript": "a TorchScript model"}
 
@@ -209,7 +209,7 @@ def _score(
     scores = score(predictions, testing, benchmark.protocol.averaging)
     about = tags(made_with, testing)
     with (
-        tracking.stoppable(),
+        stoppable(),
         tracker.invocation(f"bench score {benchmark.name}", about) as invocation,
         invocation.run(
             submission.name,

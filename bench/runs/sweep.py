@@ -30,10 +30,9 @@ from bench.evaluation.scoring import score
 from bench.method.base import Method
 from bench.method.registry import method_class
 from bench.results import statistics as stats
-from bench.results import sweeps
+from bench.results import sweeps, tracking
 from bench.results.records import Data, Metric
 from bench.results.sweeps import COMBINED, Outcome, SweepPoint
-from bench.results.tracking import tracker as tracking
 from bench.runs.launch import run_plan
 from bench.runs.log import inputs, logged_name, parameters, tags
 from bench.runs.plan import Plan, Run, chosen_methods, plan, published_weights
@@ -44,6 +43,7 @@ from bench.system.device import choose_device, threads_for
 from bench.system.errors import BenchError, unknown
 from bench.system.progress import say
 from bench.system.provenance import provenance
+from bench.system.stop import stoppable
 
 SWEEP_REVISION = 1  # of what this, corruption and hypotheses do to a number: part of a trial's key
 
@@ -160,7 +160,7 @@ def run_sweep(planned: SweepPlan, *, track: bool = True) -> Outcome:
         _train_receptive_fields(planned, track)
     made_with = provenance()
     if waiting := planned.waiting:
-        with tracking.stoppable():
+        with stoppable():
             tracker = tracking.open_tracker(benchmark.name, enabled=track)
             about = tags(made_with, split.testing, split.training)
             with tracker.invocation(f"bench sweep {benchmark.name} {name}", about) as invocation:

@@ -147,17 +147,17 @@ def draw(title: str, found: Sequence[CostPoint]) -> Figure:
 
 
 def _marker(axes: Any, one: CostPoint, colour: str, area: float) -> None:
-    hollow = one.kind == "published"
+    unfilled = one.kind == "published"
     if one.interval:
         axes.plot([one.macs] * 2, one.interval, color=colour, linewidth=1.2, zorder=2)
-    face, edge = ("white", colour) if hollow else (colour, "white")
+    face, edge = ("white", colour) if unfilled else (colour, "white")
     axes.scatter(
         one.macs,
         one.mpjpe,
         s=area,
         facecolor=face,
         edgecolor=edge,
-        linewidth=1.6 if hollow else 0.8,
+        linewidth=1.6 if unfilled else 0.8,
         alpha=0.9,
         zorder=3,
     )

@@ -24,9 +24,9 @@ from bench.cli import main
 from bench.geometry.skeleton import H36M_17
 from bench.method import logged_model
 from bench.method.logged_model import load_method, trained_model
+from bench.results import tracking
 from bench.results.records import Record
 from bench.results.tracking import mlflow_model, mlflow_store
-from bench.results.tracking import tracker as tracking
 from bench.runs.launch import run_benchmark
 from bench.system.errors import BenchError
 

@@ -24,7 +24,7 @@ from bench.results import records
 from bench.runs import launch
 from bench.runs.forecast import forecast
 from bench.runs.launch import run_benchmark
-from bench.runs.plan import Run, make_plan, plan, settled
+from bench.runs.plan import Run, make_plan, plan, with_published_defects
 from bench.show import tables
 from bench.system.errors import BenchError
 
@@ -203,14 +203,14 @@ def test_a_wrong_hyperparameter_of_a_stage_is_refused(tmp_path):
 
 def test_as_published_sets_what_is_not_stated(tmp_path):
     entry = benchmark(tmp_path, mixste={"recipe": {"as_published": True, "epochs": 2}}).methods["mixste"]
-    found = settled(entry, method_class("mixste"))
+    found = with_published_defects(entry, method_class("mixste"))
     assert found.model == {"square_loss_gradient": True}
     assert (found.recipe.window_layout, found.recipe.keep, found.recipe.epochs) == ("centred", "best-test", 2)
     stated = {"model": {"square_loss_gradient": False}, "recipe": {"as_published": True, "keep": "last"}}
-    found = settled(benchmark(tmp_path, mixste=stated).methods["mixste"], method_class("mixste"))
+    found = with_published_defects(benchmark(tmp_path, mixste=stated).methods["mixste"], method_class("mixste"))
     assert found.model == {"square_loss_gradient": False}
     assert found.recipe.keep == "last"
-    sound = settled(benchmark(tmp_path, mixste={}).methods["mixste"], method_class("mixste"))
+    sound = with_published_defects(benchmark(tmp_path, mixste={}).methods["mixste"], method_class("mixste"))
     assert sound.model == {}
     assert (sound.recipe.window_layout, sound.recipe.keep) == ("tail", "last")
 
@@ -219,7 +219,7 @@ def test_as_published_sets_what_is_not_stated(tmp_path):
 def test_what_as_published_sets_can_be_set(tmp_path, name):
     cls = method_class(name)
     for owner in (cls, *cls.stages.values()):
-        found = settled(benchmark(tmp_path, x={"recipe": {"as_published": True}}).methods["x"], owner)
+        found = with_published_defects(benchmark(tmp_path, x={"recipe": {"as_published": True}}).methods["x"], owner)
         sizes = {} if name == "mean_pose" else {"dim": 16, "depth": 2, "heads": 2}
         owner(9, **(sizes | found.model))
         if owner is not cls:

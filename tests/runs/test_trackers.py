@@ -18,10 +18,9 @@ from samples import VIDEOS, toy_dataset
 from baselines.videopose3d import VideoPose3D
 from bench.config import load_benchmark
 from bench.data import split
-from bench.results import records
+from bench.results import records, tracking
 from bench.results.records import Record
 from bench.results.tracking import mlflow_store
-from bench.results.tracking import tracker as tracking
 from bench.results.tracking.null import NullInvocation, NullRun
 from bench.runs.launch import run_benchmark
 from bench.system.errors import BenchError

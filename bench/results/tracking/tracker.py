@@ -1,53 +1,17 @@
-"""The log of runs as the rest of the suite sees it: what a tracker can do, and which one is used.
+"""What a tracker can do, as the rest of the suite sees it.
 
-    with open_tracker("demo").invocation("bench run demo", tags) as invocation:
-        with invocation.run("mixste-s0", run_key=key, params=params, tags=tags) as run:
-            run.metrics(epoch, {"train/loss": loss})
-
-Tables are made of the record files; a log only tells what happened. So a tracker never stops a training: nothing here
-raises because logging fails. What fails is said in one line on standard error, and the run goes on.
-
-Another tracker is a class with these methods: whoever logs asks for no more. Only one process of a run may log: rank 0,
-and never a data-loading worker.
+A tracker never stops a training: nothing here raises because logging fails. What fails is said in one line on standard
+error, and the run goes on. Another tracker is a class with these methods: whoever logs asks for no more. Only one
+process of a run may log: rank 0, and never a data-loading worker.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
-
-from bench.system.errors import BenchError
-from bench.system.stop import Stopped, stoppable
-
-__all__ = [
-    "DatasetInput", "Invocation", "Run", "Stopped", "Tracker", "TrainedModel", "check_system_metrics", "open_tracker",
-    "stoppable",
-]  # fmt: skip
-
-
-def open_tracker(benchmark: str, *, enabled: bool = True, system_metrics: bool = False) -> Tracker:
-    """The tracker of a benchmark: MLflow, or one that logs nothing where `enabled` is False.
-
-    system_metrics: also log how busy the machine is during each run; `check_system_metrics` says whether that can be.
-    The store is opened by the first invocation, and made if there is none.
-    """
-    if not enabled:
-        from bench.results.tracking.null import NullTracker
-
-        return NullTracker()
-    from bench.results.tracking.mlflow_tracker import MlflowTracker
-
-    return MlflowTracker(benchmark, system_metrics)
-
-
-def check_system_metrics() -> None:
-    """Raises BenchError unless psutil is installed, with which the load of a machine is read."""
-    if importlib.util.find_spec("psutil") is None:
-        raise BenchError("system metrics need psutil, which is not installed: pip install psutil")
 
 
 class Tracker(Protocol):
@@ -76,20 +40,20 @@ class Invocation(Protocol):
         params: Mapping[str, object],
         tags: Mapping[str, str],
         datasets: Sequence[DatasetInput] = (),
-    ) -> AbstractContextManager[Run]:
+    ) -> AbstractContextManager[LoggedRun]:
         """Open a run: one method with one seed.
 
-        Its status tells how the block ended: well, stopped and to be resumed (Ctrl-C, `Stopped`), or by another
-        exception. If the last run with this key and these parameters did not finish, it is resumed below this
-        invocation, and steps that it has logged are not logged again. What may differ between two attempts (device,
-        host) belongs in `tags`, which are overwritten.
+        Its status tells how the block ended: well, stopped and to be resumed (Ctrl-C, `bench.system.stop.Stopped`), or
+        by another exception. If the last run with this key and these parameters did not finish, it is resumed below
+        this invocation, and steps that it has logged are not logged again. What may differ between two attempts
+        (device, host) belongs in `tags`, which are overwritten.
         """
 
     def compare(self, run_ids: Sequence[str | None]) -> None:
         """Make it easy to compare these runs, if there are several."""
 
 
-class Run(Protocol):
+class LoggedRun(Protocol):
     """One method with one seed."""
 
     @property

@@ -39,7 +39,7 @@ def write_report(output: Path | None = None, benchmarks: Sequence[str] = (), *, 
 def log_report(path: Path) -> str:
     """Keep a copy of a written report in the log, as a run of the experiment `report`; say where."""
     from bench.data.files.archive import file_digest
-    from bench.results.tracking.tracker import open_tracker
+    from bench.results.tracking import open_tracker
 
     tracker, digest = open_tracker("report"), file_digest(path)
     with (

@@ -47,12 +47,12 @@ def gather(benchmarks: Sequence[str] = (), *, beside: Path, data: str | Path | N
     shown = [_measured(load_benchmark(name), numbers, data) for name in names]
     with_runs = sum(runs.lifted is not None for *_, runs in shown)
     budget = CLIP_BUDGET // max(1, with_runs)
-    facts = provenance()
+    made_with = provenance()
     return {
         "made": {
             "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "git": facts["git"],
-            "packages": facts["packages"],
+            "git": made_with["git"],
+            "packages": made_with["packages"],
         },
         "metrics": {name: _metric(metric) for name in [*columns(), *further()] if (metric := described(name))},
         # Each is let go when it is done: the errors of a large test set take a lot of memory.

@@ -18,10 +18,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.results.tracking import mlflow_store, mlflow_tracker, processes
-from bench.results.tracking import tracker as tracking
+from bench.results import tracking
+from bench.results.tracking import (
+    DatasetInput,
+    Invocation,
+    LoggedRun,
+    Tracker,
+    TrainedModel,
+    mlflow_store,
+    mlflow_tracker,
+    open_tracker,
+    processes,
+)
 from bench.results.tracking.mlflow_tracker import mlflow_name
-from bench.results.tracking.tracker import DatasetInput, Invocation, Run, Tracker, TrainedModel, open_tracker
 from bench.system.stop import Stopped
 
 # MLflow's own, at its first use in a process.
@@ -33,7 +42,8 @@ RUN = {"run_key": "f00d", "params": {"epochs": 3}, "tags": TAGS}
 # One run that logs three epochs, says so, and waits to be ended from outside.
 VICTIM = """
 import time
-from bench.results.tracking.tracker import open_tracker, stoppable
+from bench.results.tracking import open_tracker
+from bench.system.stop import stoppable
 with stoppable(), open_tracker("demo").invocation("bench run demo", {}) as invocation:
     with invocation.run("mixste-s0", run_key="f00d", params={"epochs": 3}, tags={}) as run:
         for epoch in range(3):
@@ -60,7 +70,7 @@ def results(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @contextmanager
-def one_run(*, enabled: bool = True, **changes) -> Iterator[tuple[Invocation, Run]]:
+def one_run(*, enabled: bool = True, **changes) -> Iterator[tuple[Invocation, LoggedRun]]:
     tracker = open_tracker("demo", enabled=enabled)
     with tracker.invocation("bench run demo", TAGS) as outer, outer.run("mixste-s0", **{**RUN, **changes}) as run:
         yield outer, run
@@ -328,7 +338,7 @@ def test_a_disabled_tracker_does_nothing(results: Path, tmp_path: Path, capsys) 
 def test_neither_a_disabled_tracker_nor_an_import_loads_mlflow() -> None:
     code = """if True:
         import sys
-        from bench.results.tracking.tracker import open_tracker
+        from bench.results.tracking import open_tracker
         with open_tracker("demo", enabled=False).invocation("x", {}) as invocation:
             with invocation.run("y", run_key="k", params={}, tags={}) as run:
                 run.metrics(0, {"loss": 1.0})
@@ -585,7 +595,7 @@ def test_a_run_with_a_parameter_of_any_name_is_resumed(results: Path) -> None:
 def test_four_processes_open_a_new_store_at_once(tmp_path: Path) -> None:
     code = """if True:
         import sys
-        from bench.results.tracking.tracker import open_tracker
+        from bench.results.tracking import open_tracker
         with open_tracker("demo").invocation("bench run demo", {}) as invocation:
             with invocation.run(f"s{sys.argv[1]}", run_key=sys.argv[1], params={}, tags={}) as run:
                 for step in range(300):

@@ -1,6 +1,6 @@
 """What the code in a logged model imports: `load_method` and `lift`.
 
-This address is public and stays as it is: every model that was ever logged asks for it when it is loaded.
+This import path must not change: every model logged so far imports it when it is loaded.
 """
 
 from bench.method.logged_model import lift, load_method

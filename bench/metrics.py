@@ -1,4 +1,4 @@
-"""Metrics: pure functions on tensors. A result is in the unit of its input; averaging over actions is the protocol's.
+"""Metrics: pure functions on tensors. Results have the unit of their input; averaging over actions is left to the protocol.
 
 predicted, target: (..., joints, 3), root-relative poses in camera axes. reduce="none" gives one value per frame.
 """
@@ -22,7 +22,7 @@ AUC_THRESHOLDS_MM = tuple(5.0 * step for step in range(31))
 
 
 def joint_errors(predicted: Any, target: Any) -> Tensor:
-    """Distance of every joint. (..., joints, 3) twice to (..., joints). Raises ValueError if the shapes differ."""
+    """Distance per joint: two (..., joints, 3) to (..., joints). Raises ValueError if the shapes differ."""
     predicted, target = _pair(predicted, target)
     errors: Tensor = torch.linalg.vector_norm(predicted - target, dim=-1)
     return errors
@@ -46,7 +46,7 @@ def p_mpjpe(predicted: Any, target: Any, reduce: Reduce = "mean") -> Tensor:
     g_norm = torch.linalg.matrix_norm(g)[..., None, None]
     tiny = torch.finfo(p.dtype).tiny
     u, singular, vh = torch.linalg.svd((g / g_norm.clamp(min=tiny)).mT @ (p / p_norm.clamp(min=tiny)))
-    # A reflection would fit better where the determinant is negative: turn the weakest axis round instead.
+    # Where the determinant is negative, a reflection would fit better: flip the axis of the smallest singular value.
     sign = torch.ones_like(singular)
     sign[..., -1] = torch.where(torch.linalg.det(u @ vh) < 0, -1.0, 1.0)
     rotation = (vh.mT * sign[..., None, :]) @ u.mT
@@ -82,7 +82,7 @@ def mpjve(predicted: Any, target: Any, reduce: Reduce = "mean", lengths: Sequenc
 def accel(predicted: Any, target: Any, reduce: Reduce = "mean", lengths: Sequence[int] | None = None) -> Tensor:
     """Mean per-joint acceleration error: the error of the second difference along frames, in unit per frame squared.
 
-    It tells how much predictions jitter. A value is of the frame in the middle of three; reduce="none" gives
+    It measures jitter. Each value belongs to the middle one of three frames; reduce="none" gives
     (..., frames - 2 * videos). The rest is as in `mpjve`. (Kanazawa et al., CVPR 2019.)
     """
     return _reduced(_difference_errors("accel", 2, predicted, target, lengths), reduce)
@@ -106,8 +106,8 @@ def auc(errors_mm: Any, reduce: Reduce = "mean", joints: Sequence[int] = MPI_INF
 def pck150(errors_mm: Any, reduce: Reduce = "mean", root: int | None = 0) -> Tensor:
     """PCK at 150 mm on any skeleton: percent of joints with an error below 150 mm, strictly.
 
-    errors_mm: (frames, joints). root: the joint that poses are relative to, whose error is zero by definition; it does
-    not count. None: all do. Not the official 3DPCK of MPI-INF-3DHP, which counts 14 joints: `pck`.
+    errors_mm: (frames, joints). root: the joint that poses are relative to; its error is zero by definition, so it does
+    not count. None: all joints count. The official 3DPCK of MPI-INF-3DHP, over 14 joints, is `pck`.
     """
     errors = torch.as_tensor(errors_mm)
     if errors.ndim != 2:
@@ -129,7 +129,7 @@ def _within(errors: Tensor, threshold: float, joints: Sequence[int]) -> Tensor:
 
 
 def _difference_errors(name: str, order: int, predicted: Any, target: Any, lengths: Sequence[int] | None) -> Tensor:
-    """The error of the differences of an order along frames, without those across the border of two videos."""
+    """Errors of the n-th differences along frames (n = order), without those across the border of two videos."""
     predicted, target = _pair(predicted, target)
     steps = mpjpe(predicted.diff(n=order, dim=-3), target.diff(n=order, dim=-3), reduce="none")
     if lengths is None:

@@ -1,4 +1,4 @@
-"""What every method must do. The suite's own methods pass these checks; `check_method` puts any other to them."""
+"""What every method must do. The suite's own methods pass these checks; `check_method` runs them on any other."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from bench.method.registry import build
 def check_method(
     name: str, *, frames: int = 9, joints: int = 17, unmoved: Sequence[str] = (), **hyperparameters: Any
 ) -> None:
-    """Put a registered method to every check: shapes, independent rows, randomness, loss, mixed precision, memory.
+    """Run every check on a registered method: shapes, independent rows, randomness, loss, mixed precision, memory.
 
-    frames, joints, hyperparameters: what it is built with; small ones take seconds. unmoved: ends of the names of
-    parameters that no loss can move. Raises AssertionError with what is wrong, and BenchError if the method cannot be
+    frames, joints, hyperparameters: what it is built with; small sizes take seconds. unmoved: name endings of
+    parameters that no loss depends on. Raises AssertionError with what is wrong, and BenchError if the method cannot be
     built or returns poses of the wrong shape.
     """
     for check in CHECKS:
@@ -39,7 +39,7 @@ class Specimen:
     unmoved: tuple[str, ...] = ()
 
     def new(self, seed: int = 0) -> Method:
-        """The method with weights of that seed, ready to lift."""
+        """The method in evaluation mode, its weights initialised from the seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return build(self.name, frames=self.frames, joints=self.joints, **self.hyperparameters).eval()
@@ -53,7 +53,7 @@ class Specimen:
 
 
 def lift(method: Method, keypoints_2d: Tensor, first: int = 0) -> Tensor:
-    """Window i of the batch draws from generator first + i."""
+    """Lift a batch; window i draws from the generator with seed first + i."""
     with torch.inference_mode():
         return checked_lift(method, keypoints_2d, [_source(first + row) for row in range(len(keypoints_2d))])
 
@@ -70,8 +70,8 @@ def says_what_it_is(one: Specimen) -> None:
 def lifts_to_finite_poses_in_the_shape_of_its_window(one: Specimen) -> None:
     for windows in (1, 3):
         poses = lift(one.new(), one.batch(windows).keypoints_2d)  # raises BenchError for a wrong shape
-        assert poses.dtype == torch.float32, f"{one.name} answers in {poses.dtype}, not float32"
-        assert torch.isfinite(poses).all(), f"{one.name} answers with poses that are not finite"
+        assert poses.dtype == torch.float32, f"{one.name} returns poses in {poses.dtype}, not float32"
+        assert torch.isfinite(poses).all(), f"{one.name} returns poses that are not finite"
 
 
 def lifts_the_same_again_and_changes_nothing(one: Specimen) -> None:
@@ -79,7 +79,7 @@ def lifts_the_same_again_and_changes_nothing(one: Specimen) -> None:
     given, state = keypoints_2d.clone(), torch.get_rng_state()
     weights = {key: value.clone() for key, value in method.state_dict().items()}
     same = torch.equal(lift(method, keypoints_2d), lift(method, keypoints_2d))
-    assert same, f"{one.name} lifts the same keypoints with the same generators to other poses"
+    assert same, f"{one.name} returns other poses for the same keypoints and generators"
     assert torch.equal(keypoints_2d, given), f"lift() of {one.name} changes the keypoints, which are the caller's"
     assert torch.equal(torch.get_rng_state(), state), f"lift() of {one.name} draws from torch, not from its generator"
     for key, value in method.state_dict().items():
@@ -104,7 +104,7 @@ def draws_random_numbers_only_if_it_says_so(one: Specimen) -> None:
 def takes_one_generator_or_none(one: Specimen) -> None:
     method, keypoints_2d = one.new(), one.batch().keypoints_2d
     first, second = (checked_lift(method, keypoints_2d, _source(4)) for _ in range(2))
-    assert torch.equal(first, second), f"{one.name} lifts to other poses with the same generator"
+    assert torch.equal(first, second), f"{one.name} returns other poses with the same generator"
     checked_lift(method, keypoints_2d)
 
 
@@ -113,7 +113,7 @@ def has_a_finite_loss_that_reaches_every_parameter(one: Specimen) -> None:
     if not method.trainable:
         assert not list(method.parameters()), f"{one.name} says that it is not trainable, but has parameters"
         return
-    # Where a weight starts at zero another may see no gradient in the first step: give all of them a value.
+    # A weight that starts at zero can hide another one from the gradient: give all of them a value.
     with torch.no_grad():
         for parameter in method.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=_source(3)))
@@ -125,9 +125,9 @@ def has_a_finite_loss_that_reaches_every_parameter(one: Specimen) -> None:
     for key, parameter in method.named_parameters():
         if key.endswith(one.unmoved):
             moved = parameter.grad is not None and bool(parameter.grad.abs().max() > 1e-5)
-            assert not moved, f"{key} of {one.name} has a part in the loss after all"
+            assert not moved, f"{key} of {one.name} is part of the loss, though unmoved names it"
         elif parameter.requires_grad:
-            assert parameter.grad is not None, f"{key} of {one.name} has no part in the loss"
+            assert parameter.grad is not None, f"{key} of {one.name} is not part of the loss"
             assert torch.isfinite(parameter.grad).all(), f"the gradient of {key} of {one.name} is not finite"
             assert parameter.grad.any(), f"the gradient of {key} of {one.name} is zero"
 
@@ -144,19 +144,19 @@ def has_a_loss_that_follows_from_its_generator(one: Specimen) -> None:
 def has_a_loss_that_survives_mixed_precision(one: Specimen) -> None:
     """Each loss of a nearly perfect prediction of smooth motion, under autocast to bfloat16 and without.
 
-    A pose that is rounded to bfloat16 is 1 mm off at half a metre, as much as the error that is left here.
+    Rounding to bfloat16 moves a coordinate of half a metre by up to 1 mm, as much as the prediction error here.
     """
     method = one.new()
     if not method.trainable:
         return
-    _settle(method)
-    batch = _moving(one)
+    _scale_as_trained(method)
+    batch = _smooth_motion(one)
     advice = f"decorate the last map of {one.name} and its losses with bench.method.in_float32"
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         rounded_poses = checked_lift(method, batch.keypoints_2d, _source(2))
     assert rounded_poses.dtype == torch.float32, f"under autocast poses are {rounded_poses.dtype}: {advice}"
     if not method.stochastic:
-        batch.poses_3d = _beside(checked_lift(method, batch.keypoints_2d).detach(), method.window)
+        batch.poses_3d = _near(checked_lift(method, batch.keypoints_2d).detach(), method.window)
     exact = checked_loss(method, batch, _source(2))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = checked_loss(method, batch, _source(2))
@@ -166,7 +166,7 @@ def has_a_loss_that_survives_mixed_precision(one: Specimen) -> None:
     negligible = 1e-6 * abs(exact["total"].item())
     for key, value in exact.items():
         found, expected = rounded[key].item(), value.item()
-        # Features stay in bfloat16: a fifth is for them; rounded poses at least double a position error.
+        # Features stay in bfloat16, hence the tolerance of a fifth; rounded poses at least double a position error.
         assert abs(found - expected) <= 0.2 * abs(expected) + negligible, (
             f"loss {key} of {one.name} is {found:.4g} under autocast to bfloat16, {expected:.4g} in float32; {advice}"
         )
@@ -174,13 +174,13 @@ def has_a_loss_that_survives_mixed_precision(one: Specimen) -> None:
 
 def learns_nothing_from_padding(one: Specimen) -> None:
     method, batch = one.new(), one.batch()
-    if not method.trainable or method.window.targets != "all":  # the one frame that is answered for is never padding
+    if not method.trainable or method.window.targets != "all":  # a single output frame is never padding
         return
     batch.supervised[:, -3:] = False
     before = _total(method, batch)
     batch.poses_3d[:, -3:] *= 2
     after = _total(method, batch)
-    if method.stochastic:  # it may read noisy poses of padding, but does not answer for them
+    if method.stochastic:  # padding may enter as a noisy pose, not as a target
         assert torch.isfinite(after), f"the loss of {one.name} with padding is {after}"
     else:
         assert torch.equal(before, after), f"{one.name} learns from frames where batch.supervised is false"
@@ -223,12 +223,12 @@ CHECKS: tuple[Callable[[Specimen], None], ...] = (
 )
 
 
-# What the check of mixed precision is made of
+# Parts of the check of mixed precision
 
 
 @torch.no_grad()
-def _settle(method: nn.Module) -> None:
-    """Weights like those after training in one respect: poses lie half a metre from the root and move by little."""
+def _scale_as_trained(method: nn.Module) -> None:
+    """Make poses lie half a metre from the root and vary little with the input, as after training."""
     source = _source(3)
     for key, parameter in method.named_parameters():
         if parameter.ndim > 1:
@@ -237,26 +237,24 @@ def _settle(method: nn.Module) -> None:
             parameter.add_(0.5 * torch.randn(parameter.shape, generator=source))
 
 
-def _moving(one: Specimen) -> Batch:
-    """Random poses whose joints move straight on, 3 cm per frame."""
+def _smooth_motion(one: Specimen) -> Batch:
+    """Random poses whose joints move along straight lines, 3 cm per frame."""
     source = _source(1)
-    start, way = (torch.randn(3, 1, one.joints, 3, generator=source) for _ in range(2))
-    poses_3d = 0.3 * start + 0.03 * nn.functional.normalize(way, dim=-1) * _frames(one.frames, one.frames // 2)
+    start, direction = (torch.randn(3, 1, one.joints, 3, generator=source) for _ in range(2))
+    poses_3d = 0.3 * start + 0.03 * nn.functional.normalize(direction, dim=-1) * _frames(one.frames, one.frames // 2)
     poses_3d -= poses_3d[..., :1, :].clone()
     return Batch(poses_3d[..., :2] / (poses_3d[..., 2:] + 4), poses_3d)
 
 
-def _beside(poses_3d: Tensor, window: Window) -> Tensor:
-    """Targets for which these poses are nearly right: 1 mm off in the middle of the frames answered for, and 1 mm more
-    with every frame.
-    """
+def _near(poses_3d: Tensor, window: Window) -> Tensor:
+    """Targets 1 mm from these poses in the middle of the output frames, and 1 mm farther with each frame."""
     middle = (window.answered.start + window.answered.stop) // 2
     apart = torch.tensor([0.0006, 0.0008, 0.0]) * _frames(window.frames, middle - 1)
     return poses_3d.expand(-1, window.frames, -1, -1) + apart
 
 
 def _frames(frames: int, zero: int) -> Tensor:
-    """Numbers of the frames, counted from `zero`: (frames, 1, 1)."""
+    """Frame numbers relative to frame `zero`: (frames, 1, 1)."""
     return torch.arange(frames)[:, None, None] - zero
 
 

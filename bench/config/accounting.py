@@ -1,9 +1,8 @@
 """Accountings: the rules by which predictions become numbers, ours and those of each paper's own code.
 
 Every rule is a field of `Accounting`, so that one can be changed at a time. `PRESETS` holds `shared` and what published
-evaluation code does; docs/reference/protocols.md has the reasons. What happens before there are predictions (weights
-picked on the test set, the mirrored average, steps between input frames) is no accounting: recipes and protocols state
-it.
+evaluation code does; docs/reference/protocols.md has the reasons. What happens before prediction (weights picked on
+the test set, the mirrored average, steps between input frames) is not part of it: recipes and protocols state that.
 """
 
 from __future__ import annotations
@@ -19,19 +18,18 @@ from bench.system.errors import BenchError
 class Accounting:
     """How predictions are scored. The defaults are the rules of `shared`.
 
-    tail: the frames that the last window of a video shares with its neighbour count once, as the earlier window has
-        them, or in both. short: on which side a video shorter than the window is padded with copies of its end frame.
+    tail: frames that the last window of a video shares with the one before count once (as the earlier window predicts
+        them) or twice. short: on which side a video shorter than the window is padded with copies of its end frame.
         padding: whether these copies count.
     root: the predicted root is set to zero, left raw, or subtracted from every joint.
-    action: a sequence counts for the action it is of, or for every action whose name its own begins with.
-    velocity: MPJVE over the steps within a video; the same, a video weighing as many steps as it has frames (`frames`);
+    action: a sequence counts for its own action, or for every action whose name is a prefix of its name.
+    velocity: MPJVE over the steps within each video (`video`); the same, each video weighted by its frames (`frames`);
         over all windows of a video laid end to end (`windows`); over all videos of an evaluation batch laid end to end
-        (`batch`); or not taken (`none`). velocity_batch: windows in such a batch, which never mixes actions.
-    p_mpjpe: of each frame, or where an evaluation batch mixes actions the mean of the batch for each of its frames.
+        (`batch`); or not computed (`none`). velocity_batch: windows in such a batch, which never mixes actions.
+    p_mpjpe: per frame; or, in an evaluation batch that mixes actions, every frame gets the mean of the batch.
         p_mpjpe_batch: frames in such a batch.
-    average: what the headline is a mean over, actions or frames; None: as the protocol says. sequence_weights: the
-        weights of MPI-INF-3DHP's test sequences in a mean over actions (these are its actions), alike or as its
-        README has them.
+    average: what the headline is a mean over, actions or frames; None: as the protocol says. sequence_weights: of
+        MPI-INF-3DHP's test sequences (its actions) in a mean over actions, equal or as in its README.
     pck_joints: of MPI-INF-3DHP, the official 14 or all 17.
     """
 
@@ -55,7 +53,7 @@ class Accounting:
         return [WORDS[name, value].format(**chosen) for name, value in chosen.items() if (name, value) in WORDS]
 
 
-# What is said of each rule that `shared` does not have.
+# The words for each rule that differs from `shared`.
 WORDS: dict[tuple[str, object], str] = {
     ("tail", "twice"): "the last window of a video counts whole, its overlap twice",
     ("short", "left"): "videos shorter than a window padded on the left",
@@ -75,7 +73,7 @@ WORDS: dict[tuple[str, object], str] = {
 
 @dataclass(frozen=True)
 class Preset:
-    """An accounting that somebody publishes by. paper: whose code."""
+    """An accounting by which results were published. paper: the one whose evaluation code follows it."""
 
     name: str
     paper: str
@@ -90,14 +88,14 @@ class Preset:
 
 SHARED = Accounting()
 
-_FREE_ROOT = Accounting(root="raw", velocity="frames", average="actions")
+_RAW_ROOT = Accounting(root="raw", velocity="frames", average="actions")
 
 PRESETS = {
     preset.name: preset
     for preset in (
         Preset("shared", "this suite", SHARED),
-        Preset("videopose3d", "Pavllo et al., CVPR 2019", _FREE_ROOT),
-        Preset("poseformer", "Zheng et al., ICCV 2021", _FREE_ROOT),
+        Preset("videopose3d", "Pavllo et al., CVPR 2019", _RAW_ROOT),
+        Preset("poseformer", "Zheng et al., ICCV 2021", _RAW_ROOT),
         Preset(
             "mixste",
             "Zhang et al., CVPR 2022",
@@ -129,7 +127,7 @@ PRESETS = {
 
 
 def is_3dhp(dataset: str) -> bool:
-    """Whether a data set is MPI-INF-3DHP, with either of its labels."""
+    """Whether a data set is MPI-INF-3DHP, with either set of its 3D labels."""
     return dataset in ("3dhp", "3dhp-annot3")
 
 
@@ -148,7 +146,7 @@ def for_method(registered: str, dataset: str) -> Preset:
         known = ", ".join(one.name.removesuffix("_3dhp") for one in presets(dataset) if one.name != "shared")
         raise BenchError(
             f"{registered}: no published accounting is known for it on {dataset}, so accounting: as-published does "
-            f"not apply; on {dataset} there is one of {known}. Leave the method out (--methods) or keep "
+            f"not apply; on {dataset} there are those of {known}. Leave the method out (--methods) or keep "
             "accounting: shared"
         )
     return PRESETS[name]

@@ -241,7 +241,7 @@ def _check_method(tree: Mapping[str, Any], steps: list[str], value: Any, change:
 
 
 def _explain(path: Path, item: Any) -> str:
-    """One line for one of pydantic's errors."""
+    """An error of pydantic as one line."""
     key = ".".join(str(step) for step in item["loc"])
     message = str(item["msg"]).removeprefix("Value error, ")
     found = "" if item["type"] in ("missing", "value_error") else f", found {item['input']!r}"

@@ -136,7 +136,7 @@ class Recipe(Strict):
     batch_norm_momentum: tuple[Momentum, Momentum] | None = None
     precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 on a GPU that has it, float32 elsewhere
     keep: Literal["last", "best-validation", "best-test"] = "last"  # the weights that are tested
-    as_published: bool = False  # bring back what is unsound in the published code (docs/reference/methods.md)
+    as_published: bool = False  # repeat what is unsound in the published code (docs/reference/methods.md)
 
     @model_validator(mode="after")
     def _centred_windows_do_not_overlap(self) -> Recipe:
@@ -238,7 +238,7 @@ class Benchmark(Strict):
         return self._as_filed or self
 
     def beside(self, as_filed: Benchmark) -> Benchmark:
-        """The same benchmark, which knows what its file states."""
+        """The same benchmark, with `as_filed` set."""
         copy = self.model_copy()
         copy._as_filed = as_filed
         return copy
@@ -269,7 +269,7 @@ class Benchmark(Strict):
 
 
 def stated(content: BaseModel) -> dict[str, Any]:
-    """What differs from the defaults, as plain data: a new optional field changes the identity of nothing."""
+    """The values that differ from the defaults, as plain data: a new optional field changes no identity."""
     return content.model_dump(mode="json", exclude_defaults=True)
 
 

@@ -1,4 +1,4 @@
-"""What a lifter is; how one is found, built, loaded and costed."""
+"""What a lifter is; how lifters are found, built, loaded and measured."""
 
 from __future__ import annotations
 

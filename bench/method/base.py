@@ -33,10 +33,10 @@ class Method(nn.Module):
     licence: ClassVar[str] = ""  # of the code that the paper's authors published
     trainable: ClassVar[bool] = True  # false: `prepare` is all the training there is
     stochastic: ClassVar[bool] = False  # true: `lift` draws random numbers
-    # What a recipe with `as_published: true` sets: {"model": hyper-parameters, "recipe": keys of the recipe} that bring
-    # back what is unsound in the published code.
+    # What a recipe with `as_published: true` sets: {"model": hyper-parameters, "recipe": keys of the recipe} that
+    # repeat what is unsound in the published code.
     as_published: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    # What can be trained before this method, by the name of the stage; `stage` builds it, `adopt` learns from it.
+    # Stages that can be trained before this method, by name; `stage` builds one, `adopt` learns from it.
     stages: ClassVar[Mapping[str, type[Method]]] = {}
 
     window: Window
@@ -66,16 +66,16 @@ class Method(nn.Module):
 
     @classmethod
     def upstream_hyperparameters(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """What the tensors of a published checkpoint tell: `frames`, `joints` and hyper-parameters."""
+        """`frames`, `joints` and hyper-parameters, read off the tensors of a published checkpoint."""
         raise ValueError("this method has no published checkpoints that could be imported")
 
     def load_upstream(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the weights of the published implementation, keys without `module.` prefixes, all of them."""
+        """Load all weights of the published implementation. state: its tensors, keys without `module.` prefixes."""
         raise ValueError("this method has no published checkpoints that could be imported")
 
     @property
     def parameter_count(self) -> int:
-        """Trainable numbers."""
+        """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
 
@@ -125,9 +125,9 @@ def randn(shape: Sequence[int], generator: Generators, device: torch.device | st
 
 
 def generator_of(key: str) -> torch.Generator:
-    """A generator that follows from a text alone: what a window is known by, and the seed.
+    """A generator seeded from the hash of a text.
 
-    As `bench.evaluation.predict` draws the noise of a window: `0/S9/Walking/54138969/27/plain`, by seed, video, first
+    `bench.evaluation.predict` draws the noise of a window from `0/S9/Walking/54138969/27/plain`: seed, video, first
     frame and version.
     """
     digest = hashlib.sha256(key.encode()).digest()

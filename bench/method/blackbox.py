@@ -1,6 +1,6 @@
 """Models in files that other programs have made, as methods that only lift: ONNX and TorchScript.
 
-A model takes (batch, frames, joints, 2) normalised screen coordinates and answers with (batch, frames or 1, joints, 3)
+A model takes (batch, frames, joints, 2) normalised screen coordinates and returns (batch, frames or 1, joints, 3)
 metres, camera axes, root-relative. Nothing else is known of it.
 """
 
@@ -24,49 +24,49 @@ from bench.system.paths import shown
 Kind = Literal["onnx", "torchscript"]
 Targets = Literal["all", "centre", "last"]
 
-TRIAL = 2  # windows that are lifted to see what a model answers: more than one, for it will see more
+TRIAL = 2  # windows lifted to find the output shape; more than one, as in use
 
 
 class BlackBox(Method):
-    """A model in a file. Each kind of file says what it is asked with, and how."""
+    """A model in a file; a subclass per kind of file."""
 
     trainable = False
-    frames: int | None = None  # that it is made for, where the file tells
-    windows: int | None = None  # that it takes at once, where it does not take any number
+    frames: int | None = None  # receptive field, where the file states it
+    windows: int | None = None  # batch size, where the file fixes it
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
 
     def answer(self, keypoints_2d: Tensor) -> Any:
-        """Whatever the model says; any error it raises is the model's."""
+        """The unchecked output of the model. May raise any exception."""
         raise NotImplementedError
 
     def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
-        """As `Method.lift`. Raises BenchError if the model fails, or answers with anything but finite poses."""
+        """As `Method.lift`. Raises BenchError if the model fails, or returns anything but finite poses."""
         poses_3d = self.answered(keypoints_2d)
         if poses_3d.shape[1] != self.window.answers:
             raise BenchError(
-                f"{shown(self.path)} answered for {poses_3d.shape[1]} frames, for {self.window.answers} before"
+                f"{shown(self.path)} answered for {poses_3d.shape[1]} frames, but {self.window.answers} before"
             )
         if not torch.isfinite(poses_3d).all():
-            raise BenchError(f"{shown(self.path)} answered with numbers that are not finite")
+            raise BenchError(f"{shown(self.path)} returned numbers that are not finite")
         return poses_3d
 
     def answered(self, keypoints_2d: Tensor) -> Tensor:
-        """The poses of as many frames as the model answers for: (batch, frames, joints, 3)."""
-        asked = f"{shown(self.path)}, given keypoints of the shape {tuple(keypoints_2d.shape)},"
+        """The output of the model, its shape checked: (batch, frames, joints, 3), as many frames as it answers for."""
+        model = f"{shown(self.path)}, given keypoints of the shape {tuple(keypoints_2d.shape)},"
         try:
             poses_3d = self.answer(keypoints_2d)
-        except Exception as error:  # neither runtime has a class of its own errors
-            raise BenchError(f"{asked} failed: {_last_line(error)}") from error
+        except Exception as error:  # neither runtime has an error class of its own
+            raise BenchError(f"{model} failed: {_last_line(error)}") from error
         batch, _, joints, _ = keypoints_2d.shape
         if not isinstance(poses_3d, Tensor) or not poses_3d.is_floating_point():
             what = poses_3d.dtype if isinstance(poses_3d, Tensor) else type(poses_3d).__name__
-            raise BenchError(f"{asked} answered with {what}; expected one array of floating-point numbers")
+            raise BenchError(f"{model} returned {what}; expected one array of floating-point numbers")
         if poses_3d.ndim != 4 or (len(poses_3d), *poses_3d.shape[2:]) != (batch, joints, 3):
             raise BenchError(
-                f"{asked} answered with the shape {tuple(poses_3d.shape)}; expected (batch, frames or 1, joints, 3)"
+                f"{model} returned the shape {tuple(poses_3d.shape)}; expected (batch, frames or 1, joints, 3)"
             )
         return poses_3d.float()
 
@@ -90,7 +90,7 @@ class OnnxModel(BlackBox):
         options.intra_op_num_threads = torch.get_num_threads()
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # there is no class of its errors
+        except Exception as error:  # it has no error class of its own
             raise BenchError(f"{shown(path)} cannot be read as an ONNX model: {_last_line(error)}") from error
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         for what, found in (("input", inputs), ("output", outputs)):
@@ -114,7 +114,7 @@ class OnnxModel(BlackBox):
         given = keypoints_2d.cpu().numpy().astype(self.number)
         if self.windows is None:
             return torch.from_numpy(self._run(given))
-        spare = -len(given) % self.windows  # the last part is filled up with windows whose answers are dropped
+        spare = -len(given) % self.windows  # the last part is filled up with windows whose output is dropped
         whole = np.concatenate([given, given[-1:].repeat(spare, axis=0)])
         parts = np.split(whole, len(whole) // self.windows)
         return torch.from_numpy(np.concatenate([self._run(part) for part in parts])[: len(given)])
@@ -135,7 +135,7 @@ class TorchScriptModel(BlackBox):
         self.device = device
         try:
             self.script = torch.jit.load(path, map_location=device).eval()  # type: ignore[no-untyped-call]
-        except Exception as error:  # RuntimeError and more, of whatever is in the file
+        except Exception as error:  # RuntimeError and others, depending on the file
             raise BenchError(f"{shown(path)} cannot be read as a TorchScript model: {_last_line(error)}") from error
 
     def answer(self, keypoints_2d: Tensor) -> Any:
@@ -154,15 +154,15 @@ def load(
 ) -> BlackBox:
     """The model in a file, with the window that it reads.
 
-    frames, targets: to be given where the file does not tell. step: frames between two of its input frames. device: of
-    TorchScript; ONNX runs on the CPU. Raises MissingDataError if there is no file; BenchError if it is no such model,
-    if it does not take and give what it should, and if its window is not known.
+    frames, targets: required where the file does not state them. step: frames between two of its input frames. device:
+    of TorchScript; ONNX runs on the CPU. Raises MissingDataError if there is no file; BenchError if it is not such a
+    model, if its input or output has another shape, or if its window is not known.
     """
     if not path.is_file():
         raise missing_file(shown(path))
     model = OnnxModel(path, joints) if kind == "onnx" else TorchScriptModel(path, torch.device(device))
     if frames is None and model.frames is None:
-        raise BenchError(f"{shown(path)} does not say how many frames it reads at once; say it: --frames N")
+        raise BenchError(f"{shown(path)} does not say how many frames it reads at once; give it with --frames N")
     if frames is not None and model.frames not in (None, frames):
         raise BenchError(f"{shown(path)} reads {model.frames} frames at once, not {frames}")
     frames = model.frames or frames
@@ -174,7 +174,7 @@ def load(
 
 
 def _window(where: str, frames: int, answers: int, targets: Targets | None, step: int) -> Window:
-    """What a model reads and answers for. Raises BenchError if that is not clear, or not what was said."""
+    """The window of a model. Raises BenchError if it is ambiguous or contradicts what was given."""
     if answers not in (1, frames):
         raise BenchError(f"{where} answers for {answers} of {frames} frames; expected all of them, or one")
     if answers == 1 < frames and targets is None:
@@ -189,14 +189,14 @@ def _window(where: str, frames: int, answers: int, targets: Targets | None, step
         raise BenchError(f"{where}: {error}") from None
 
 
-# What TorchScript can do beyond arithmetic: names of its language, which has no way to make up a name while it runs.
+# What TorchScript can do beyond arithmetic, by name: its code cannot compose a name at run time.
 _FILE_ACCESS = re.compile(r"\b(?:from_file|save)\b|\bops\.(?!prim\b|aten\b)\w+\.\w+|\btorch\.classes\b")
 
 
 def _refuse_file_access(path: Path) -> None:
     """Raise BenchError for a TorchScript file whose code reads or writes files, or leaves PyTorch's own operators.
 
-    TorchScript's reader builds no Python objects, but its code may map any file of the user, and write it.
+    Loading such a file builds no Python objects, but its code may read and write any file of the user.
     """
     try:
         with zipfile.ZipFile(path) as archive:

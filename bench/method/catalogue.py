@@ -16,7 +16,7 @@ FRAMES, JOINTS = 27, 17  # where a method has no default of its own
 
 
 def catalogue() -> str:
-    """A line per method at its default size, and below it which methods cannot be used.
+    """One line per method at its default size; below the table, the methods that cannot be used.
 
     MACs are multiply-accumulates of matrix products per frame of output, all sampling steps included; `unknown` where
     they cannot be counted.
@@ -52,7 +52,7 @@ def _row(name: str) -> dict[str, str]:
 
 
 def _described(name: str, frames: int) -> Method:
-    """A method without values where it can be built so, which takes no time and no memory."""
+    """A method on the meta device, where values take no time and no memory, if it can be built there."""
     try:
         with torch.device("meta"):
             return build(name, frames=frames, joints=JOINTS)

@@ -1,4 +1,4 @@
-"""Checkpoints: our own, written whole and read without unpickling; published ones, read in exactly or not at all."""
+"""Checkpoints: our own, written whole and read without unpickling; published ones, loaded with every key matched."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def save(content: Mapping[str, Any], path: Path) -> None:
         torch.save(dict(content), unfinished)
 
 
-# What torch and its weights-only unpickler raise over bytes that are not a checkpoint, or not all of it.
+# Raised by torch and its weights-only unpickler for a file that is not a checkpoint, or is truncated.
 _DAMAGED = (
     pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError,
     AssertionError, MemoryError, struct.error,
@@ -34,7 +34,7 @@ _DAMAGED = (
 
 
 def load(path: Path, *, lazily: bool = False) -> dict[str, Any]:
-    """Read what `save` wrote; nothing but tensors and plain values is ever built.
+    """Read what `save` wrote; only tensors and plain values are built.
 
     lazily: tensors are read from the file only when they are used.
     Raises MissingDataError if there is no such file, BenchError if it is a folder, damaged or holds anything else.
@@ -51,11 +51,12 @@ def load(path: Path, *, lazily: bool = False) -> dict[str, Any]:
                 f"{paths.shown(path)} was refused: it wants to run {wanted[1]}. A checkpoint holds tensors, numbers, "
                 "text and containers of them only; do not trust this one"
             ) from None
-        # What torch says before its finding is how to load the file unsafely.
-        finding = str(error).rpartition("WeightsUnpickler error:")[2].strip()
-        reason = next(iter(finding.splitlines()), "")
+        # Before its reason, torch's message explains how to load the file unsafely.
+        message = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+        reason = next(iter(message.splitlines()), "")
         raise BenchError(
-            f"{paths.shown(path)} is no checkpoint, or not all of one ({type(error).__name__}: {reason}); copy it again"
+            f"{paths.shown(path)} is not a checkpoint, or is truncated ({type(error).__name__}: {reason}); "
+            "copy it again"
         ) from None
     if not isinstance(content, dict):
         raise BenchError(f"{paths.shown(path)} holds a {type(content).__name__}, not a checkpoint")
@@ -68,9 +69,9 @@ def load(path: Path, *, lazily: bool = False) -> dict[str, Any]:
 def import_upstream(name: str, source: str | Path | Mapping[str, Any], **hyperparameters: Any) -> Method:
     """A method with the weights of its published implementation.
 
-    name: of a method, or `METHOD-STAGE` for what one of its earlier stages trains. source: a published checkpoint file,
+    name: a method, or `METHOD-STAGE` for what one of its earlier stages trains. source: a published checkpoint file,
     or a mapping of upstream state-dict keys to tensors or arrays, with or without `module.` prefixes. Sizes come from
-    the tensors; `hyperparameters` give what tensors do not tell (heads).
+    the tensors; `hyperparameters` give what they do not show (heads).
     Raises BenchError naming every key that is missing or not expected, or the hyper-parameter that does not fit.
     """
     state = upstream_state(source)
@@ -78,7 +79,7 @@ def import_upstream(name: str, source: str | Path | Mapping[str, Any], **hyperpa
 
 
 def upstream_arguments(name: str, state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What to build a method with to take over a published state: what its tensors tell, and over that what is given.
+    """Constructor arguments for a published state: read off its tensors, overridden by what is given.
 
     Raises BenchError if the tensors are not those of the method.
     """
@@ -99,7 +100,7 @@ def from_upstream(name: str, state: Mapping[str, Tensor], arguments: Mapping[str
 
 @contextlib.contextmanager
 def _named(name: str) -> Iterator[None]:
-    """What a method finds wrong with a state is the user's to repair, and says which method it was."""
+    """Turn what a method finds wrong with a state into a BenchError that names the method."""
     try:
         yield
     except BenchError:
@@ -109,7 +110,7 @@ def _named(name: str) -> Iterator[None]:
 
 
 def load_published(path: Path) -> Mapping[str, Any]:
-    """What a checkpoint file holds, its authors' random state made inert. Raises as `load`."""
+    """The content of a published checkpoint, NumPy random state in it replaced by inert objects. Raises as `load`."""
     with torch.serialization.safe_globals(_random_state_stand_ins()):
         return load(path)
 
@@ -122,7 +123,7 @@ def upstream_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
     """The state dict of a published checkpoint, without `module.` prefixes and profiler leftovers.
 
     source: a file or what is in it, the state dict itself or the one under `model_pos` or `model_diffusion`.
-    Raises BenchError if it holds no weights, anything else among them, or one weight twice.
+    Raises BenchError if it holds no weights, anything besides weights, or one weight twice.
     """
     content = load_published(Path(source)) if isinstance(source, str | Path) else source
     weights = next((content[part] for part in _WRAPPERS if isinstance(content.get(part), Mapping)), content)
@@ -143,12 +144,12 @@ def upstream_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
     return state
 
 
-# A step called `module` is a wrapper for several GPUs, around the whole network or a part of it.
+# `module` in a key comes from a wrapper for several GPUs, around the whole network or a part of it.
 _WRAPPED = re.compile(r"(^|\.)(?:module\.)+")
 
 
 class _InertRandomState:
-    """Takes the place of the NumPy generator that published files carry; it does nothing."""
+    """Replaces the NumPy generator that published files hold; it does nothing."""
 
     def __init__(self, *_: Any) -> None: ...
 
@@ -175,9 +176,9 @@ def load_exactly(
     names: Mapping[str, str],
     stacked: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Load an upstream state dict into our module, every key accounted for.
+    """Load an upstream state dict into our module, every key matched.
 
-    names: upstream's names to ours; a prefix of the key, or with a leading dot the same anywhere inside it.
+    names: upstream's names to ours; a prefix of the key, or with a leading dot any part of it.
     stacked: our weights that upstream stores in parts, {".qkv.": (".q.", ".k.", ".v.")}; the parts lie one after the
     other on the first axis, and `names` leads to the names of the parts.
     Raises BenchError naming the keys that are missing, not expected, or of another shape.

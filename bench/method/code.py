@@ -1,9 +1,9 @@
-"""The code that a method is made of, as a digest: part of what identifies a run.
+"""A digest of the code of a method: part of what identifies a run.
 
 It is the same on every version of Python, and comments, docstrings and layout do not change it. Imports of `bench`
 are left out: rooms of the suite may be renamed without making finished runs look new.
 
-Needs nothing but the standard library, so that any Python on a machine can be asked for it.
+Imports only the standard library, so that any Python on a machine can compute it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _source_file(module: str) -> Path | None:
         try:
             spec = importlib.util.find_spec(module)
         except ModuleNotFoundError:
-            return None  # `from package.module import name` offers package.module.name too, which is no module
+            return None  # of `from package.module import name`, package.module.name is tried too
         file = spec.origin if spec else None
     return Path(file) if file and file.endswith(".py") and Path(file).is_file() else None
 

@@ -26,9 +26,8 @@ def macs_per_frame(method: Method, joints: int) -> int | None:
     """Multiply-accumulates of matrix products per lifted frame, all sampling steps included, not mirrored.
 
     Counted on PyTorch's meta device, where tensors have shapes but no values: a published size takes seconds. None for
-    a method that looks at values (`.item()`, NumPy, a branch that depends on them) and so has no count that holds for
-    all of them. Raises BenchError if it does not lift on a CPU either, or returns poses of another shape than its
-    window asks for.
+    a method that looks at values (`.item()`, NumPy, a branch that depends on them): its count may depend on them. Raises
+    BenchError if it does not lift on a CPU either, or returns poses of another shape than its window asks for.
     """
     try:
         with _on(method, "meta") as copied, FlopCounterMode(display=False) as counter:
@@ -47,7 +46,7 @@ def macs_text(macs: float | None) -> str:
 
 
 def _check_that_it_lifts(method: Method, joints: int) -> None:
-    """Raises BenchError unless a window can be lifted on a CPU; nothing to try where a method has no values itself."""
+    """Raises BenchError unless a window can be lifted on a CPU; not tried for a method on the meta device."""
     if any(one.is_meta for one in (*method.parameters(), *method.buffers())):
         return
     window = torch.zeros(1, method.window.frames, joints, 2)
@@ -72,8 +71,8 @@ def _on(method: Method, device: str) -> Iterator[Method]:
 def training_macs(method: Method, joints: int) -> int:
     """Multiply-accumulates of one window's loss and its gradients, for an estimate of time.
 
-    Counted likewise; a loss that looks at values is run once on the CPU, and what it does outside of PyTorch is not
-    counted. Raises BenchError if there is no total to minimise.
+    Counted as in `macs_per_frame`; a loss that looks at values is run once on the CPU, and what it does outside of
+    PyTorch is not counted. Raises BenchError if there is no total to minimise.
     """
     try:
         return _count_training(method, joints, "meta")
@@ -94,14 +93,14 @@ def _count_training(method: Method, joints: int, device: str) -> int:
 
 
 def timed(predict: Callable[[], Result], frames: int, device: torch.device) -> tuple[Result, Cost]:
-    """What a call returns, and what it cost by the clock; it lifts `frames` test frames.
+    """The result of `predict`, which lifts `frames` test frames, and its measured cost.
 
-    Peak memory: on a CUDA device, what PyTorch held in tensors, weights and inputs included but not CUDA's own context.
-    On a CPU, what the process grew by: the predictions, but no libraries, weights and data that were there before; None
-    where the system does not tell (only Linux is asked).
+    Peak memory: on a CUDA device, of PyTorch's tensors, weights and inputs included but not CUDA's own context. On a
+    CPU, the growth of the process: predictions, but not libraries, weights and data loaded before; None except on
+    Linux.
     """
     on_gpu = device.type == "cuda"
-    before = 0 if on_gpu else _settled_memory()
+    before = 0 if on_gpu else _reset_peak()
     if on_gpu:
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -122,22 +121,22 @@ def timed(predict: Callable[[], Result], frames: int, device: torch.device) -> t
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def _settled_memory() -> int | None:
-    """Resident bytes of this process once what it does not use is given back, its peak being set to that."""
+def _reset_peak() -> int | None:
+    """Free unused memory, reset the recorded peak and return the resident bytes; None where that is not possible."""
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # of the C library that Linux mostly has
+        ctypes.CDLL(None).malloc_trim(0)  # of glibc
         CLEAR.write_text("5")  # the peak begins anew: proc(5)
         return _status("VmRSS")
     return None
 
 
 def _grown_mb(before: int | None) -> float | None:
-    """How far the peak lies above the resident memory before, in 10^6 bytes."""
+    """The peak above the resident memory before, in 10^6 bytes; None if not known."""
     grown = 0 if before is None else _status("VmHWM") - before
     return grown / 1e6 if grown > 0 else None
 
 
 def _status(name: str) -> int:
-    """A number of bytes that Linux keeps of this process."""
+    """An entry of this process in /proc, in bytes."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024

@@ -70,9 +70,8 @@ def load_method(path: str | Path) -> Method:
 def lift(method: Method, keypoints_2d: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
     """`method.lift` of arrays: (batch, frames, joints, 2) to metres, (batch, frames or 1, joints, 3).
 
-    seed: of the noise of methods that sample. Each window draws its own, which follows from the seed and from its
-    keypoints: whatever batch it comes in, the result is the same. Raises BenchError if the method returns anything but
-    the shape it should.
+    seed: of the noise of methods that sample. Each window draws its own, from the seed and its keypoints, so that the
+    result does not depend on the batch. Raises BenchError if the method returns another shape.
     """
     generators = [_noise(window, seed) for window in keypoints_2d] if method.stochastic else None
     with float32_products(), torch.inference_mode():
@@ -80,7 +79,7 @@ def lift(method: Method, keypoints_2d: NDArray[np.float32], seed: int = 0) -> ND
 
 
 def _noise(window: NDArray[np.float32], seed: int) -> torch.Generator:
-    """The generator of one window: a logged model is not told from which video and frame, so its content names it."""
+    """The generator of one window: seeded by its content, as a logged model does not know video and frame."""
     return generator_of(f"{seed}/{hashlib.sha256(window.astype('<f4').tobytes()).hexdigest()}")
 
 

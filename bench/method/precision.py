@@ -1,8 +1,8 @@
 """Float32 inside mixed precision: for the parts of a method in which millimetres are lost.
 
-Autocast rounds what linear maps and convolutions read and return to bfloat16, eight bits of a number: a coordinate of
-half a metre to 2 mm. Features bear that. Coordinates do not: where a person moves 4 mm per frame, a perfect prediction
-that was rounded so has a velocity error of 0.9 mm.
+Autocast rounds inputs and outputs of linear maps and convolutions to bfloat16, with eight significant bits: a
+coordinate of half a metre to steps of 2 mm. Features tolerate that, coordinates do not: for motion of 4 mm per frame, a
+perfect prediction that is rounded has a velocity error of 0.9 mm.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Returned = TypeVar("Returned")
 
 
 def in_float32(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
-    """Decorate a function or method of tensors: under autocast it computes in float32, tensors in bfloat16 included.
+    """Decorate a function of tensors: under autocast it computes in float32, and bfloat16 arguments are converted.
 
-    For the first map of a network, which reads coordinates, the last one, which returns them, and for losses. Without
+    For the first layer of a network, which reads coordinates, the last one, which returns them, and for losses. Without
     autocast nothing changes.
     """
 
@@ -39,7 +39,7 @@ def in_float32(function: Callable[Parameters, Returned]) -> Callable[Parameters,
 
 
 def _rounds(device: str) -> bool:
-    """Whether autocast is on for a kind of device; the meta device knows none."""
+    """Whether autocast is on for a kind of device; the meta device has none."""
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 

@@ -26,7 +26,7 @@ _registered: dict[str, type[Method]] = {}
 def register(cls: M) -> M:
     """Make a method known to this process under `cls.name`; installed packages use the entry-point group instead.
 
-    Usable as a decorator. Raises ValueError if it is no subclass of Method or has no name.
+    Usable as a decorator. Raises ValueError if it is not a subclass of Method or has no name.
     """
     if not _is_method(cls):
         raise ValueError(f"{cls!r} is not a subclass of bench.Method")
@@ -129,12 +129,12 @@ def _refuse_unknown(name: str, cls: type[Method], hyperparameters: Mapping[str, 
 
 
 def _built(name: str, make: Callable[[], Method]) -> Method:
-    """What `make` makes, its mistakes the user's."""
+    """The method that `make` returns. Its errors become BenchErrors, as the arguments are the user's."""
     from bench.data.batch import Window
 
     try:
         method = make()
-    # The last two: torch, of impossible sizes, and of layers before super().__init__().
+    # RuntimeError: torch, for impossible sizes. AttributeError: layers set before super().__init__().
     except (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError) as error:
         raise BenchError(f"{name}: {error}") from error
     window = getattr(method, "window", None)
@@ -170,7 +170,7 @@ def _load(point: EntryPoint) -> type[Method]:
         where = f" ({paths.shown(Path(lines[-1].filename))}, line {lines[-1].lineno})" if lines else ""
         raise BenchError(
             f"method {point.name!r} cannot be loaded from {_described(point)}: "
-            f"{type(error).__name__}: {error}{where}; mend or uninstall it"
+            f"{type(error).__name__}: {error}{where}; repair or uninstall it"
         ) from error
     if not _is_method(loaded):
         raise BenchError(

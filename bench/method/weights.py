@@ -1,9 +1,9 @@
 """Weights files: published checkpoints, imported once, as safetensors with a header that says how to build the method.
 
-A published checkpoint is a pickle that does not say what it needs to be run with. `import_file` reads one through the
-restricted reader of `bench.method.checkpoint`; `save_weights` writes what it found, `load_weights` reads that back.
-Tensors keep their published names, so that no renaming here makes a file unreadable. Nothing is in a file that was not
-published: a statistic like a pose scale is computed when the method is prepared.
+A published checkpoint is a pickle that does not state its hyper-parameters. `import_file` reads one through the
+restricted reader of `bench.method.checkpoint`; `save_weights` writes the result, `load_weights` reads that back.
+Tensors keep their published names, so that no renaming here makes a file unreadable. A file holds published values
+only: a statistic like a pose scale is computed when the method is prepared.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from bench.system import paths
 from bench.system.errors import BenchError, missing_file, unknown
 
 SUFFIX = ".safetensors"
-_METADATA_KEY = "bench"  # one key alone: safetensors promises no order among several, and equal content is equal bytes
+_METADATA_KEY = "bench"  # a single key, since safetensors does not order several: equal content gives equal bytes
 
 
 class Origin(Strict):
-    """The published file that weights were read from, by its name and its content."""
+    """The published file that weights were read from: its name and hash."""
 
     file: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -47,8 +47,7 @@ class Weights:
     """What a weights file holds.
 
     method: `METHOD`, or `METHOD-STAGE` for what one of its earlier stages trains. frames, joints: of its window.
-    hyperparameters: what the tensors told and what was given over that; as JSON holds it. tensors: the weights, under
-    their published names.
+    hyperparameters: read off the tensors or given; JSON values. tensors: the weights, under their published names.
     """
 
     method: str
@@ -59,18 +58,18 @@ class Weights:
     tensors: Mapping[str, Tensor]
 
     def build(self, **changes: Any) -> Method:
-        """The method with these weights, in evaluation mode. changes: hyper-parameters that are to be others.
+        """The method with these weights, in evaluation mode. changes: hyper-parameters to replace.
 
         Raises BenchError for an unknown method or hyper-parameter, or if the tensors do not fit the method.
         """
         arguments = {**self.hyperparameters, "frames": self.frames, "joints": self.joints, **changes}
-        with torch.random.fork_rng(devices=[]):  # every random number is overwritten: leave the caller's alone
+        with torch.random.fork_rng(devices=[]):  # the initial values are overwritten: keep the random state
             return from_upstream(self.method, self.tensors, arguments)
 
     def entry(self, benchmark: Benchmark) -> str:
-        """The benchmark's method, by its key there, that these weights are for: same method, frames and joints.
+        """The key of the benchmark's method that these weights fit: same method, frames and joints.
 
-        Of several, the one whose stated hyper-parameters they contradict least. Raises BenchError if there is none.
+        Of several, the one with the fewest hyper-parameters that they contradict. Raises BenchError if there is none.
         """
         method, _ = method_and_stage(self.method)
         frames = {key: benchmark.frames(key) for key in benchmark.methods if benchmark.registered(key) == method}
@@ -99,26 +98,26 @@ class Weights:
 
 
 def default_path(method: str, file: Path) -> Path:
-    """Where the weights of a published file are kept when they are imported for no benchmark."""
+    """Where the weights of a published file are written if they are not imported for a benchmark."""
     return paths.checkpoints() / f"{method}-{file.stem}{SUFFIX}"
 
 
 def benchmark_path(benchmark: str, entry: str, stage: str = "") -> Path:
-    """Where a benchmark looks for published weights of one of its methods, by its key there, or of a stage of that."""
+    """Where a benchmark looks for published weights of one of its methods (by key), or of one of its stages."""
     return paths.checkpoints() / benchmark / f"{entry}{'-' if stage else ''}{stage}{SUFFIX}"
 
 
 def import_file(method: str, file: Path, hyperparameters: Mapping[str, Any] | None = None) -> Weights:
-    """Read a published checkpoint: sizes from its tensors, every key accounted for, nothing in it executed.
+    """Read a published checkpoint: sizes from its tensors, every key matched, nothing in it executed.
 
-    method: `METHOD` or `METHOD-STAGE`. hyperparameters: what tensors do not tell. Raises MissingDataError if there is
+    method: `METHOD` or `METHOD-STAGE`. hyperparameters: what tensors do not show. Raises MissingDataError if there is
     no such file; BenchError, naming it, if it is damaged, was refused or does not fit the method.
     """
     if file.suffix == SUFFIX:
         raise BenchError(
-            f"{paths.shown(file)} is no checkpoint of published code; what bench import wrote is ready for use"
+            f"{paths.shown(file)} is not a checkpoint of published code; what bench import wrote is ready for use"
         )
-    trained_class(method)  # a wrong name should not wait for the file to be read
+    trained_class(method)  # report a wrong name before the file is read
     state = upstream_state(file)
     try:
         arguments = upstream_arguments(method, state, hyperparameters or {})
@@ -133,13 +132,13 @@ def import_file(method: str, file: Path, hyperparameters: Mapping[str, Any] | No
 
 def summary(weights: Weights) -> str:
     """What was imported, as text: method, sizes, hyper-parameters, origin."""
-    told = ", ".join(f"{name} {value}" for name, value in sorted(weights.hyperparameters.items()))
+    model = ", ".join(f"{name} {value}" for name, value in sorted(weights.hyperparameters.items()))
     numbers = weights.build().parameter_count
     return "\n".join(
         [
             f"{weights.method} from {weights.origin.file}",
             f"  sizes       {weights.frames} frames, {weights.joints} joints, {numbers:,} parameters",
-            f"  model       {told}",
+            f"  model       {model}",
             f"  origin      SHA-256 {weights.origin.sha256}",
         ]
     )
@@ -159,7 +158,7 @@ def fitting_benchmarks(weights: Weights) -> list[str]:
 
 
 class _Header(Strict):
-    """What stands in the metadata of a weights file, as JSON."""
+    """The JSON metadata of a weights file."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     method: str = Field(pattern=NAME)
@@ -172,8 +171,8 @@ class _Header(Strict):
 def save_weights(weights: Weights, path: Path, *, force: bool = False) -> None:
     """Write a weights file, whole or not at all; the same weights always give the same bytes.
 
-    A file that is there already stays if it is the same, and is replaced only with `force`. Raises BenchError if it is
-    another one, if it cannot be written, or for a hyper-parameter that JSON cannot hold.
+    An existing file with the same content is kept; another is replaced only with `force`. Raises BenchError if there is
+    another one, if the file cannot be written, or for a hyper-parameter that JSON cannot hold.
     """
     shown = paths.shown(path)
     if path.suffix != SUFFIX:
@@ -208,8 +207,8 @@ def _serialised(weights: Weights) -> bytes:
 def load_weights(path: str | Path) -> Weights:
     """Read what `save_weights` wrote, and build the method once to see that it fits.
 
-    Raises MissingDataError if there is no such file; BenchError, naming it, if it is no safetensors file or not all of
-    one, has no header or another tool's, or if its tensors do not fit the method.
+    Raises MissingDataError if there is no such file; BenchError, naming it, if it is not a safetensors file or is
+    truncated, has no header or another tool's, or if its tensors do not fit the method.
     """
     path = Path(path)
     shown = paths.shown(path)
@@ -220,7 +219,7 @@ def load_weights(path: str | Path) -> Weights:
             metadata = stored.metadata() or {}
             tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118  # not a mapping
     except (SafetensorError, OSError) as error:
-        raise BenchError(f"{shown} is no safetensors file, or not all of one ({error}). {_REPAIR}") from None
+        raise BenchError(f"{shown} is not a safetensors file, or is truncated ({error}). {_REPAIR}") from None
     header = _read_header(metadata, shown)
     weights = Weights(header.method, header.frames, header.joints, header.hyperparameters, header.origin, tensors)
     try:

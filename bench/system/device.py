@@ -29,10 +29,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def resolved_precision(stated: str, device: torch.device) -> Precision:
-    """What a recipe's `precision` comes to on a device: what its linear maps and convolutions compute in.
+    """The number format of linear maps and convolutions on a device, from a recipe's `precision`.
 
-    auto: bfloat16, under autocast, on a CUDA device that has it in hardware; float32 elsewhere. float32 is the whole of
-    it, see `float32_products`.
+    auto: bfloat16, under autocast, on a CUDA device that has it in hardware; float32 elsewhere. float32 never means
+    TF32, see `float32_products`.
     """
     if stated != "auto" or device.type != "cuda":
         return "float32"
@@ -42,10 +42,10 @@ def resolved_precision(stated: str, device: torch.device) -> Precision:
 
 @contextmanager
 def float32_products() -> Iterator[None]:
-    """Matrix products and convolutions of float32 numbers are computed in float32, not in TF32.
+    """Compute matrix products and convolutions of float32 numbers in float32, not in TF32.
 
     TF32 keeps 11 bits of 24. PyTorch leaves it off for matrix products and on for cuDNN's convolutions, which would
-    treat methods differently. A CPU is not concerned. The settings from before come back at the end.
+    treat methods differently. A CPU is not affected. The previous settings are restored at the end.
     """
     settings = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
     before = [setting.fp32_precision for setting in settings]
@@ -67,9 +67,9 @@ def threads_for(parameters: int, device: torch.device) -> AbstractContextManager
 def one_thread() -> Iterator[None]:
     """PyTorch on one thread: for small models on a CPU.
 
-    Their operations are too short to share. On two cores a second thread gains two thirds at best, and costs tenfold
-    where another program wants that core, since threads wait for each other by spinning. And sums of one thread do not
-    depend on how many cores a machine has: a record can be reproduced elsewhere.
+    Their operations are too short to share. On two cores a second thread gains two thirds at best, and slows down
+    tenfold if another program uses that core, since threads wait for each other by spinning. Sums on one thread also do
+    not depend on the number of cores, so that a record can be reproduced elsewhere.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -17,9 +17,9 @@ def declared(group: str) -> list[str]:
 
 
 def loaded(group: str, name: str, what: str) -> tuple[Any, str]:
-    """What a name leads to, and where that is, as an error should say it: `module:Class of PACKAGE`.
+    """The object behind a name, and its origin for error messages: `module:Class of PACKAGE`.
 
-    what: such a thing in a word, "method" or "data set". Raises BenchError for a name that no package declares or that
+    what: the kind of object, "method" or "data set". Raises BenchError for a name that no package declares or that
     two do, and for a package that cannot be imported, with the line where its import fails.
     """
     points = list({point.value: point for point in entry_points(group=group, name=name)}.values())
@@ -37,7 +37,7 @@ def loaded(group: str, name: str, what: str) -> tuple[Any, str]:
         where = f" ({paths.shown(Path(lines[-1].filename))}, line {lines[-1].lineno})" if lines else ""
         raise BenchError(
             f"{what} {name!r} cannot be loaded from {_described(points[0])}: "
-            f"{type(error).__name__}: {error}{where}; mend or uninstall it"
+            f"{type(error).__name__}: {error}{where}; repair or uninstall it"
         ) from error
 
 

@@ -28,7 +28,7 @@ class UnwritableError(BenchError, OSError):
 def missing_file(shown: str, what: str = "") -> MissingDataError:
     """The error for a file that does not exist or is a folder.
 
-    shown: its path as a person reads it; what: what it should hold.
+    shown: its path for the message; what: what it should hold.
     """
     found = "is a folder, not a file" if Path(shown).is_dir() else "not found"
     return MissingDataError(f"{shown} {found}" + (f": {what}" if what else ""))

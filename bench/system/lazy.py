@@ -1,4 +1,4 @@
-"""Public names that are imported when they are first used, so that a package's face costs nothing."""
+"""Public names that are imported when they are first used, so that importing a package costs nothing."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def records() -> Path:
 
 
 def own_records() -> Path:
-    """Git-ignored: records of runs of this checkout where `records` holds one of the same run, made elsewhere."""
+    """Git-ignored: records of runs of this checkout whose published record is in `records`."""
     return results() / "own"
 
 
@@ -59,7 +59,7 @@ def checkpoints() -> Path:
 
 
 def shown(path: Path) -> str:
-    """A path as a person wants to read it: relative to the current folder where that is shorter."""
+    """A path for messages: relative to the current folder if it lies in it."""
     with contextlib.suppress(ValueError):
         return str(path.resolve().relative_to(Path.cwd()))
     return str(path)
@@ -67,10 +67,9 @@ def shown(path: Path) -> str:
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, may_be_empty: bool = False) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to; it becomes `path` only if the block ends well.
+    """Give a temporary name beside `path` to write to; it becomes `path` only if the block ends without an error.
 
-    Raises UnwritableError, naming `path`, if that or the block cannot write, and if nothing was written to the file,
-    unless it may be empty.
+    Raises UnwritableError, naming `path`, if it or the block cannot write, or if the file is empty and must not be.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

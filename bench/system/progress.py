@@ -1,4 +1,4 @@
-"""Progress for a person: a bar in a terminal, plain lines elsewhere."""
+"""Progress of long work: a bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def say(message: str) -> None:
 class Progress:
     """Counts frames towards a total and shows speed, time left, and what is passed to `update`.
 
-    total and the counts passed to `update` are frames, a unit in which methods with windows of any length compare.
-    Other work names its own `unit`. done: what an earlier process has done of the total.
+    total and the counts passed to `update` are frames, which compare across window lengths; other work names its own
+    `unit`. done: the part of the total that an earlier process did.
     """
 
     def __init__(self, label: str, total: int, done: int = 0, unit: str = "frame") -> None:
@@ -62,7 +62,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the units that a person uses: 42 s, 3 min 5 s, 2 h 10 min, 3 d 4 h."""
+    """Seconds as text: 42 s, 3 min 5 s, 2 h 10 min, 3 d 4 h."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -29,8 +29,8 @@ def provenance() -> dict[str, Any]:
     """`git` (sha, dirty), `packages` (version or None, and python) and `hardware`.
 
     hardware: cpu, cpu_model (family and model, since virtual machines hide the name), cores, gpu, gpus, cuda, platform,
-    and `kernels`: what adds up the numbers on a CPU (`cpu_capability` of PyTorch, `blas`, `mkl`, `onednn`, `limits` set
-    in the environment, `threads`). What cannot be found out is None; `gpu` is None without CUDA.
+    and `kernels`: what computes on a CPU (`cpu_capability` of PyTorch, `blas`, `mkl`, `onednn`, `limits` set
+    in the environment, `threads`). What is not known is None; `gpu` is None without CUDA.
 
     Looked up once per process: call it before training, or it may name a later edit. `sha` and `dirty` are None
     outside a git checkout of the suite; results and Markdown files do not make it dirty. Imports torch.
@@ -105,7 +105,7 @@ def _cpu_model() -> str | None:
 
 
 def _cpu_info(key: str) -> str | None:
-    """What Linux says of the first core."""
+    """An entry of the first core in /proc/cpuinfo; None if there is none."""
     info = Path("/proc/cpuinfo")
     for line in info.read_text(encoding="utf-8").splitlines() if info.is_file() else ():
         name, _, value = line.partition(":")
@@ -115,7 +115,7 @@ def _cpu_info(key: str) -> str | None:
 
 
 def _kernels() -> dict[str, Any]:
-    """What adds up numbers on the CPU. Which kernels oneDNN and MKL choose follows from the processor and `limits`."""
+    """What computes on the CPU. Which kernels oneDNN and MKL choose follows from the processor and `limits`."""
     import torch
 
     built = torch.__config__.show()
@@ -124,7 +124,7 @@ def _kernels() -> dict[str, Any]:
         "blas": _first(r"\bBLAS_INFO=(\w+)", built),
         "mkl": _first(r"Math Kernel Library Version ([\d.]+)", built),
         "onednn": _first(r"MKL-DNN v([\d.]+)", built),
-        # a value of another form is no limit that a library knows, and might be anything
+        # a value of another form is not a valid limit, and might hold anything
         "limits": {name: os.environ[name] for name in LIMITS if re.fullmatch(r"[\w,]+", os.environ.get(name, ""))},
         "threads": torch.get_num_threads(),
     }
@@ -136,7 +136,7 @@ def _first(pattern: str, text: str) -> str | None:
 
 
 def _output(*command: str) -> str | None:
-    """What a command prints; None if there is no such command, it fails, or it takes more than ten seconds."""
+    """The output of a command; None if there is no such command, it fails, or it takes more than ten seconds."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

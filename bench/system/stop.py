@@ -30,8 +30,8 @@ class Stopped(BaseException):
 def stoppable() -> Iterator[None]:
     """Raise `Stopped` in the main thread when SIGTERM or SIGUSR1 arrives in the block.
 
-    Only the first signal is heard: another must not interrupt the saving of the checkpoint. The earlier handlers come
-    back at the end. Raises ValueError if entered in any thread but the main one.
+    Only the first signal counts: another must not interrupt the saving of the checkpoint. The earlier handlers are
+    restored at the end. Raises ValueError if entered in any thread but the main one.
     """
     owner = os.getpid()
 

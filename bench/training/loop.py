@@ -1,4 +1,4 @@
-"""Training: the one loop. It trains every method and every stage of one, and leaves a checkpoint after each epoch.
+"""The training loop, one for all methods and stages. It writes a checkpoint after each epoch.
 
 Everything random follows from (seed, epoch), so a run that was stopped and resumed ends with the same weights as one
 that was not.
@@ -27,7 +27,7 @@ from bench.system.device import float32_products, resolved_precision
 from bench.system.errors import BenchError
 from bench.system.progress import Progress, duration, say
 
-# Raised by hand when the loop changes what it computes: part of a run's identity.
+# Increased by hand when the loop computes something else: part of a run's identity.
 TRAINING_REVISION = 1
 
 
@@ -47,7 +47,7 @@ class Epoch:
 class Trained:
     """The outcome of a training.
 
-    windows: of an epoch, unmirrored; None where it is not known. best_epoch: lowest validation error. kept: which
+    windows: per epoch, without mirrored ones; None if not known. best_epoch: lowest validation error. kept: which
     weights the method holds.
     """
 
@@ -66,9 +66,9 @@ class Job:
     """One training: on which data, by which recipe, from which seed, where.
 
     validation: data that the best epoch is chosen on, by MPJPE, averaged over what `averaging` says. folder: gets
-    `last.pt` after every epoch and `best.pt`; if it holds a `last.pt` already, training goes on from there. label: of
+    `last.pt` after every epoch and `best.pt`; if it holds a `last.pt` already, training continues from it. label: of
     the progress bar. on_epoch: called with every epoch, those of an interrupted training included. everything: the data
-    set with its test subjects, for a method that takes a statistic of it as published.
+    set with its test subjects, for a method that computes a statistic on it as published.
     """
 
     training: PoseDataset
@@ -86,8 +86,8 @@ class Job:
 def fit(method: Method, job: Job) -> Trained:
     """Train a method and leave it, on the job's device, with the weights that the recipe keeps.
 
-    Raises BenchError if one of its losses is no finite number, and for a method that takes a statistic of the test
-    subjects under a recipe that is not as published.
+    Raises BenchError if a loss is not finite, and for a method that computes a statistic on the test subjects under a
+    recipe that is not as published.
     """
     recipe = job.recipe
     table = training_windows(job.training, method, recipe)
@@ -124,13 +124,13 @@ def fit(method: Method, job: Job) -> Trained:
 
 
 def resumable_epochs(folder: Path) -> int:
-    """How many epochs the checkpoint in a run's folder has behind it."""
+    """The number of epochs that the checkpoint in a run's folder has completed."""
     last = folder / "last.pt"
     return len(checkpoint.load(last, lazily=True)["history"]) if last.is_file() else 0
 
 
 def finished_training(folder: Path, recipe: Recipe) -> Trained | None:
-    """What training came to by the checkpoint in a run's folder, if that is of its end. Its windows are not known."""
+    """The outcome of a training, from the checkpoint in its folder; None if it is not finished. No `windows`."""
     last = folder / "last.pt"
     if not last.is_file():
         return None
@@ -149,15 +149,15 @@ def training_windows(training: PoseDataset, method: Method, recipe: Recipe) -> T
 
 
 def epoch_windows(windows: int, recipe: Recipe) -> int:
-    """How many windows an epoch trains on: each also mirrored, without a last batch that is left out."""
+    """The number of windows per epoch: with mirrored ones if the recipe flips, without a dropped last batch."""
     seen = windows * (2 if recipe.flip else 1)
     return seen - seen % recipe.batch_windows if recipe.drop_last and seen >= recipe.batch_windows else seen
 
 
 def prepare(method: Method, training: PoseDataset, everything: PoseDataset | None) -> None:
-    """Show a method the data it takes its statistics from.
+    """Let a method compute its statistics of the data.
 
-    Raises BenchError if it wants to see the test subjects too and may not (`everything` is None).
+    Raises BenchError if it needs the test subjects too and must not see them (`everything` is None).
     """
     if method.prepares_on == "training":
         method.prepare(training)
@@ -171,7 +171,7 @@ def prepare(method: Method, training: PoseDataset, everything: PoseDataset | Non
 
 
 def new_optimizer(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
-    """One group of all parameters, decayed alike, as every one of the papers has it."""
+    """An optimizer with one group: the same weight decay for all parameters, as in all of the papers."""
     options: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(method.parameters(), **options)
@@ -185,7 +185,7 @@ def learning_rate(recipe: Recipe, epochs_done: int) -> float:
 
 
 def set_batch_norm_momentum(method: Method, recipe: Recipe, epochs_done: int) -> None:
-    """Let the running statistics of all batch norms follow ever more slowly (Pavllo et al., CVPR 2019, appendix)."""
+    """Set the momentum of all batch norms, which decays by epoch (Pavllo et al., CVPR 2019, appendix)."""
     if recipe.batch_norm_momentum is None:
         return
     first, last = recipe.batch_norm_momentum
@@ -197,7 +197,7 @@ def set_batch_norm_momentum(method: Method, recipe: Recipe, epochs_done: int) ->
 def _run_epoch(
     method: Method, job: Job, table: Table, optimizer: torch.optim.Optimizer, epoch: int, progress: Progress
 ) -> dict[str, float]:
-    """One pass over all windows, each also mirrored, in an order drawn for this epoch: the mean of every loss."""
+    """One pass over all windows, mirrored ones included, in an order drawn for this epoch: the mean of every loss."""
     recipe, seed, device = job.recipe, job.seed, job.device
     rows = np.arange(len(table) * 2 if recipe.flip else len(table))
     order = np.random.default_rng([seed, epoch]).permutation(rows)[: epoch_windows(len(table), recipe)]
@@ -231,7 +231,7 @@ def _run_epoch(
 
 
 def _refuse_divergence(method: Method, losses: Mapping[str, float], epoch: int, step: int) -> None:
-    """Raises BenchError, before anything of the epoch is kept, if one of the losses is infinite or no number."""
+    """Raises BenchError, before anything of the epoch is kept, if one of the losses is infinite or NaN."""
     for name, value in losses.items():
         if not np.isfinite(value):
             loss = "the loss" if name == "total" else f"the loss {name!r}"
@@ -252,7 +252,7 @@ def _validate(method: Method, job: Job) -> float | None:
 
 
 def _mix(*numbers: int) -> int:
-    """One 63-bit seed out of several numbers."""
+    """One 63-bit seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 

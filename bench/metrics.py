@@ -1,4 +1,4 @@
-"""Metrics: pure functions on tensors. Results have the unit of their input; averaging over actions is left to the protocol.
+"""Metrics: pure functions on tensors. Results have the unit of their input; the protocol averages over actions.
 
 predicted, target: (..., joints, 3), root-relative poses in camera axes. reduce="none" gives one value per frame.
 """

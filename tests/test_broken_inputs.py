@@ -301,7 +301,7 @@ CASES = [
     Case("an unknown method", edit("mine.yaml", "mean_pose", "mean_poze"), RUN, "mean_poze.* mean you|Did you mean"),
     # weights
     Case("cut weights", cut("mixste.safetensors"), f"{RUN} --weights mixste=mixste.safetensors",
-         "mixste.safetensors is no safetensors file, or not all of one"),
+         "mixste.safetensors is not a safetensors file, or is truncated"),
     Case("weights of another tool", lambda folder: save_plain(folder), f"{RUN} --weights mixste=mixste.safetensors",
          "mixste.safetensors is a safetensors file of another tool"),
     Case("no weights file", lambda folder: None, f"{RUN} --weights mixste=none.safetensors", "none.safetensors not f"),
@@ -309,8 +309,8 @@ CASES = [
          "weights of mixste"),
     Case("a checkpoint of a class", lambda folder: torch.save({"model_pos": Hostile()}, folder / "published.bin"),
          IMPORT, "published.bin was refused: it wants to run posix.system.*do not trust"),
-    Case("a cut checkpoint", cut("published.bin"), IMPORT, "published.bin is no checkpoint, or not all of one"),
-    Case("a text for a checkpoint", content("published.bin", b"404"), IMPORT, "published.bin is no checkpoint"),
+    Case("a cut checkpoint", cut("published.bin"), IMPORT, "published.bin is not a checkpoint, or is truncated"),
+    Case("a text for a checkpoint", content("published.bin", b"404"), IMPORT, "published.bin is not a checkpoint"),
     Case("a checkpoint of another method", lambda folder: None, "import poseformer published.bin", "published.bin"),
     Case("a folder for a checkpoint", folder_instead("published.bin"), IMPORT, "published.bin is a folder"),
 ]  # fmt: skip

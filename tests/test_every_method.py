@@ -299,7 +299,7 @@ def test_a_method_that_does_what_it_must_passes(monkeypatch):
 def test_parameters_that_no_loss_moves_must_be_named(monkeypatch):
     monkeypatch.setattr(registry, "_registered", {"specimen": Idle})
     check_method("specimen", unmoved=["spare.weight", "spare.bias"])
-    with pytest.raises(AssertionError, match=r"layer\.weight of specimen has a part in the loss after all"):
+    with pytest.raises(AssertionError, match=r"layer\.weight of specimen is part of the loss, though unmoved names it"):
         check_method("specimen", unmoved=["spare.weight", "spare.bias", "layer.weight"])
 
 
@@ -307,17 +307,17 @@ def test_parameters_that_no_loss_moves_must_be_named(monkeypatch):
     ("wrong", "message"),
     [
         (Nondescript, "specimen needs a docstring"),
-        (Rounding, "specimen answers in torch.float64"),
-        (Infinite, "specimen answers with poses that are not finite"),
+        (Rounding, "specimen returns poses in torch.float64"),
+        (Infinite, "specimen returns poses that are not finite"),
         (Sociable, "poses of specimen depend on their batch"),
         (Intrusive, "changes the keypoints, which are the caller's"),
         (Wasteful, "draws from torch, not from its generator"),
-        (Moody, "to other poses"),
+        (Moody, "returns other poses"),
         (Counting, "lift() of specimen changes calls"),
         (Boastful, "specimen has stochastic = True, but drew: False"),
         (Secretive, "specimen has stochastic = False, but drew: True"),
         (Lossless, "specimen: loss() must return a `total` of shape () to minimise; found position ()"),
-        (Idle, "spare.weight of specimen has no part in the loss"),
+        (Idle, "spare.weight of specimen is not part of the loss"),
         (Unsettled, "the loss of specimen differs with the same generator"),
         (Rounded, "under autocast poses are torch.bfloat16: decorate the last map of specimen and its losses with"),
         (Disguised, "loss total of specimen is"),

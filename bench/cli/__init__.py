@@ -1,4 +1,4 @@
-"""The `bench` command: parse, call, print. Exit status 0 done, 2 the user's mistake, 1 ours."""
+"""The `bench` command: parse, call, print. Exit status: 0 success, 2 an error caused by user input, 1 a bug."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         print(f"bench: {error.filename or 'a file'}: permission denied", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("bench: stopped; the same command goes on where this one was", file=sys.stderr)
+        print("bench: stopped; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output went away, as in `bench data | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         stopped_by = getattr(error, "signum", None)
         if stopped_by is None:
             raise
-        print(f"bench: {error}; the same command goes on where this one was", file=sys.stderr)
+        print(f"bench: {error}; run the same command again to continue", file=sys.stderr)
         sys.exit(128 + stopped_by)
 
 

@@ -1,4 +1,4 @@
-"""`bench audit`: what each rule of scoring does to the same predictions."""
+"""`bench audit`: the effect of each scoring rule on the same predictions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from bench.cli.command import Commands, add_finished_run, command, method_files
 
 
 def add(commands: Commands) -> None:
-    """Declare the command of this room."""
+    """Declare the command."""
     audit = command(
         commands,
         "audit",
-        "score the predictions of a run by our rules and by those of published code, rule by rule",
+        "score the predictions of a run by the shared rules and by those of published code",
         "bench audit demo --method mixste --csv audit.csv",
         _audit,
     )
@@ -21,14 +21,14 @@ def add(commands: Commands) -> None:
     audit.add_argument("--predictions", metavar="FILE", help="a predictions.npz instead of the run's own")
     audit.add_argument("--lift", action="store_true", help="also lift the test set again, for rules that need it")
     audit.add_argument("--device", default="auto", help="for --lift: auto, cpu, cuda, cuda:1 ... (default auto)")
-    audit.add_argument("--csv", metavar="FILE", help="write all numbers as one table too")
+    audit.add_argument("--csv", metavar="FILE", help="also write all numbers as one table")
 
 
 def _audit(options: argparse.Namespace) -> int:
     from bench.config.load import load_benchmark
 
     benchmark = load_benchmark(options.benchmark, options.set or ())
-    from bench.runs.audit import audit  # brings torch: only once the configuration is known to be good
+    from bench.runs.audit import audit  # imports torch: only after the configuration is checked
     from bench.system.paths import shown, write_text
 
     found = audit(

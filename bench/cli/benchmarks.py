@@ -1,4 +1,4 @@
-"""`bench import`, `tables`, `report`, `methods`, `ui`: benchmarks and what they leave behind."""
+"""`bench import`, `tables`, `report`, `methods`, `ui`: weights, tables, report, methods, tracked runs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ BY = (
 
 
 def add(commands: Commands) -> None:
-    """Declare the commands of this room."""
+    """Declare the commands."""
     imported = command(
         commands,
         "import",
-        "make a weights file of a published checkpoint",
+        "make a weights file from a published checkpoint",
         "bench import mixste best_epoch_cpn_243f.bin --for h36m-cpn-243",
         _import,
     )
@@ -40,42 +40,42 @@ def add(commands: Commands) -> None:
     imported.add_argument("file", help="the checkpoint, as its authors published it; nothing in it is executed")
     where = imported.add_mutually_exclusive_group()
     where.add_argument(
-        "-o", "--output", metavar="FILE", help="default: METHOD-NAME.safetensors in checkpoints/, NAME being the file's"
+        "-o", "--output", metavar="FILE", help="default: checkpoints/METHOD-NAME.safetensors, NAME as in FILE"
     )
-    where.add_argument("--for", dest="benchmark", metavar="BENCHMARK", help="put it where this benchmark looks for it")
+    where.add_argument("--for", dest="benchmark", metavar="BENCHMARK", help="write it where this benchmark looks")
     imported.add_argument(
         "--set",
         action="append",
         metavar="KEY=VALUE",
-        help="a hyper-parameter that tensors do not tell; may be repeated",
+        help="a hyper-parameter that the tensors do not show; may be repeated",
     )
-    imported.add_argument("--force", action="store_true", help="replace a weights file that is there and differs")
+    imported.add_argument("--force", action="store_true", help="replace an existing weights file that differs")
 
     tables = command(
         commands,
         "tables",
-        "rewrite the tables of README and results/tables, or give one as LaTeX, CSV, HTML, Markdown or a figure",
+        "rewrite the tables of README and results/tables, or print one as LaTeX, CSV, HTML, Markdown or a figure",
         "bench tables --format latex cmu-gt-27 --by action -o actions.tex",
         _tables,
     )
     tables.add_argument("benchmark", nargs="?", help="a name in configs/, for --format (default: all) and --figure")
     what = tables.add_mutually_exclusive_group()
-    what.add_argument("--check", action="store_true", help="change nothing; exit 2 if a table drifted")
-    what.add_argument("--format", choices=FORMATS, help="give a table in this format instead")
+    what.add_argument("--check", action="store_true", help="change nothing; exit with 2 if a table is out of date")
+    what.add_argument("--format", choices=FORMATS, help="print a table in this format instead")
     what.add_argument("--figure", choices=("cost",), help="draw MPJPE against multiply-adds instead; needs -o")
-    tables.add_argument("--by", choices=BY, help="with --format: what its columns are (default benchmark: metrics)")
-    tables.add_argument("-o", "--output", metavar="FILE", help="where it goes (default: the terminal)")
+    tables.add_argument("--by", choices=BY, help="with --format: what the columns show (default benchmark: metrics)")
+    tables.add_argument("-o", "--output", metavar="FILE", help="file to write to (default: the terminal)")
 
     report = command(
         commands,
         "report",
-        "write one HTML file to look at: tables, charts, poses in 3D",
+        "write a report as one HTML file: tables, charts, poses in 3D",
         "bench report --benchmarks demo,cmu-det-27",
         _report,
     )
     report.add_argument("-o", "--output", metavar="FILE", help="default: report.html in results/")
-    report.add_argument("--benchmarks", metavar="A,B", help="only these of configs/ (default: all)")
-    report.add_argument("--track", action="store_true", help="keep a copy in MLflow too")
+    report.add_argument("--benchmarks", metavar="A,B", help="only these benchmarks (default: all in configs/)")
+    report.add_argument("--track", action="store_true", help="also log it to MLflow")
     add_data(report)
 
     command(commands, "methods", "list the registered methods", "bench methods", _methods)
@@ -83,7 +83,7 @@ def add(commands: Commands) -> None:
     ui = command(
         commands, "ui", "show the tracked runs in a browser, on this machine only", "bench ui --port 5001", _ui
     )
-    ui.add_argument("--port", type=positive, default=5000)
+    ui.add_argument("--port", type=positive, default=5000, help="default 5000")
 
 
 def _import(options: argparse.Namespace) -> int:
@@ -91,7 +91,7 @@ def _import(options: argparse.Namespace) -> int:
 
     given = dict(key_and_value(change, example="heads=8") for change in options.set or ())
     benchmark = load_benchmark(options.benchmark) if options.benchmark else None
-    from bench.method import weights as files  # brings torch: only once the command line is known to be good
+    from bench.method import weights as files  # imports torch: only after the arguments are checked
     from bench.method.registry import method_and_stage
     from bench.system.paths import shown
 
@@ -128,14 +128,14 @@ def _tables(options: argparse.Namespace) -> int:
         raise BenchError("BENCHMARK, --by and -o go with --format or --figure; bench tables alone rewrites every table")
     changed = tables.write(check=options.check)
     for name in changed:
-        print(f"{'drifted' if options.check else 'written'}  {name}")
+        print(f"{'outdated' if options.check else 'written'}  {name}")
     for line in tables.left_out():
         print(f"left out {line}")
     if options.check and changed:
-        print("bench: tables do not say what results/ says; run: make tables", file=sys.stderr)
+        print("bench: tables are out of date; run: make tables", file=sys.stderr)
         return 2
     if not changed:
-        print("every table says what results/ says")
+        print("every table is up to date")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What every command is made of: a parser that shows an example, and the options that several share."""
+"""Parts of the commands: a parser with an example, and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def add_finished_run(parser: argparse.ArgumentParser) -> None:
-    """What tells one run of a benchmark: its method and seed, and all that it was given."""
+    """The options that identify a run: benchmark, method, seed, and what `bench run` was given."""
     parser.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
     parser.add_argument("--method", required=True, help="one of the benchmark's methods")
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of the run (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of the run (default 0)")
     add_data(parser)
-    again = "as the run was given"
+    again = "as given to bench run"
     parser.add_argument("--set", action="append", metavar="KEY=VALUE", help=f"{again}; may be repeated")
     parser.add_argument("--weights", action="append", metavar="METHOD=FILE", help=f"{again}; may be repeated")
     parser.add_argument("--no-weights", dest="imported", action="store_false", help=again)
@@ -80,5 +80,5 @@ def seed(text: str) -> int:
 
 
 def names(text: str | None) -> list[str]:
-    """A list as a user writes it: names with commas between them."""
+    """The names in a comma-separated list."""
     return (text or "").replace(",", " ").split()

@@ -1,4 +1,4 @@
-"""`bench compare`: what two results on a benchmark allow to be said of each other."""
+"""`bench compare`: a statistical comparison of two results on a benchmark."""
 
 from __future__ import annotations
 
@@ -9,27 +9,25 @@ from bench.results.metrics import METRICS
 
 
 def add(commands: Commands) -> None:
-    """Declare the command of this room."""
+    """Declare the command."""
     compare = command(
         commands,
         "compare",
-        "say whether two methods differ beyond chance, from their records",
+        "test whether two methods differ beyond chance, from their records",
         "bench compare cmu-det-27 mixste poseformer --metric p_mpjpe",
         _compare,
     )
     compare.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
-    named = "a method or what was scored, all its seeds; NAME:0 for one seed, NAME:weights for published weights"
+    named = "a method or a submission, all seeds; NAME:0 for one seed, NAME:weights for published weights"
     compare.add_argument("first", metavar="A", help=named)
-    compare.add_argument("second", metavar="B", help="likewise; what is shown is A - B")
+    compare.add_argument("second", metavar="B", help="likewise; the result is A - B")
     compare.add_argument(
         "--metric",
         default="mpjpe",
         metavar="NAME",
-        help=f"{', '.join(METRICS)} or a package's; what the records have (default mpjpe)",
+        help=f"{', '.join(METRICS)} or one of an installed package (default mpjpe)",
     )
-    compare.add_argument(
-        "--set", action="append", metavar="KEY=VALUE", help="as the runs were configured; may be repeated"
-    )
+    compare.add_argument("--set", action="append", metavar="KEY=VALUE", help="as given to bench run; may be repeated")
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`bench data ...`: what lies in a data folder, and what gets there."""
+"""`bench data ...`: describe, verify, prepare and fetch data sets."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from bench.system.errors import BenchError
 
 
 def add(commands: Commands) -> None:
-    """Declare the commands of this room."""
-    parts = group(commands, "data", "look into data sets", "bench data describe cmu --keypoints det")
+    """Declare the commands."""
+    parts = group(
+        commands, "data", "describe, verify, prepare or fetch a data set", "bench data describe cmu --keypoints det"
+    )
 
     describe = command(
-        parts, "describe", "read a data set and say what is in it", "bench data describe cmu --keypoints det", _describe
+        parts,
+        "describe",
+        "read a data set and print its contents",
+        "bench data describe cmu --keypoints det",
+        _describe,
     )
     describe.add_argument("dataset", help="3dhp, 3dhp-annot3, cmu, h36m, synthetic, or one of an installed package")
     describe.add_argument("--keypoints", default="gt", help="gt, cpn (h36m) or det (cmu, synthetic); default gt")
@@ -27,7 +33,7 @@ def add(commands: Commands) -> None:
     add_data(describe)
 
     verify = command(
-        parts, "verify", "check a data set's files, and name what is mixed up", "bench data verify h36m", _verify
+        parts, "verify", "check a data set's files and print what is wrong", "bench data verify h36m", _verify
     )
     verify.add_argument("dataset", help="3dhp, 3dhp-annot3, cmu, h36m or synthetic")
     verify.add_argument(
@@ -36,7 +42,7 @@ def add(commands: Commands) -> None:
     add_data(verify)
 
     example = "bench data prepare 3dhp --raw ~/downloads/mpi_inf_3dhp --skeleton universal"
-    prepare = command(parts, "prepare", "make a data set's files of its raw download", example, _prepare)
+    prepare = command(parts, "prepare", "make a data set's files from its raw download", example, _prepare)
     prepare.add_argument("dataset", help="3dhp or h36m")
     prepare.add_argument("--raw", metavar="DIR", required=True, help="folder of the download, unpacked or not")
     prepare.add_argument(
@@ -46,18 +52,18 @@ def add(commands: Commands) -> None:
         "--output", metavar="DIR", help="where the files go (default: $BENCH_DATA/NAME, else data/NAME)"
     )
     prepare.add_argument(
-        "--partial", action="store_true", help="make files of what is there, where something is missing"
+        "--partial", action="store_true", help="make the files even if parts of the download are missing"
     )
-    prepare.add_argument("--force", action="store_true", help="replace files that hold something else")
+    prepare.add_argument("--force", action="store_true", help="replace existing files that differ")
 
     fetch = command(
         parts,
         "fetch",
-        "get motion capture from the site of the CMU database; files that are there stay",
+        "download motion capture of the CMU database; existing files are kept",
         "bench data fetch cmu --subjects 02,05",
         _fetch,
     )
-    fetch.add_argument("dataset", help="cmu; the others are licensed to you by their authors")
+    fetch.add_argument("dataset", help="cmu; the others need a licence from their authors")
     fetch.add_argument("--subjects", metavar="A,B", help="only these of the benchmarks' subjects")
     fetch.add_argument("--trials", metavar="A,B", help="only these, or these too; any of the database, like 02_01")
     fetch.add_argument("--url", metavar="URL", help="a mirror of the site (default: http://mocap.cs.cmu.edu)")
@@ -112,7 +118,7 @@ def _fetch(options: argparse.Namespace) -> int:
         raise BenchError(
             f"{options.dataset!r} cannot be fetched, only cmu; docs/reference/datasets.md says how to get the others"
         )
-    from bench.data import fetch  # brings numpy: only once the command line is known to be good
+    from bench.data import fetch  # imports numpy: only after the arguments are checked
 
     root = Path(options.data) if options.data else paths.data()
     fetch.fetch_cmu(root, names(options.subjects), names(options.trials), options.url or fetch.SITE)

@@ -26,7 +26,7 @@ WHERE = {
 
 
 def add(commands: Commands) -> None:
-    """Declare the commands of this room."""
+    """Declare the commands."""
     room = group(commands, "draw", "figures and animations of predictions", "bench draw figure demo --method mixste")
     figure = command(
         room,
@@ -50,25 +50,29 @@ def add(commands: Commands) -> None:
         "--kind",
         choices=("video", "denoise"),
         default="video",
-        help="the video, or one frame on its way from noise (default video)",
+        help="the video, or one frame as it is denoised (default video)",
     )
-    moving.add_argument("--frames", type=_span, metavar="A:B[:STEP]", help="of the video, as in Python (default: all)")
-    moving.add_argument("--fps", type=_above_zero, help="frames a second (default: as fast as life; denoise: 2)")
+    moving.add_argument(
+        "--frames", type=_span, metavar="A:B[:STEP]", help="frames of the video, as a Python slice (default: all)"
+    )
+    moving.add_argument("--fps", type=_above_zero, help="frames per second (default: real time; denoise: 2)")
     moving.add_argument("--size", type=_side, default=400, metavar="PIXELS", help="height of a panel (default 400)")
     add_footage(moving, "--video")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    """What is drawn, for figures as for animations."""
+    """The options of figures and animations: benchmark, methods, video, frame."""
     parser.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
-    parser.add_argument("--method", required=True, metavar="M[,M2...]", help="of the benchmark, with finished runs")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the runs, and of noise (default 0)")
-    parser.add_argument("--checkpoint", metavar="FILE", help="lift with these weights instead, as `bench lift`")
+    parser.add_argument(
+        "--method", required=True, metavar="M[,M2...]", help="methods of the benchmark with finished runs"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the runs and of noise (default 0)")
+    parser.add_argument("--checkpoint", metavar="FILE", help="lift with these weights instead, as bench lift")
     parser.add_argument(
         "--set",
         action="append",
         metavar="KEY=VALUE",
-        help="as the run was configured; with --checkpoint a hyper-parameter, as in `bench lift`; may be repeated",
+        help="as given to bench run; with --checkpoint a hyper-parameter, as in bench lift; may be repeated",
     )
     where = parser.add_argument_group("the video (default: any)")
     for name, what in WHERE.items():
@@ -78,10 +82,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         type=_frame,
         default="median",
         metavar="N",
-        help="counted from 0, or `median` or `worst` by the first method's error (default median)",
+        help="frame, counted from 0; or `median` or `worst` by the first method's error (default median)",
     )
-    parser.add_argument("--steps", type=positive, metavar="K", help="of the sampler (default: the method's)")
-    parser.add_argument("--device", default="auto", help="for what is lifted now: auto, cpu, cuda ... (default auto)")
+    parser.add_argument("--steps", type=positive, metavar="K", help="sampling steps (default: the method's)")
+    parser.add_argument("--device", default="auto", help="device for lifting: auto, cpu, cuda ... (default auto)")
     add_data(parser)
 
 
@@ -106,9 +110,9 @@ def _animate(options: argparse.Namespace) -> int:
     output = animation_file(options.output or "animation.mp4")
     footage = footage_of(options, options.video)
     if options.kind == "denoise" and (footage or options.frames):
-        raise BenchError("--video and --frames are of a moving video; --kind denoise shows one frame, --frame")
+        raise BenchError("--video and --frames go with --kind video; --kind denoise shows one frame: --frame")
     if footage and footage.path.resolve() == output.resolve():
-        raise BenchError(f"{options.video} is what is to be read; write to another file")
+        raise BenchError(f"{options.video} is an input file; write to another file")
     gallery = _gallery(options)
     from bench.show.draw.animation import animate, animate_denoising
     from bench.system.paths import shown
@@ -130,33 +134,35 @@ def _animate(options: argparse.Namespace) -> int:
 
 
 def add_footage(parser: argparse.ArgumentParser, option: str) -> None:
-    """The video file behind the input."""
+    """The options for the video behind the input."""
     group = parser.add_argument_group("the video behind the input")
-    group.add_argument(option, metavar="FILE", help="any that ffmpeg reads")
-    group.add_argument("--skip", type=_count, default=0, metavar="N", help="its frames before the first of the data")
-    group.add_argument("--crop", type=_crop, metavar="X,Y,W,H", help="show this part of it, in its pixels")
+    group.add_argument(option, metavar="FILE", help="any format that ffmpeg reads")
+    group.add_argument(
+        "--skip", type=_count, default=0, metavar="N", help="frames of the file before the first of the data"
+    )
+    group.add_argument("--crop", type=_crop, metavar="X,Y,W,H", help="show this part of the video, in pixels")
 
 
 def footage_of(options: argparse.Namespace, file: str | None) -> Footage | None:
-    """What `add_footage` has read. Raises BenchError for a part of no video, and as `Footage.size`."""
+    """The video that the options of `add_footage` name; None if none. Raises BenchError as `Footage.size`."""
     if file is None:
         if options.skip or options.crop:
-            raise BenchError("--skip and --crop are of a video; name its file")
+            raise BenchError("--skip and --crop need a video; name its file")
         return None
     from bench.show.draw.video import Footage
 
     footage = Footage(Path(file), options.skip, options.crop)
-    footage.size()  # raises now rather than after a method has lifted
+    footage.size()  # raises now, not after lifting
     return footage
 
 
 def _traces(gallery: Gallery, row: int, frame: int, options: argparse.Namespace) -> dict[str, Trace]:
-    """Of the methods that have a sampler."""
+    """The sampling steps of the methods that have a sampler."""
     from bench.show.draw.trace import samples, trace
 
     methods = {label: method for label, answer in gallery.answers.items() if samples(method := answer.load())}
     if options.steps and not methods:
-        raise BenchError(f"--steps is of a sampler; {options.method} lifts in one pass")
+        raise BenchError(f"--steps needs a sampler; {options.method} lifts in one pass")
     return {
         label: trace(method, gallery.video(row), frame, seed=options.seed, steps=options.steps)
         for label, method in methods.items()
@@ -164,13 +170,13 @@ def _traces(gallery: Gallery, row: int, frame: int, options: argparse.Namespace)
 
 
 def _gallery(options: argparse.Namespace) -> Gallery:
-    """What the options name."""
+    """The gallery that the options describe."""
     from bench.config.load import key_and_value, load_benchmark
 
     changes = options.set or ()
     given = dict(key_and_value(change, example="sampling_steps=9") for change in changes) if options.checkpoint else {}
     benchmark = load_benchmark(options.benchmark, () if options.checkpoint else changes)
-    from bench.runs.gallery import Choice, load_gallery  # brings torch: only once the command line is known to be good
+    from bench.runs.gallery import Choice, load_gallery  # imports torch: only after the arguments are checked
 
     return load_gallery(
         benchmark,
@@ -185,13 +191,13 @@ def _gallery(options: argparse.Namespace) -> Gallery:
 
 
 def _others(gallery: Gallery) -> str:
-    """How many videos would have fitted too."""
+    """How many videos fit the options, if there are several."""
     others = len(gallery.rows) - 1
     return f" (of {others + 1:,} that fit)" if others else ""
 
 
 def animation_file(name: str) -> Path:
-    """Where an animation is to be written. Raises BenchError for a name of no format, and where ffmpeg is missing."""
+    """The path of an animation. Raises BenchError for an unknown format, and if ffmpeg is needed and missing."""
     from bench.show.draw.video import check_writable
 
     check_writable(path := Path(name))

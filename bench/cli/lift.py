@@ -1,4 +1,4 @@
-"""`bench lift`: a video of one's own."""
+"""`bench lift`: lift the 2D keypoints of a user's own video."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.system.errors import BenchError
 
 
 def add(commands: Commands) -> None:
-    """Declare the command of this room."""
+    """Declare the command."""
     lift = command(
         commands,
         "lift",
@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
         "--keypoints",
         required=True,
         metavar="FILE",
-        help="17 keypoints a person: .npz, or JSON of AlphaPose, Detectron2 or MMPose",
+        help="17 keypoints per person: .npz, or JSON of AlphaPose, Detectron2 or MMPose",
     )
     lift.add_argument(
         "--checkpoint",
@@ -32,22 +32,24 @@ def add(commands: Commands) -> None:
         metavar="FILE",
         help="weights.pt of a run, a weights file of bench import, or a published checkpoint",
     )
-    lift.add_argument("--method", metavar="NAME", help="what the checkpoint is of; a published one does not tell")
+    lift.add_argument("--method", metavar="NAME", help="method of the checkpoint; needed for a published one")
     lift.add_argument("-o", "--output", required=True, metavar="FILE", help="the .npz file to write")
-    lift.add_argument("--csv", metavar="FILE", help="write the poses as a table too")
-    lift.add_argument("--animation", metavar="FILE", help="animate keypoints and poses too: .mp4 or .gif")
+    lift.add_argument("--csv", metavar="FILE", help="also write the poses as a table")
+    lift.add_argument("--animation", metavar="FILE", help="also animate keypoints and poses: .mp4 or .gif")
 
     video = lift.add_argument_group("the video")
     video.add_argument("--size", type=_size, metavar="WxH", help="in pixels, like 1920x1080; default: the file's")
-    video.add_argument("--fps", type=_above_zero, help="frames a second; default: the file's, else 50")
-    video.add_argument("--layout", choices=("coco", "h36m"), help="joints of the keypoints, if the file does not tell")
+    video.add_argument("--fps", type=_above_zero, help="frames per second; default: the file's, else 50")
+    video.add_argument(
+        "--layout", choices=("coco", "h36m"), help="joints of the keypoints, if the file does not state them"
+    )
     video.add_argument("--video", metavar="NAME", help="which one, if the file holds several")
     video.add_argument("--person", metavar="ID", help="a track of the file; default: the main person")
     video.add_argument(
         "--min-score", type=float, default=0.3, metavar="X", help="keypoints below it are not used (default 0.3)"
     )
     video.add_argument(
-        "--max-gap", type=_above_zero, default=2.0, metavar="SECONDS", help="longest that is filled in (default 2)"
+        "--max-gap", type=_above_zero, default=2.0, metavar="SECONDS", help="longest gap that is filled in (default 2)"
     )
 
     how = lift.add_argument_group("the method")
@@ -55,11 +57,11 @@ def add(commands: Commands) -> None:
         "--trained-on",
         choices=("coco", "h36m"),
         default="h36m",
-        help="joints of the 2D that the weights read (default h36m)",
+        help="joints of the 2D input of the weights (default h36m)",
     )
     how.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a hyper-parameter; may be repeated")
     how.add_argument("--no-flip", dest="flip", action="store_false", help="do not average with the mirror image")
-    how.add_argument("--seed", type=int, default=0, help="of methods that sample (default 0)")
+    how.add_argument("--seed", type=int, default=0, help="seed of methods that sample (default 0)")
     how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default auto)")
 
     add_footage(lift, "--footage")
@@ -74,18 +76,18 @@ def _lift(options: argparse.Namespace) -> int:
     animation = animation_file(options.animation) if options.animation else None
     footage = footage_of(options, options.footage)
     if footage and not animation:
-        raise BenchError(f"{shown(footage.path)} would be the background of an animation; name it with --animation")
+        raise BenchError(f"{shown(footage.path)} is the background of an animation; also give --animation FILE")
     given = dict(key_and_value(change, example="sampling_steps=9") for change in options.set or ())
     if output.suffix != ".npz":
         raise BenchError(f"{shown(output)} would hold arrays: give it a name that ends in .npz")
     read = {keypoints.resolve(), checkpoint.resolve(), *([footage.path.resolve()] if footage else [])}
     for written in (output, csv, animation):
         if written is not None and written.resolve() in read:
-            raise BenchError(f"{shown(written)} is what is to be read; write to another file")
+            raise BenchError(f"{shown(written)} is an input file; write to another file")
     if csv is not None and csv.resolve() == output.resolve():
         raise BenchError(f"{shown(output)} cannot hold both; give --csv another name")
 
-    from bench.runs import own_video as lift  # brings torch: only once the command line is known to be good
+    from bench.runs import own_video as lift  # imports torch: only after the arguments are checked
 
     clip = lift.read_clip(
         keypoints,

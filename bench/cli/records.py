@@ -1,4 +1,4 @@
-"""`bench records`: what keeps committed results usable over versions."""
+"""`bench records`: keep committed records usable with a new version."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from bench.cli.command import Commands, command, group
 
 def add(commands: Commands) -> None:
     """Declare the commands."""
-    records = group(commands, "records", "look after the records of finished runs", "bench records migrate")
+    records = group(commands, "records", "update the records of finished runs", "bench records migrate")
     command(
         records,
         "migrate",
-        "give the records of an earlier version the keys of this one; numbers stay as they are",
+        "give the records of an earlier version the keys of this one; numbers do not change",
         "bench records migrate",
         _migrate,
     )
 
 
 def _migrate(options: argparse.Namespace) -> int:
-    from bench.runs.migrate import migrate  # brings torch
+    from bench.runs.migrate import migrate  # imports torch
 
     done = migrate()
     for line in done:

@@ -1,4 +1,4 @@
-"""`bench run`: a benchmark's runs are planned, done and compared; what came of them is printed."""
+"""`bench run`: plan and do the runs of a benchmark, and print the outcome."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
     run.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
     run.add_argument("--methods", metavar="A,B", help="only these of the benchmark's methods")
     run.add_argument("--seeds", type=positive, default=1, metavar="N", help="seeds 0 to N-1 (default 1)")
-    run.add_argument("--only", metavar="KEY", help="only the run with this key, or its first digits (--dry-run --json)")
+    run.add_argument("--only", metavar="KEY", help="only the run whose key starts so (see --dry-run --json)")
     run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default auto)")
     add_data(run)
     run.add_argument("--set", action="append", metavar="KEY=VALUE", help="change the configuration; may be repeated")
@@ -37,9 +37,7 @@ def add(commands: Commands) -> None:
         metavar="METHOD=FILE",
         help="test these imported weights instead of training; may be repeated",
     )
-    run.add_argument(
-        "--no-weights", dest="imported", action="store_false", help="train even what weights were imported for"
-    )
+    run.add_argument("--no-weights", dest="imported", action="store_false", help="train even if weights were imported")
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     run.add_argument("--json", action="store_true", help="with --dry-run: the plan as JSON, with the key of every run")
     logged = run.add_mutually_exclusive_group()
@@ -55,7 +53,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.json and not options.dry_run:
         raise BenchError("--json prints the plan and goes with --dry-run")
     benchmark = load_benchmark(options.benchmark, options.set or ())
-    # These bring torch: only once the configuration is known to be good.
+    # These import torch: only after the configuration is checked.
     from bench.results.tracking import check_system_metrics
     from bench.runs.forecast import forecast
     from bench.runs.launch import run_plan
@@ -107,7 +105,7 @@ def _as_data(plan: Plan) -> dict[str, object]:
 
 
 def _closing(finished: Finished) -> str:
-    """The table of what is done, where everything is, and what is not done."""
+    """The table of finished runs, the paths of their files, and the runs that were skipped or failed."""
     from bench.show import tables
     from bench.system import paths
 
@@ -124,7 +122,7 @@ def _closing(finished: Finished) -> str:
     lines.append(
         f"report      {made if report.is_file() else 'make report  (one HTML file: tables, charts, poses in 3D)'}"
     )
-    lines += [f"skipped     {name}: another process is doing it" for name in finished.elsewhere]
+    lines += [f"skipped     {name}: another process is running it" for name in finished.elsewhere]
     lines += [f"failed      {name}: {str(error).splitlines()[0]}" for name, error in finished.failed.items()]
     if finished.failed:
         lines.append(
@@ -134,7 +132,7 @@ def _closing(finished: Finished) -> str:
 
 
 def _record_line(record: Record, trial: bool) -> str:
-    """Where the record of a run is, and what it says beside a published record of the same run."""
+    """The file of a run's record, and how it compares with a published record of the same run."""
     from bench.results import records
     from bench.results.agreement import agreement
     from bench.system import paths

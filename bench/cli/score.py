@@ -1,4 +1,4 @@
-"""`bench score`: what was made elsewhere, counted as the suite's own methods are."""
+"""`bench score`: score external predictions and models like the suite's own methods."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """Declare the commands of this room."""
+    """Declare the commands."""
     score = command(
         commands,
         "score",
-        "score predictions, or a model in a file, of any framework",
+        "score predictions or a model file of any framework",
         "bench score h36m-cpn-243 --predictions mine.npz --name mine",
         _score,
     )
@@ -27,16 +27,18 @@ def add(commands: Commands) -> None:
     what.add_argument("--predictions", metavar="FILE", help="poses by video in an .npz file (bench export template)")
     what.add_argument("--onnx", metavar="FILE", help="a model, run by ONNX Runtime on the CPU")
     what.add_argument(
-        "--torchscript", metavar="FILE", help="a model of torch.jit.save; it is a program: trust where it comes from"
+        "--torchscript", metavar="FILE", help="a model of torch.jit.save; it is a program: only use files you trust"
     )
-    score.add_argument("--name", required=True, help="what it is called in the table")
+    score.add_argument("--name", required=True, help="its name in the table")
     model = score.add_argument_group("models")
-    model.add_argument("--frames", type=positive, metavar="N", help="frames it reads at once, if its file does not say")
+    model.add_argument(
+        "--frames", type=positive, metavar="N", help="frames it reads at once, if its file does not state it"
+    )
     model.add_argument("--targets", choices=("all", "centre", "last"), help="the frames it answers for, if only one")
     model.add_argument("--step", type=positive, metavar="N", help="frames between two of its input frames (default 1)")
     model.add_argument("--device", help="cpu, cuda, cuda:1 ... or auto, for TorchScript (default cpu)")
     add_data(score)
-    score.add_argument("--no-record", dest="record", action="store_false", help="print the numbers and leave nothing")
+    score.add_argument("--no-record", dest="record", action="store_false", help="print the numbers and write no record")
     score.add_argument("--no-track", dest="track", action="store_false", help="log nothing to MLflow")
 
 
@@ -44,21 +46,21 @@ def _score(options: argparse.Namespace) -> int:
     from bench.config.load import load_benchmark
 
     benchmark = load_benchmark(options.benchmark)
-    asked = {name: getattr(options, name) for name in ("frames", "targets", "step", "device")}
-    asked = {name: value for name, value in asked.items() if value is not None}
-    if options.predictions and asked:
-        raise BenchError(f"--{', --'.join(asked)}: for models; predictions are taken as they are")
-    if options.onnx and "device" in asked:
+    stated = {name: getattr(options, name) for name in ("frames", "targets", "step", "device")}
+    stated = {name: value for name, value in stated.items() if value is not None}
+    if options.predictions and stated:
+        raise BenchError(f"--{', --'.join(stated)}: for models; predictions are taken as they are")
+    if options.onnx and "device" in stated:
         raise BenchError("--device: for TorchScript; ONNX models run on the CPU")
-    from bench.runs.submission import score_model, score_predictions  # brings torch: the command line is good
+    from bench.runs.submission import score_model, score_predictions  # imports torch
 
     common = {"data": options.data, "record": options.record, "track": options.track}
     if options.predictions:
         scored = score_predictions(benchmark, Path(options.predictions), options.name, **common)
     elif options.onnx:
-        scored = score_model(benchmark, Path(options.onnx), "onnx", options.name, **asked, **common)
+        scored = score_model(benchmark, Path(options.onnx), "onnx", options.name, **stated, **common)
     else:
-        scored = score_model(benchmark, Path(options.torchscript), "torchscript", options.name, **asked, **common)
+        scored = score_model(benchmark, Path(options.torchscript), "torchscript", options.name, **stated, **common)
     print(_closing(scored))
     return 0
 

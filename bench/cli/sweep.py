@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """Declare the command of this room."""
+    """Declare the command."""
     sweep = command(
         commands,
         "sweep",
@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
         _sweep,
     )
     sweep.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
-    sweep.add_argument("name", nargs="?", help="one of its sweeps; left out, they are listed")
+    sweep.add_argument("name", nargs="?", help="one of its sweeps; without it, they are listed")
     sweep.add_argument("--methods", metavar="A,B", help="only these of the sweep's methods")
     sweep.add_argument("--seeds", type=positive, default=1, metavar="N", help="seeds 0 to N-1 (default 1)")
     sweep.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default auto)")
@@ -37,7 +37,7 @@ def _sweep(options: argparse.Namespace) -> int:
         print(_listed(benchmark))
         return 0
     from bench.results import sweeps
-    from bench.runs.sweep import plan_sweep, run_sweep  # brings torch: only once the configuration is known to be good
+    from bench.runs.sweep import plan_sweep, run_sweep  # imports torch: only after the configuration is checked
     from bench.show.sweeps import terminal
     from bench.system.paths import shown
 
@@ -58,7 +58,7 @@ def _sweep(options: argparse.Namespace) -> int:
 
 
 def _listed(benchmark: Benchmark) -> str:
-    """The sweeps of a benchmark, a line each."""
+    """The sweeps of a benchmark, one line each."""
     lines = [
         f"  {name}: {sweep.knob} {', '.join(f'{value:g}' for value in sweep.values)}; "
         f"methods: {', '.join(sweep.methods) or 'all that have it'}"

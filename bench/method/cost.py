@@ -26,7 +26,7 @@ def macs_per_frame(method: Method, joints: int) -> int | None:
     """Multiply-accumulates of matrix products per lifted frame, all sampling steps included, not mirrored.
 
     Counted on PyTorch's meta device, where tensors have shapes but no values: a published size takes seconds. None for
-    a method that looks at values (`.item()`, NumPy, a branch that depends on them): its count may depend on them. Raises
+    a method that looks at values (`.item()`, NumPy, branches on them), as its count may depend on them. Raises
     BenchError if it does not lift on a CPU either, or returns poses of another shape than its window asks for.
     """
     try:

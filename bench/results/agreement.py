@@ -1,8 +1,8 @@
-"""Whether a run made again says the same as its record: reproduced, in agreement, or different.
+"""Whether a repeated run agrees with its record: reproduced, in agreement, or different.
 
-A sum of floating-point numbers depends on the order in which it is taken. That order depends on the processor, on the
+A sum of floating-point numbers depends on the order of its terms. That order depends on the processor, on the
 kernels that a library chooses for it, and on the number of threads. Where all of these are the same, a run on a CPU
-reproduces its record to the last digit. Otherwise sums differ in their seventh digit; training carries that on, step by
+reproduces its record to the last digit. Otherwise sums differ in their seventh digit; training amplifies that, step by
 step, to another network of the same quality. How far apart such networks end was measured
 (docs/explanation/reproducibility.md), and it sets the limits below.
 """
@@ -19,14 +19,14 @@ from bench.results.statistics import NOTHING_TRAINED
 
 # The largest relative difference of any metric that other kernels or threads explain.
 TRAINED = 0.04  # of networks trained here: twice the 0.021 that was measured
-PREDICTED = 1e-4  # where nothing is trained: no more than the last of six digits was measured
+PREDICTED = 1e-4  # where nothing is trained: measured differences were at most the last of six digits
 
 Verdict = Literal["reproduced", "agrees", "differs"]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """What comparing found. text: one line, like "agrees: mpjpe 0.48 mm apart, other processor"."""
+    """The result of a comparison. text: one line, like "agrees: mpjpe 0.48 mm apart, other processor"."""
 
     verdict: Verdict
     text: str
@@ -35,10 +35,10 @@ class Agreement:
 def agreement(record: Record, existing: Record) -> Agreement:
     """Compare the record of a run made again with the record of the same run that is there already.
 
-    reproduced: every metric is the same in all six digits of a file. agrees: within the limit, where something that the
-    order of sums depends on is another one, or is not known. differs: beyond the limit, or apart although nothing is
-    another. Metrics that only the new record has were not measured by an earlier version, and are left out. Raises
-    ValueError for records of two run keys.
+    reproduced: every metric is the same in all six digits of a file. agrees: within the limit, and something that the
+    order of sums depends on differs or is not known. differs: beyond the limit, or not equal although nothing that sums
+    depend on differs. Metrics that only the new record has were not measured by an earlier version, and are left out. Raises
+    ValueError if the run keys differ.
     """
     if record.run_key != existing.run_key:
         raise ValueError(f"records of two runs: {record.run_key} and {existing.run_key}")
@@ -97,7 +97,7 @@ def _reasons(record: Record, existing: Record) -> list[str]:
 
 @dataclass(frozen=True)
 class _Machine:
-    """What a record says of where it was made. kernels: None in records from before they were named."""
+    """The machine of a record. kernels: None in records that do not name them yet."""
 
     processor: str
     kernels: tuple[str, ...] | None

@@ -30,19 +30,19 @@ Function = Callable[["ScoredPoses"], Any]
 
 @dataclass(frozen=True)
 class Metric:
-    """One number per scored frame, of which the suite takes means, and how these are shown.
+    """One number per scored frame, and how its means are shown.
 
     name: in records, MLflow and on the command line: lower-case letters, digits and underscores.
-    title, unit, digits: in tables and in the report. better: which way.
+    title, unit, digits: in tables and in the report. better: lower or higher values.
     function: from `ScoredPoses` to (frames,) values in that unit, NaN where a frame has none; None where the metric is
         not defined for the data. As "module:function" it is imported when it is first needed.
-    column: whether the table of a benchmark always has it, has it where somebody measured or published it, leaves it to
-        the table of further metrics, or never shows it (then it is in records and MLflow alone).
+    column: whether the table of a benchmark always has it, has it where it was measured or published, leaves it to the
+        table of further metrics, or never shows it (then only records and MLflow have it).
     views: where else it is shown: in the tables by subject and the like (`groups`), on the pages of sweeps, in the
         report's leaderboard before a reader asks for it.
-    package: whose it is; set by the suite, "" for its own.
+    package: the package that declares it; set by the suite, "" for its own.
 
-    Raises ValueError for a name, a number of digits or a choice that is none.
+    Raises ValueError for a name, a number of digits or a choice that is not valid.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Metric:
         return self.better == "higher"
 
     def load(self) -> Function:
-        """The function itself. Raises ImportError or AttributeError if it is named and not there."""
+        """The function itself. Raises ImportError or AttributeError if a named function does not exist."""
         if callable(self.function):
             return self.function
         module, _, name = self.function.partition(":")
@@ -103,10 +103,10 @@ METRICS: dict[str, Metric] = {
     )
 }
 
-# The means that are not the headline: how a record calls them after the metric, and a column after the title.
+# The means besides the headline: suffix of the metric's name in a record, and of its title in a table.
 OTHER_MEANS = {"_frames": "over frames", "_actions": "over actions", "_w2929": "by 2,929 weights"}
 
-# Every frame weighs the same, instead of every action; and the other way round, where frames make the headline.
+# The mean over frames; and the mean over actions, where the headline is over frames.
 _COLUMNS_OF_OTHER_MEANS = ("mpjpe_frames", "mpjpe_actions")
 
 
@@ -120,7 +120,7 @@ def metrics() -> dict[str, Metric]:
 
 
 def described(name: str) -> Metric | None:
-    """How a number of a record is shown: `mpjpe`, or another mean like `mpjpe_frames`; None if nobody knows it."""
+    """How a number of a record is shown: `mpjpe`, or another mean like `mpjpe_frames`; None if it is not known."""
     known = metrics()
     if name in known:
         return known[name]
@@ -147,9 +147,9 @@ def in_view(view: View) -> list[str]:
 
 
 def check_functions() -> None:
-    """Load the function of every metric of an installed package, so that training does not end in vain.
+    """Load the function of every metric of an installed package, before training.
 
-    Raises BenchError for one that is not there, and as `metrics`.
+    Raises BenchError for one that cannot be loaded, and as `metrics`.
     """
     for metric in metrics().values():
         if metric.package:
@@ -190,7 +190,7 @@ def _load(point: EntryPoint) -> Metric:
 
 
 def _broken(name: str, package: str, reason: str) -> BenchError:
-    return BenchError(f"metric {name!r} of the package {package}: {reason}. Mend or uninstall {package}")
+    return BenchError(f"metric {name!r} of the package {package}: {reason}. Repair or uninstall {package}")
 
 
 def _package(point: EntryPoint) -> str:

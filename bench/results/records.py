@@ -1,6 +1,6 @@
 """Results as data: one committed JSON file for each finished run, and the numbers that papers published.
 
-A `Record` says what one method, trained with one seed, scored on one benchmark, and where that came from. Records are
+A `Record` holds the scores of one method, trained with one seed, on one benchmark, and how they were made. Records are
 written whole and never overwritten by another training: the tables are made of them (docs/reference/records.md).
 Published numbers live in `results/published.csv`, each with its source, and never mix with measured ones.
 """
@@ -22,7 +22,7 @@ from bench.config.schema import NAME, Protocol, Source, Strict
 from bench.system import paths
 from bench.system.errors import BenchError
 
-SCHEMA: Literal[1, 2] = 2  # of records that are written; those of 1 differ in how their key was taken
+SCHEMA: Literal[1, 2] = 2  # of records that are written; in schema 1 the run key was computed in another way
 
 PUBLISHED_COLUMNS = ("benchmark", "method", "label", "frames", "metric", "value", "unit", "source", "paper", "note")
 
@@ -36,7 +36,7 @@ class Metric(Strict):
 
 
 class Data(Source):
-    """What was tested on, and trained on where that is something else: must be what the benchmark's protocol states."""
+    """The test data, and the training data if they differ; must be what the benchmark's protocol states."""
 
     trained_on: Source | None = None
 
@@ -47,9 +47,9 @@ class Data(Source):
 
 
 class Cost(Strict):
-    """What predicting the test set took on one device: a fact about that machine that day, not about the method.
+    """The measured cost of predicting the test set on one device: it depends on the machine and its load.
 
-    Of test frames each second, whatever of them costs: overlapping windows, mirrored ones, sampling steps, reading.
+    Test frames per second count all work: overlapping windows, mirrored ones, sampling steps, reading.
     """
 
     test_frames_per_second: float = Field(gt=0)
@@ -71,13 +71,13 @@ class Provenance(Strict):
 
 
 class Block(Strict):
-    """One test sequence of one subject with all its views: what chance draws in `bench.results.statistics`."""
+    """One test sequence of one subject with all its views: the unit of resampling in `bench.results.statistics`."""
 
     subject: str
     action: str
     sequence: str
     frames: int = Field(ge=1)  # scored ones, of all views
-    steps: int = Field(ge=0)  # of these with a velocity: what mpjve is a mean over
+    steps: int = Field(ge=0)  # of these with a velocity: mpjve is a mean over them
     counts: dict[str, int] = Field({})  # metric -> frames that have it, where these are fewer and it is not mpjve
     means: dict[str, float]  # metric -> mean over the frames, in the unit that `metrics` gives
 
@@ -89,7 +89,7 @@ class Block(Strict):
 class Record(Strict):
     """The outcome of one finished run: one method, one seed, one benchmark."""
 
-    schema_: Literal[1, 2] = Field(SCHEMA, alias="schema")  # 1: under a key of before `bench records migrate`
+    schema_: Literal[1, 2] = Field(SCHEMA, alias="schema")  # 1: with the key before `bench records migrate`
     run_key: str = Field(pattern=r"^[0-9a-f]{8,64}$")
     benchmark: str = Field(pattern=NAME)
     method: str = Field(pattern=NAME)  # its key in the benchmark
@@ -108,7 +108,7 @@ class Record(Strict):
     per_joint: dict[str, dict[str, float]] = Field({})  # joint -> metric -> value
     # kind (subject, sequence, activity, scene, joint_group) -> name -> metric -> value; `frames`: how many it has
     groups: dict[str, dict[str, dict[str, int | float]]] = Field({})
-    blocks: tuple[Block, ...] = ()  # none under as-published, nor in records from before there was this field
+    blocks: tuple[Block, ...] = ()  # none under as-published, nor in records older than this field
     frames: int = Field(ge=1)  # test frames counted
     sequences: int = Field(ge=1)
     parameters: int | None = Field(ge=0)
@@ -142,16 +142,16 @@ class Record(Strict):
 
     @property
     def lacks_blocks(self) -> bool:
-        """Whether it was written before records said how each test sequence scored."""
+        """Whether it was written before records had blocks."""
         return self.accounting == "shared" and not self.blocks
 
     def is_of_the_training_of(self, other: Record) -> bool:
-        """Whether both say how one and the same training ended, whenever it was scored."""
+        """Whether both are of the same training, whenever it was scored."""
         return self.run_key == other.run_key and self.provenance.finished_at == other.provenance.finished_at
 
     @property
     def scored_from(self) -> str | None:
-        """What came from elsewhere to be scored, like "predictions"; None for a run of the suite's."""
+        """The kind of an external result, like "predictions"; None for a run of the suite."""
         return self.training.get("scored_from")
 
 
@@ -161,8 +161,8 @@ class Record(Strict):
 def write(record: Record, folder: Path | None = None) -> Path:
     """Write a record under `results/records/` (or `folder`) and return its path.
 
-    A record that exists already stays as it is, for it may be committed: its path comes back, and `differences` tells
-    whether the new run reproduces it. Only what an older version did not write is added, as by `completed`. Raises
+    An existing record is kept, as it may be committed: its path is returned, and `differences` shows whether the new run
+    reproduces it. Only what an older version did not write is added, as by `completed`. Raises
     BenchError for NaN, for infinity and for text that looks like a path of this machine.
     """
     path = (folder or paths.records()) / record.path
@@ -180,8 +180,8 @@ def write(record: Record, folder: Path | None = None) -> Path:
 def keep(record: Record, *, trial: bool = False) -> Path:
     """Write the record of a run of this checkout where it belongs, and return its path.
 
-    In `results/records/`, to be committed; in `results/own/` where there is a record of the same run already, of a
-    training elsewhere or before; in `results/trials/` if it is a trial, with other settings than the benchmark's file
+    In `results/records/`, to be committed; in `results/own/` if there is a record of the same run already, of another
+    training; in `results/trials/` if it is a trial, with other settings than the benchmark's file
     states. Raises BenchError as `write`.
     """
     published = paths.records() / record.path
@@ -196,23 +196,23 @@ def keep(record: Record, *, trial: bool = False) -> Path:
 
 
 def viewed(benchmark: str) -> list[Record]:
-    """What is shown of a benchmark: the run of this checkout where there is one, else the published record."""
+    """The records to show for a benchmark: of this checkout where there is one, else the published record."""
     own = {one.run_key: one for one in load(benchmark, paths.own_records())}
     published = [own.pop(one.run_key, one) for one in load(benchmark)]
     return [*published, *own.values()]
 
 
 def place(record: Record) -> Path:
-    """The file of a record: the run of this checkout has its own where there is a published record of the same run."""
+    """The file of a record, in `results/own/` or `results/records/` (see `keep`)."""
     own = paths.own_records() / record.path
     mine = own.is_file() and read(own).is_of_the_training_of(record)
     return own if mine else paths.records() / record.path
 
 
 def beside_published(record: Record) -> str | None:
-    """What is said of a run of this checkout whose published record has other numbers: both.
+    """The MPJPE of a run of this checkout and of its published record, if their numbers differ; else None.
 
-    Such as "yours 55.2 mm, published record 54.8 mm", of MPJPE. None where there is no other, or it says the same.
+    Like "yours 55.2 mm, published record 54.8 mm".
     """
     path = paths.records() / record.path
     if not path.is_file() or (kept := read(path)).is_of_the_training_of(record):
@@ -244,20 +244,20 @@ def _numbers(content: Any, key: tuple[str, ...] = ()) -> dict[tuple[str, ...], f
 
 
 def text(record: Record) -> str:
-    """A record as it stands in its file. Raises BenchError for what `write` refuses."""
+    """A record as the text of its file. Raises BenchError for what `write` refuses."""
     return portable_text(record, shown=str(record.path))
 
 
 def portable_text(content: Strict, shown: str) -> str:
-    """What may be committed, as JSON that is alike on every machine. Raises BenchError for what `write` refuses."""
+    """Content as JSON that may be committed, the same on every machine. Raises BenchError for what `write` refuses."""
     plain = _portable(content.model_dump(by_alias=True), shown)
     return json.dumps(plain, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def check_portable(content: Any, shown: str) -> None:
-    """Raises BenchError for what `write` refuses: to be asked of settings before hours are spent on them.
+    """Raises BenchError for what `write` refuses: to check settings before hours of training.
 
-    content: dictionaries, lists, numbers and texts; shown: what it is the content of, for the message.
+    content: dictionaries, lists, numbers and texts; shown: its name in the message.
     """
     _portable(content, shown)
 
@@ -286,7 +286,7 @@ _REPAIR = "Records are written by `bench run` and `bench score`, never by hand: 
 def load(benchmark: str | None = None, folder: Path | None = None) -> list[Record]:
     """Every record, or those of one benchmark, oldest first within a method and seed.
 
-    Raises BenchError for a broken record and for one that lies where another belongs.
+    Raises BenchError for a broken record and for one in the place of another.
     """
     folder = folder or paths.records()
     found = []
@@ -308,17 +308,17 @@ def newest(records: Iterable[Record]) -> list[Record]:
 
 
 def differences(record: Record, existing: Record) -> dict[str, float]:
-    """How far the metrics of a repeated run are from those on disk: new less old, infinite where the run lacks one.
+    """How far the metrics of a repeated run are from those on disk: new minus old; infinite for a missing one.
 
-    All zero, within the six digits that a file keeps, where the run reproduces the record. Cost and training time are
-    no part of it, nor are metrics that the record does not have, as they came to the suite after it.
+    All zero, within the six digits that a file keeps, if the run reproduces the record. Cost, training time and metrics
+    that the record on disk lacks (newer ones) are left out.
     """
     new, old = ({name: metric.value for name, metric in one.metrics.items()} for one in (record, existing))
     return {name: _six_digits(new[name]) - _six_digits(old[name]) if name in new else math.inf for name in sorted(old)}
 
 
 def _portable(value: Any, shown: str, key: str = "") -> Any:
-    """The value as JSON is to hold it, floats at six significant digits. Raises BenchError for what must not leave."""
+    """The value as JSON holds it, floats with six significant digits. Raises BenchError for what `write` refuses."""
     if isinstance(value, Mapping):
         for name in value:
             _portable(str(name), shown, f"{key}.{name}".lstrip("."))
@@ -360,7 +360,7 @@ def _six_digits(value: float) -> float:
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Headline metrics of records, tidy: a line per record and metric."""
+    """Headline metrics of records, tidy: one row per record and metric."""
     lines = [
         {
             "benchmark": one.benchmark,
@@ -383,7 +383,7 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def published(path: Path | None = None) -> pd.DataFrame:
-    """What papers report, a line per benchmark, method, frames and metric, in the order of the file.
+    """What papers report, one row per benchmark, method, frames and metric, in the order of the file.
 
     path: default `results/published.csv` of the project ($BENCH_RESULTS moves what is measured, not this); a project
     without the file has no published numbers. Raises BenchError for a file of another form.
@@ -401,6 +401,6 @@ def published(path: Path | None = None) -> pd.DataFrame:
         twice = table[table.duplicated(["benchmark", "method", "frames", "metric"])]
         if len(twice):
             raise ValueError(f"{' '.join(map(str, twice.iloc[0][['benchmark', 'method', 'frames', 'metric']]))} twice")
-    except ValueError as error:  # pandas' own errors of form are ValueErrors as well
+    except ValueError as error:  # pandas' parsing errors are ValueErrors as well
         raise BenchError(f"{paths.shown(path)}: {error}") from None
     return table

@@ -13,7 +13,7 @@ from bench.results.records import Data, Metric, Provenance
 from bench.system import paths
 from bench.system.errors import BenchError
 
-# What a knob is, on a page and along an axis.
+# The name of each setting, on a page and along an axis.
 KNOBS = {
     "noise_half_widths": "noise on the 2D keypoints, standard deviation in half image widths",
     "joint_drop": "probability that a 2D keypoint is missing",
@@ -24,7 +24,7 @@ KNOBS = {
 
 COUNTS = ("sampling_steps", "hypotheses", "frames")  # on a logarithmic axis
 
-# How hypotheses were combined: the mark of a row, and whether it uses the truth.
+# How hypotheses were combined: the label of a row, and whether it uses the ground truth.
 COMBINED = {
     "mean": ("mean of H", False),
     "best_oracle": ("best of H, oracle", True),
@@ -33,7 +33,7 @@ COMBINED = {
 
 
 class SweepPoint(Strict):
-    """One method with one seed at one value of the knob."""
+    """One method with one seed at one value of the setting."""
 
     method: str = Field(pattern=NAME)  # its key in the benchmark
     seed: int = Field(ge=0)

@@ -1,6 +1,6 @@
 """The audit: the same predictions under every accounting, then under `shared` with one rule changed at a time.
 
-So a reader sees how far two published numbers lie apart before any method differs. Rules are numbered as in
+It shows how far apart two published numbers can be for the same predictions. Rules are numbered as in
 docs/reference/protocols.md.
 """
 
@@ -70,24 +70,24 @@ OF_3DHP = (
 )
 OVER_FRAMES = Rule("-", "mean over frames, not over actions", "only to choose an epoch", {"average": "frames"})
 
-# What is no field of an accounting: other frames to score, or another input.
+# Rules outside an accounting: other frames to score, or another input.
 WITHOUT_DRIFTING = Rule("A18", "three sequences of S9 with drifting labels left out", "MotionBERT", {})
 PLAIN = Rule("A14", "no average with the mirrored input", "none: on in all five", {}, ("mpjpe", "p_mpjpe", "mpjve"))
 MIRRORED = Rule("A14", "average with the mirrored input", "all five", {}, ("mpjpe", "p_mpjpe", "mpjve"))
 VALID_ALONE = Rule("A24", "windows over valid frames alone", "mmpose (for MixSTE)", {}, ("mpjpe", "pck", "auc"))
 
 UNSEEN = (
-    "Not to be seen in predictions, see docs/reference/protocols.md: "
+    "Not visible in predictions, see docs/reference/protocols.md: "
     "A3 to A5, A11 to A13, A15 to A17, A19, A20, A25 to A28."
 )
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """The outcome of an audit, one row per metric.
 
     presets: preset, paper, own (whether it is the method's), frames counted, metric, unit, shared, value, difference.
-    rules: number, rule, published_by, metric, unit, shared, value, difference. A line a metric.
+    rules: number, rule, published_by, metric, unit, shared, value, difference.
     """
 
     title: str
@@ -97,13 +97,13 @@ class Audit:
 
     @property
     def table(self) -> pd.DataFrame:
-        """Both as one tidy table: a preset is a line like a rule."""
+        """Both as one tidy table, each preset as a rule."""
         named = self.presets.assign(rule="preset " + self.presets["preset"], published_by=self.presets["paper"])
         return pd.concat([named, self.rules])[["number", "rule", "published_by", "frames", "metric", *_VALUES]]
 
     @property
     def text(self) -> str:
-        """Both as a person reads them."""
+        """Both as text tables."""
         rows: list[dict[str, str]] = []
         for (name, own), lines in self.presets.groupby(["preset", "own"], sort=False):
             row = {"accounting": f"{name} *" if own else str(name), "frames counted": f"{lines['frames'].iloc[0]:,}"}
@@ -121,8 +121,8 @@ class Audit:
             for one in _dicts(self.rules)
         ]
         starred = " (* the method's own)" if self.presets["own"].any() else ""
-        parts = [self.title, f"The same predictions under every accounting{starred}", _laid_out(rows, texts=1)]
-        parts += ["One rule of shared changed at a time", _laid_out(changed, texts=4), "\n".join(self.notes)]
+        parts = [self.title, f"The same predictions under every accounting{starred}", _text_table(rows, texts=1)]
+        parts += ["One rule of shared changed at a time", _text_table(changed, texts=4), "\n".join(self.notes)]
         return "\n\n".join(parts)
 
 
@@ -145,10 +145,10 @@ def audit(
 
     method: its key in the benchmark. data, weights, imported: as `bench.runs.plan.one_run`. predictions: a file,
     instead of the run's. lift: also measure the rules that need the network, with the weights of the run. Raises
-    BenchError where there are no predictions, or none of this test set.
+    BenchError if there are no predictions of this test set.
     """
     if lift and predictions:
-        raise BenchError("lifting again takes the weights of a run; with a file of predictions there are none")
+        raise BenchError("lifting again needs the weights of a run; a file of predictions has none")
     where = choose_device(device)
     run, split = one_run(benchmark, method, seed, data=data, weights=weights, imported=imported)
     testing = split.testing
@@ -182,9 +182,7 @@ def _predictions(run: Run, testing: PoseDataset, file: Path | None) -> Predictio
     try:
         found = Predictions.load(path)
     except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
-        raise BenchError(
-            f"{shown(path)} is no file of predictions as `bench run` leaves them, window by window: {error}"
-        ) from None
+        raise BenchError(f"{shown(path)} is not a file of predictions as `bench run` writes it: {error}") from None
     expected = [scored_windows(testing, found.window, one.accounting) for one in presets(testing.name)]
     shape = (len(expected[0]), found.window.answers, len(testing.skeleton), 3)
     if not any(np.array_equal(found.table, one) for one in expected) or found.poses_3d.shape != shape:
@@ -214,7 +212,7 @@ def _by_rule(predictions: Predictions, testing: PoseDataset, averaging: Averagin
 def _by_lifting(
     run: Run, testing: PoseDataset, averaging: Averaging, device: torch.device
 ) -> Iterator[tuple[Rule, Scores]]:
-    """`shared` with one rule changed that acts before there are predictions."""
+    """`shared` with one rule changed that acts before prediction."""
     method = run.trained(len(testing.skeleton))
     flip = run.benchmark.protocol.flip_test
     changed = [(MIRRORED if not flip else PLAIN, testing, not flip)]
@@ -249,9 +247,9 @@ def _lines(rule: Rule, shared: Scores, changed: Scores) -> list[dict[str, Any]]:
 
 
 def _compared(shared: Scores, changed: Scores, names: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The headline of both, and how far the second lies above the first; NaN for what an accounting does not take.
+    """The headline numbers of both, and second minus first; NaN for a metric that an accounting does not compute.
 
-    Metrics that these joints do not allow are left out.
+    Metrics that are not defined for these joints are left out.
     """
     for metric in (name for name in names if name in shared.units):
         before, after = (scores.summary.get(metric, math.nan) for scores in (shared, changed))
@@ -279,7 +277,7 @@ def _notes(testing: PoseDataset, predictions: Predictions, lifted: bool) -> list
 
 
 def _dicts(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The lines of a table, each by its columns."""
+    """The rows of a table as dictionaries."""
     return [{str(key): value for key, value in line.items()} for line in table.to_dict("records")]
 
 
@@ -288,12 +286,12 @@ def _titled(line: Mapping[str, Any]) -> str:
 
 
 def _number(value: float, line: Mapping[str, Any], sign: str = "") -> str:
-    """One digit more than tables have: most rules move less than those show."""
+    """One digit more than in tables: most rules change less than those show."""
     digits = metrics()[line["metric"]].digits + 1
     return NONE if math.isnan(value) else f"{round(value, digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no -0.00
 
 
-def _laid_out(rows: Sequence[Mapping[str, str]], texts: int) -> str:
+def _text_table(rows: Sequence[Mapping[str, str]], texts: int) -> str:
     """A plain table whose first columns are texts."""
     alignment = ["left" if number < texts else "right" for number in range(len(rows[0]))]
     return tabulate(rows, headers="keys", disable_numparse=True, colalign=alignment)

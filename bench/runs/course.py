@@ -1,4 +1,4 @@
-"""How the training of a run went, kept beside its weights: a record can be made when the checkpoints are gone."""
+"""The training history of a run, kept beside its weights: a record needs no checkpoints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.training.loop import Epoch, Trained, finished_training
 
 @dataclass(frozen=True)
 class Course:
-    """trained: of the method itself. stages: of what was trained before it, by name."""
+    """The training history of a run. trained: of the method. stages: of its earlier stages, by name."""
 
     trained: Trained
     stages: Mapping[str, Trained] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Course:
 
     @classmethod
     def load(cls, path: Path) -> Course:
-        """Read what `save` wrote. Raises BenchError if it is not that."""
+        """Read what `save` wrote. Raises BenchError if the file is damaged."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             stages = {name: _trained(one) for name, one in content["stages"].items()}
@@ -38,7 +38,7 @@ class Course:
 
     @classmethod
     def of(cls, run: Run) -> Course | None:
-        """The course of a run that is trained; None if nothing of it is left."""
+        """The history of a trained run; None if neither its file nor its checkpoints are left."""
         if run.course_file.is_file():
             return cls.load(run.course_file)
         trained = finished_training(run.folder, run.settings.recipe)

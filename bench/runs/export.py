@@ -1,4 +1,4 @@
-"""What the suite writes for other programs."""
+"""Files for other programs: templates of predictions, and MATLAB files for MPI-INF-3DHP."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ def template(
 
 
 def mat_3dhp(predictions: Predictions, testing: PoseDataset, folder: Path) -> list[Path]:
-    """Write what the MATLAB script of MPI-INF-3DHP (Mehta et al., 3DV 2017) reads, and what it should print for it.
+    """Write the input of the MATLAB script of MPI-INF-3DHP (Mehta et al., 3DV 2017), and the tables it should print.
 
-    `inference_data.mat` holds an array (3, 17, 1, valid frames) for each test sequence: millimetres, camera axes,
-    relative to the pelvis, which is zero. `expected_*_wise.csv` are the tables of `official_tables`, by
-    activity only if the data say what is done. Returns the files. Raises BenchError for videos of another data set.
+    `inference_data.mat` holds an array (3, 17, 1, valid frames) per test sequence: millimetres, camera axes, relative
+    to the pelvis, which is zero. `expected_*_wise.csv` are the tables of `official_tables`, by activity only if the
+    data have activity labels. Returns the files. Raises BenchError for videos of another data set.
     """
     videos = testing.sequences["subject"].tolist()
     if testing.skeleton != MPI_INF_3DHP_17 or not set(videos) <= set(SCENES):
@@ -96,7 +96,7 @@ def finished_3dhp(
     """The predictions of a finished run on MPI-INF-3DHP, and the test set that they are for.
 
     data, weights, imported: as `bench.runs.plan.one_run`. Raises BenchError for a benchmark of other data and a run
-    that has left no predictions.
+    without predictions.
     """
     protocol = benchmark.protocol
     if dataset_named(protocol.tested_on.dataset).skeleton != MPI_INF_3DHP_17 or protocol.crosses:

@@ -1,4 +1,4 @@
-"""What a benchmark is about to do: data, methods, their size and cost, and how long it will take on this device."""
+"""What `bench run` will do: data, methods, their size and cost, and the estimated time on this device."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ COUNTING = {
     "as-published": "counted for each method as its own code does",
 }
 
-# Windows that are run for an estimate come to about this many multiply-accumulates: a moment on one CPU core.
+# An estimate runs windows of about this many multiply-accumulates: a moment on one CPU core.
 SAMPLE_MACS = 1e9
-# Beyond this many seconds for one window, the estimate comes from its multiply-accumulates instead of a run of it.
+# If one window takes longer (in seconds), its time is estimated from multiply-accumulates instead of a run.
 TOO_LONG = 1.0
 
 
 def forecast(plan: Plan, device: torch.device) -> str:
-    """A plan as text: what is measured, then a line for each run and each stage before it, with the time it takes."""
+    """A plan as text: what is measured, then one line per run and per stage, with the time it will take."""
     benchmark, split = plan.benchmark, plan.split
     protocol = benchmark.protocol
     training, testing = split.training, split.testing
@@ -62,12 +62,12 @@ def forecast(plan: Plan, device: torch.device) -> str:
             total += seconds
     lines.append(tabulate(rows, headers="keys", stralign="right", disable_numparse=True))
     if total:
-        lines.append(f"\nabout {duration(total)} in all, as far as a few steps can tell")
+        lines.append(f"\nabout {duration(total)} in all, estimated from a few steps")
     return "\n".join(lines)
 
 
 def _data(split: Split) -> list[str]:
-    """A line for the data set, or for each of two."""
+    """One line per data set."""
     trained_on, tested_on = (
         f"  data        {part.name}, {part.keypoints} keypoints, {part.fps:g} fps"
         for part in (split.training, split.testing)
@@ -80,7 +80,7 @@ def _data(split: Split) -> list[str]:
 
 
 def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[dict[str, str], float]]:
-    """A row of the table, and its seconds, for each stage of a run and for the run itself."""
+    """A table row and its seconds for each stage of a run, then for the run itself."""
     protocol, training, testing = run.benchmark.protocol, split.training, split.testing
     joints = len(training.skeleton)
     method = run.build(joints)
@@ -103,12 +103,12 @@ def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[di
     if not (run.finished or run.predicted):
         seconds = stopwatch.testing(method, testing, protocol.flip_test)
         if to_train:
-            an_epoch = stopwatch.epoch(method, run.settings.recipe, training)
+            epoch_seconds = stopwatch.epoch(method, run.settings.recipe, training)
             if run.settings.recipe.keep == "best-test":
-                an_epoch += stopwatch.testing(method, testing, flip=False)
+                epoch_seconds += stopwatch.testing(method, testing, flip=False)
             elif split.validation is not None:
-                an_epoch += stopwatch.testing(method, split.validation, flip=False)
-            seconds += _epochs_left(run) * an_epoch
+                epoch_seconds += stopwatch.testing(method, split.validation, flip=False)
+            seconds += _epochs_left(run) * epoch_seconds
     yield row | {"run": run.name, "to do": run.state, "time": _time(run.state, seconds)}, seconds
 
 
@@ -138,12 +138,12 @@ def _amount(dataset: PoseDataset) -> str:
 
 
 class Stopwatch:
-    """Seconds that training and testing will take on a device, from a few windows of made-up data."""
+    """Estimates the seconds of training and testing on a device, from a few windows of made-up data."""
 
     def __init__(self, device: torch.device, joints: int) -> None:
         self._device = device
         self._joints = joints
-        self._macs_a_second = 0.0
+        self._macs_per_second = 0.0
 
     def epoch(self, method: Method, recipe: Recipe, training: PoseDataset) -> float:
         """Seconds of one training epoch."""
@@ -187,20 +187,20 @@ class Stopwatch:
         return seconds * versions / windows
 
     def _rate(self) -> float:
-        """Multiply-accumulates a second of matrix products of a usual size, measured once."""
-        if not self._macs_a_second:
+        """Multiply-accumulates per second in matrix products of a usual size, measured once."""
+        if not self._macs_per_second:
             tokens, weights = torch.ones(4096, 512, device=self._device), torch.ones(512, 1024, device=self._device)
-            self._macs_a_second = tokens.numel() * weights.shape[1] / self._time(lambda: tokens @ weights)
-        return self._macs_a_second
+            self._macs_per_second = tokens.numel() * weights.shape[1] / self._time(lambda: tokens @ weights)
+        return self._macs_per_second
 
     def _sample(self, macs: float, most: int) -> int:
-        """How many windows to run: none where a single one takes too long."""
+        """How many windows to run: none if a single one takes too long."""
         if macs > TOO_LONG * self._rate():
             return 0
         return int(min(max(1, SAMPLE_MACS // max(macs, 1)), max(most, 1)))
 
     def _time(self, work: Callable[[], object]) -> float:
-        """Seconds of the faster of two goes, after one to warm up; neither random state nor anything else changes."""
+        """Seconds of the faster of two calls, after one to warm up; the random state is restored."""
         seconds = []
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             for _ in range(3):

@@ -1,6 +1,6 @@
-"""What is drawn: videos of a test set, and what each method makes of them.
+"""What `bench draw` shows: videos of a test set, and the predictions of each method for them.
 
-Predictions are those of finished runs, or are made with a file of weights; nothing is trained for a picture.
+Predictions come from finished runs or from a file of weights; nothing is trained for a picture.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Frame = int | Literal["median", "worst"]
 
 @dataclass(frozen=True)
 class Choice:
-    """Which videos of a test set; None: any."""
+    """A selection of the videos of a test set; None: any."""
 
     subject: str | None = None
     action: str | None = None
@@ -38,12 +38,12 @@ class Choice:
     camera: str | None = None
 
     def rows(self, dataset: PoseDataset) -> list[int]:
-        """The videos that fit, as rows of the table. Raises BenchError, with what there is, if none does."""
+        """The videos that fit, as rows of the table. Raises BenchError, with the known names, if none does."""
         found = dataset.sequences
         for column in ("subject", "action", "sequence", "camera"):
             wanted, known = getattr(self, column), found[column].astype(str).unique().tolist()
             if wanted is not None and wanted not in known:
-                raise unknown(f"{column} in what is left of the test set", wanted, known)
+                raise unknown(f"{column} among the matching test videos", wanted, known)
             if wanted is not None:
                 found = found[found[column].astype(str) == wanted]
         return [int(row) for row in found.index]
@@ -51,7 +51,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one method makes of a test set. poses_3d: (total, joints, 3) metres, root zero, NaN where it was not asked.
+    """One method's predictions for a test set. poses_3d: (total, joints, 3) metres, root zero, NaN where not lifted.
 
     errors: (total,) MPJPE in mm, NaN likewise. load: builds the method with its weights.
     """
@@ -63,7 +63,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The test set of a benchmark, the videos of it that were chosen, and what each method makes of them."""
+    """The test set of a benchmark, the chosen videos (`rows`), and each method's predictions, by name."""
 
     testing: PoseDataset
     rows: Sequence[int]
@@ -88,9 +88,9 @@ class Gallery:
         )
 
     def find(self, frame: Frame) -> tuple[int, int]:
-        """A video and a frame of it: the one whose error, of the first method, is the median or the largest of all.
+        """A video (its row) and one of its frames, with the median or the largest error of the first method.
 
-        A number is a frame of the first video. Raises BenchError for a frame that is not there or not scored.
+        A number is a frame of the first video. Raises BenchError for a frame that does not exist or is not scored.
         """
         errors = next(iter(self.answers.values())).errors
         if isinstance(frame, int):
@@ -126,15 +126,15 @@ def load_gallery(
     hyperparameters: Mapping[str, Any] | None = None,
     device: str = "auto",
 ) -> Gallery:
-    """What finished runs have predicted; or, with a file of weights, what its one method lifts now.
+    """The predictions of finished runs; or, with a file of weights, of its method, lifted now.
 
     methods: keys in the benchmark. weights, hyperparameters: as `load_lifter`; only the first of the chosen
-    videos is lifted. Raises BenchError where a run has left no predictions, or nothing fits the choice.
+    videos is lifted. Raises BenchError if a run has no predictions, or no video fits the choice.
     """
     chosen = chosen_methods(benchmark, methods)
     if weights is not None:
         if len(chosen) != 1:
-            raise BenchError(f"a checkpoint is of one method; {len(chosen)} are named: {', '.join(chosen)}")
+            raise BenchError(f"a checkpoint holds one method; {len(chosen)} are named: {', '.join(chosen)}")
         (name,) = chosen
         testing = load_testing(benchmark.protocol, data)
         row = choice.rows(testing)[0]
@@ -146,7 +146,7 @@ def load_gallery(
     runs = {
         run.method: run for run in plan(benchmark, split, methods, [seed], published_weights(benchmark, chosen, {}))
     }
-    answers = {name: _predicted(runs[name], split.testing) for name in methods}  # in the order they were named
+    answers = {name: _predicted(runs[name], split.testing) for name in methods}  # in the user's order
     return Gallery(split.testing, rows, answers, seed)
 
 
@@ -165,14 +165,14 @@ def one_video(dataset: PoseDataset, row: int) -> PoseDataset:
 
 
 def frame_errors(predicted: Array, dataset: PoseDataset) -> Array:
-    """MPJPE of each frame in mm over the scored joints. predicted: (total, joints, 3), root zero. Returns (total,)."""
+    """MPJPE per frame in mm over the scored joints. predicted: (total, joints, 3), root zero. Returns (total,)."""
     joints = slice(None) if dataset.scored is None else list(dataset.scored)
     errors: Array = MM * metrics.mpjpe(predicted[:, joints], dataset.poses_3d[:, joints], reduce="none").numpy()
     return errors
 
 
 def _part(dataset: PoseDataset, row: int) -> slice:
-    """Where a video lies in the blocks."""
+    """The frames of a video in the arrays of a data set."""
     start = int(dataset.starts[row])
     return slice(start, start + int(dataset.lengths[row]))
 
@@ -183,13 +183,13 @@ def _answer(poses_3d: Array, dataset: PoseDataset, load: Callable[[], Method]) -
 
 
 def _predicted(run: Run, testing: PoseDataset) -> Answer:
-    """What a finished run has left."""
+    """The predictions of a finished run."""
     predictions = Predictions.load(run.kept_predictions())
     return _answer(predictions.per_frame(testing), testing, lambda: run.trained(len(testing.skeleton)))
 
 
 def _lifted(lifter: Lifter, testing: PoseDataset, row: int, flip: bool, seed: int, device: str) -> Answer:
-    """One video, lifted now."""
+    """Predictions for one video, lifted now."""
     if lifter.seen != testing.skeleton:
         raise BenchError(f"the weights lift {lifter.seen.name}, the benchmark has {testing.skeleton.name}")
     video, where = one_video(testing, row), choose_device(device)

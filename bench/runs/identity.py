@@ -1,7 +1,7 @@
 """What makes two runs the same: method, hyper-parameters, recipe, protocol, seed, data, and the method's code.
 
 Settings that are at their defaults are left out, so that a new optional field changes no key. What cannot change a
-number (device, threads, tracking) is no part of it. docs/decisions/run-identity.md says why.
+number (device, threads, tracking) is not part of it. docs/decisions/run-identity.md says why.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.training.loop import TRAINING_REVISION
 
 
 class Keys(NamedTuple):
-    """The identity of a run. shared: what it is under accounting `shared`; stages: of what is trained before it."""
+    """The identity of a run. shared: its key under accounting `shared`. stages: the keys of its earlier stages."""
 
     run: str
     shared: str
@@ -45,8 +45,8 @@ def keys(
     measured = [{"protocol": one, **elsewhere} for one in (protocol, shared)]
     if name in weights:
         tested = [weights[name].origin.sha256, dict(weights[name].hyperparameters)]
-        run, alike = (identity({**common, "weights": tested, **one}) for one in measured)
-        return Keys(run, alike, {})
+        run, shared_run = (identity({**common, "weights": tested, **one}) for one in measured)
+        return Keys(run, shared_run, {})
     before: list[tuple[str, Any]] = []
     stages = {}
     for stage, content in benchmark.methods[name].stages.items():
@@ -54,12 +54,12 @@ def keys(
         before.append((stage, taken.origin.sha256 if taken else stated(content)))
         stages[stage] = identity({**common, "stages": before, "subjects": benchmark.protocol.fitted_subjects})
     whole = {**common, "recipe": _recipe(benchmark, name), "stages": before}
-    run, alike = (identity({**whole, **one}) for one in measured)
-    return Keys(run, alike, stages)
+    run, shared_run = (identity({**whole, **one}) for one in measured)
+    return Keys(run, shared_run, stages)
 
 
 def settings_of(benchmark: Benchmark, name: str) -> dict[str, Any]:
-    """What a benchmark states of one of its methods: data, rules and training, but for the accounting."""
+    """What a benchmark states for one of its methods: data, rules and training, without the accounting."""
     protocol = {key: value for key, value in stated(benchmark.protocol).items() if key != "accounting"}
     entry = stated(benchmark.methods[name]) | {"recipe": _recipe(benchmark, name), "frames": benchmark.frames(name)}
     return {"protocol": protocol, "method": benchmark.registered(name), **entry}

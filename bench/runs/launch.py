@@ -1,7 +1,7 @@
-"""Doing what a plan says: each run is trained, tested, recorded and logged; finished runs are skipped.
+"""Carry out a plan: each run is trained, tested, recorded and logged; finished runs are skipped.
 
-The record is written as soon as there are scores. What comes after it (tables for the log, pictures, the logged model)
-may fail: that is said in a line, and the run is finished. A run that fails does not stop the others.
+The record is written as soon as there are scores. If a later step fails (tables for the log, pictures, the logged
+model), one line says so, and the run is finished. A run that fails does not stop the others.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ PUBLISHED_WEIGHTS = Trained([], 0, None, "published weights")
 
 @dataclass(frozen=True)
 class Finished:
-    """What came of a plan.
+    """The outcome of a plan.
 
-    records: of every finished run, new and old, in the order of the plan. failed: by name of the run. elsewhere: names
-    of the runs that another process is doing. tracked_in: where the log is; None without one.
+    records: of every finished run, new and old, in the order of the plan. failed: errors by name of the run. elsewhere:
+    names of the runs that another process is running. tracked_in: where the log is; None without one.
     """
 
     plan: Plan
@@ -59,7 +59,7 @@ class Finished:
     tracked_in: str | None = None
 
     def check(self) -> None:
-        """Raise what the first run failed with, if one did; BenchError names every other."""
+        """Raise the first error that is not a BenchError, else one BenchError that names every failed run."""
         for error in self.failed.values():
             if len(self.failed) == 1 or not isinstance(error, BenchError):
                 raise error
@@ -68,7 +68,7 @@ class Finished:
 
 
 class BusyError(BenchError):
-    """Another process is doing the run."""
+    """Another process is running the run."""
 
 
 def run_benchmark(
@@ -82,9 +82,9 @@ def run_benchmark(
     imported: bool = True,
     track: bool = True,
 ) -> list[Record]:
-    """Do what a benchmark asks for and return the record of every run, new and old, as `make_plan` and `run_plan`.
+    """Run a benchmark and return the record of every run, new and old. Arguments as `make_plan` and `run_plan`.
 
-    Prints nothing. Raises BenchError for anything the user has to mend, and, when the others are done, if a run failed.
+    Prints nothing. Raises BenchError for errors caused by user input and, after the other runs, if a run failed.
     """
     where = choose_device(device)
     plan = make_plan(benchmark, data=data, methods=methods, seeds=seeds, weights=weights, imported=imported)
@@ -96,8 +96,8 @@ def run_benchmark(
 def run_plan(plan: Plan, device: torch.device, *, track: bool = True, system_metrics: bool = False) -> Finished:
     """Do the runs of a plan that are not finished.
 
-    track: log them; system_metrics: and there the load of the machine. A run that another process is doing is skipped,
-    and one that fails does not stop the others: both are named in what comes back.
+    track: log them; system_metrics: also log the load of the machine. A run that another process is running is skipped,
+    and a failed run does not stop the others: the result names both.
     """
     for run in plan.runs:
         _complete(run, plan.split)
@@ -106,7 +106,7 @@ def run_plan(plan: Plan, device: torch.device, *, track: bool = True, system_met
     elsewhere: list[str] = []
     tracker = tracking.open_tracker(plan.benchmark.name, enabled=track, system_metrics=system_metrics)
     if waiting:
-        made_with = provenance()  # before training, lest it names an edit made meanwhile
+        made_with = provenance()  # before training, so that it names no later edit
         about = tags(made_with, plan.split.testing, plan.split.training)
         with stoppable(), tracker.invocation(f"bench run {plan.benchmark.name}", about) as invocation:
             for run in waiting:
@@ -122,13 +122,13 @@ def run_plan(plan: Plan, device: torch.device, *, track: bool = True, system_met
     done = [record for run in plan.runs if (record := run.record) is not None]
     for run in plan.runs:
         if not run.trial and run.record and (paths.trial_records() / run.record.path).is_file():
-            records.keep(run.record)  # what was a trial is now what the benchmark's file states
+            records.keep(run.record)  # the benchmark's file now states what was a trial
             (paths.trial_records() / run.record.path).unlink()
     return Finished(plan, done, failed, elsewhere, tracker.where)
 
 
 def _reason(error: Exception) -> str:
-    """What a person is told of a failure: where it happened too, unless it is the user's mistake."""
+    """The message of a failure, with the traceback unless it was caused by user input."""
     if isinstance(error, BenchError):
         return str(error)
     return "".join(traceback.format_exception(error)).rstrip()
@@ -137,7 +137,7 @@ def _reason(error: Exception) -> str:
 def _do(
     run: Run, split: Split, device: torch.device, invocation: tracking.Invocation, made_with: dict[str, Any]
 ) -> None:
-    """Train and test one run, and leave its record in its folder and among the records."""
+    """Train and test one run, and write its record to its folder and to the records."""
     protocol = run.benchmark.protocol
     with _only_here(run) as stack:
         if run.finished:
@@ -178,7 +178,7 @@ def _do(
 
 
 def _train(run: Run, method: Method, split: Split, device: torch.device, log: tracking.LoggedRun) -> Trained:
-    """Train a method, or go on with that; published weights are only shown the data."""
+    """Train a method, or continue its training; with published weights, only prepare it on the data."""
     recipe = run.settings.recipe
     if run.weights:
         prepare(method, split.training, split.everything)
@@ -200,7 +200,7 @@ def _train(run: Run, method: Method, split: Split, device: torch.device, log: tr
 
 
 def _test(run: Run, method: Method, split: Split, device: torch.device) -> tuple[Predictions, Cost]:
-    """Keep the weights, and lift the test set with them."""
+    """Save the weights, and lift the test set with them."""
     built = {"name": run.registered, "model": run.settings.model, "frames": run.frames}
     content = {"method": method.state_dict(), **built, "skeleton": split.training.skeleton.name}
     checkpoint.save(content, run.weights_file)
@@ -219,17 +219,17 @@ def _test(run: Run, method: Method, split: Split, device: torch.device) -> tuple
 
 
 def _earlier_course(run: Run) -> Course:
-    """How a run was trained that left predictions. Where nothing tells, the record says so: it is not trained again."""
+    """The training history of a run with predictions; empty if it is lost, as the run is not trained again."""
     if run.weights:
         return Course(PUBLISHED_WEIGHTS)
     if (course := Course.of(run)) is not None:
         return course
-    say(f"{run.name}: its predictions are there, how it was trained is not known: its checkpoints are gone")
+    say(f"{run.name}: its predictions exist, but its training history is unknown: its checkpoints are gone")
     return Course(Trained([], None, None, run.settings.recipe.keep))
 
 
 def _complete(run: Run, split: Split) -> None:
-    """Score a finished run again, from the predictions it left, if its record is of an older way to score."""
+    """Score a finished run again from its predictions, if its record has no blocks or another scoring revision."""
     record = run.record
     if record is None or not (record.lacks_blocks or _scored_otherwise(record)):
         return
@@ -237,7 +237,7 @@ def _complete(run: Run, split: Split) -> None:
     if not run.predicted:
         say(
             f"{run.name}: {why} and its predictions are gone; remove {paths.shown(run.folder)} and run again to "
-            "have it scored as others are"
+            "score it like the others"
         )
         return
     with _only_here(run):
@@ -254,7 +254,7 @@ def _complete(run: Run, split: Split) -> None:
             paths.write_text(run.record_file, records.text(whole))
             return
     apart = max(abs(value) for value in records.differences(again, record).values())
-    say(f"{run.name}: left as it is, for its numbers are not those of its predictions; up to {apart:.3g} apart")
+    say(f"{run.name}: record unchanged: its numbers and those of its predictions are up to {apart:.3g} apart")
 
 
 def _scored_otherwise(record: Record) -> bool:
@@ -269,7 +269,7 @@ def _train_before(
     invocation: tracking.Invocation,
     made_with: dict[str, Any],
 ) -> tuple[Trained, Method]:
-    """Train what comes before a method, or take it from where an earlier run has left it."""
+    """Train an earlier stage of a method, or load it if it is trained already."""
     with _only_here(stage) as stack:
         say(f"{stage.name}: {stage.state}")
         learner = stage.build(method)
@@ -295,13 +295,13 @@ def _train_before(
 
 @contextmanager
 def _only_here(work: Run | StageRun) -> Iterator[ExitStack]:
-    """The folder of a run or a stage, for this process alone. Raises BusyError if another one has it."""
+    """Lock the folder of a run or a stage for this process. Raises BusyError if another process holds it."""
     work.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
             stack.enter_context(filelock.FileLock(work.folder / ".lock", timeout=0))
         except filelock.Timeout:
-            raise BusyError(f"{work.name} is being done by another process") from None
+            raise BusyError(f"another process is running {work.name}") from None
         yield stack
 
 
@@ -312,7 +312,7 @@ def _logged(
     device: torch.device,
     made_with: dict[str, Any],
 ) -> AbstractContextManager[tracking.LoggedRun]:
-    """An entry of its own in the log."""
+    """The entry of a run or a stage in the log."""
     own = {"method": work.method, "seed": str(work.seed), "device": str(device)}
     own |= {"stage": work.stage} if isinstance(work, StageRun) else {"config_sha256": work.config_hash}
     return invocation.run(
@@ -325,11 +325,11 @@ def _logged(
 
 
 def _ignore(epoch: Epoch) -> None:
-    """What was logged when it was trained is not logged again."""
+    """For a stage trained earlier: its epochs are in the log already."""
 
 
 def _chosen_on(run: Run) -> str:
-    """What the epoch is chosen on, as the log calls it."""
+    """The data that the epoch is chosen on, by its name in the log."""
     return "test-set" if run.settings.recipe.keep == "best-test" else "validation"
 
 
@@ -343,6 +343,6 @@ def _log_epoch(log: tracking.LoggedRun, epoch: Epoch, chosen_on: str = "validati
     values |= {"train/learning_rate": epoch.learning_rate, "train/frames_per_second": epoch.frames_per_second}
     if epoch.validation_mpjpe_mm is not None:
         values[f"{chosen_on}/mpjpe_mm"] = epoch.validation_mpjpe_mm
-    # A checkpoint of an earlier version may hold a loss that is no number: then it has no value to log.
+    # A checkpoint of an earlier version may hold a loss that is not finite; it is not logged.
     log.metrics(epoch.epoch + 1, {name: value for name, value in values.items() if math.isfinite(value)})
     log.flush()

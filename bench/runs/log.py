@@ -1,4 +1,4 @@
-"""What is logged of a run: its parameters, tags and data; in the end its numbers, artifacts and trained method."""
+"""What is logged for a run: parameters, tags and data; at the end numbers, artifacts and the trained method."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Scored(Interface):
 
 
 def log_all(name: str, parts: Mapping[str, Callable[[], None]]) -> None:
-    """Log each part of a run that has its record: what fails is said in a line, the run is finished all the same."""
+    """Log each part of a finished run; for a part that fails, one line says so."""
     for what, work in parts.items():
         try:
             work()
@@ -52,7 +52,7 @@ def log_all(name: str, parts: Mapping[str, Callable[[], None]]) -> None:
 
 
 def log_outcome(log: tracking.LoggedRun, run: Scored, record: Record, scores: Scores) -> None:
-    """Final numbers, and the tables a person looks for first."""
+    """Log the final numbers and the main tables."""
     final = {f"test/{logged_name(name, metric)}": metric.value for name, metric in record.metrics.items()}
     for action, values in record.per_action.items():
         final[f"test/mpjpe_mm/{action}"] = values["mpjpe"]
@@ -90,21 +90,21 @@ def log_outcome(log: tracking.LoggedRun, run: Scored, record: Record, scores: Sc
 def log_picture(
     log: tracking.LoggedRun, run: Scored, scores: Scores, predictions: Predictions, testing: PoseDataset
 ) -> None:
-    """A picture of the frame with the median error."""
+    """Log a picture of the frame with the median error."""
     picture = run.outcome_folder / "median_frame.png"
     draw_median_frame(picture, predictions, scores, testing)
     log.file(picture, "figures")
 
 
 def log_weights(log: tracking.LoggedRun, run: Run) -> None:
-    """A copy of the weights that were tested."""
+    """Log a copy of the weights that were tested."""
     log.file(run.weights_file, "checkpoints")
 
 
 def logged_name(name: str, metric: records.Metric) -> str:
-    """What a number is called in the log: with its unit, in letters and digits that every tracker accepts.
+    """The name of a number in the log: with its unit, in letters and digits that every tracker accepts.
 
-    "mm/frame²" becomes "mm_per_frame2"; of a unit what has no such letters is left out.
+    "mm/frame²" becomes "mm_per_frame2"; other characters are left out.
     """
     if metric.unit == "mm/frame":
         return f"{name}_mm"  # as it has always been logged
@@ -114,7 +114,7 @@ def logged_name(name: str, metric: records.Metric) -> str:
 
 
 def log_model(log: tracking.LoggedRun, run: Run, method: Method, training: PoseDataset) -> None:
-    """The trained method, to be loaded from the log."""
+    """Log the trained method, so that it can be loaded from the log."""
     log.model(trained_model(checkpoint.load(run.weights_file), method.window, training.skeleton))
 
 

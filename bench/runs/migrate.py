@@ -1,9 +1,9 @@
-"""Records of an earlier version under the keys of this one: `bench records migrate`.
+"""Give records of an earlier version the keys of this one: `bench records migrate`.
 
-What identifies a run was changed in records of schema 2 (docs/decisions/run-identity.md), so finished runs
-would look new. Their numbers are still theirs: each record of schema 1 gets its new key and file name, and the folder
-that its run left in the cache is renamed with it. Intervals, which follow from the blocks of a record, are taken anew.
-A record of schema 2 never gets another key: it would be blessed with code that it was not measured with.
+Records of schema 2 identify a run in another way (docs/decisions/run-identity.md), so finished runs
+would look new. Their numbers still hold: each record of schema 1 gets its new key and file name, and the folder
+of its run in the cache is renamed with it. Intervals are computed again from the blocks of a record. A record of
+schema 2 never gets another key: that would name code that it was not measured with.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from bench.system.errors import BenchError
 
 @dataclass(frozen=True)
 class Migrated:
-    """What happened to one record. note: why it is left as it is, or where it is now."""
+    """What happened to one record. note: why it is unchanged, or where it is now."""
 
     before: Path
     after: Path | None
@@ -36,12 +36,12 @@ class Migrated:
 
     def __str__(self) -> str:
         if self.after is None:
-            return f"left as it is  {paths.shown(self.before)}: {self.note}"
+            return f"unchanged  {paths.shown(self.before)}: {self.note}"
         return f"{paths.shown(self.before)} -> {self.after.name}" + (f"  ({self.note})" if self.note else "")
 
 
 def migrate() -> list[Migrated]:
-    """Give every record of schema 1 the key that its run has now; a line for each that changed or could not.
+    """Give every record of schema 1 the key that its run has now; one line per record that changed or could not.
 
     Headline numbers do not change. Records of trials, with other settings than the benchmark's file states, move to
     the folder of trials. Raises BenchError for a record that cannot be read.
@@ -81,7 +81,7 @@ def _migrate(record: Record, folder: Path, renamed: dict[str, str]) -> Iterable[
 
 
 def _key(record: Record, benchmark: Benchmark) -> str | None:
-    """The key that the run behind a record has now; None if what identifies it is not here."""
+    """The key that the run behind a record has now; None if the weights that identify it are not here."""
     if record.scored_from:
         return key_of_record(record)
     protocol = benchmark.protocol.model_copy(update={"accounting": record.accounting})
@@ -97,7 +97,7 @@ def _key(record: Record, benchmark: Benchmark) -> str | None:
 
 
 def _rename_in_cache(old: Record, new: Record) -> None:
-    """The folder of the run, and the record in it: a finished run stays finished."""
+    """Rename the folder of the run, and the key in its record, so that a finished run stays finished."""
     runs = paths.cache() / "runs" / old.benchmark
     folder, target = runs / old.path.stem, runs / new.path.stem
     if folder.is_dir() and not target.exists():
@@ -109,7 +109,7 @@ def _rename_in_cache(old: Record, new: Record) -> None:
 
 
 def _rename_in_sweeps(renamed: dict[str, str]) -> None:
-    """The points of committed sweeps name the runs whose weights they tested."""
+    """Update the run keys in committed sweeps, whose points name the runs they tested."""
     for path in sorted(sweeps.folder().glob("*/*.json")):
         outcome = sweeps.read(path)
         points = tuple(

@@ -1,7 +1,7 @@
-"""Lifting in the wild: the 2D keypoints of a video of one's own in, 3D poses out.
+"""Lifting in the wild: 2D keypoints of a user's own video in, 3D poses out.
 
-The same windows, mirrored average and noise as in a benchmark. What comes out is a plain .npz file that holds all that
-a picture or an animation of it needs, and on demand the same poses as a CSV table.
+The same windows, mirrored average and noise as in a benchmark. The result is a plain .npz file with all that a picture
+or an animation needs, and optionally the same poses as a CSV table.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Lifter:
 
 @dataclass(frozen=True)
 class Clip:
-    """One person in one video, every frame. fps_known: false where nobody said and `FPS` was taken."""
+    """One person in one video, every frame. fps_known: false if `FPS` was assumed."""
 
     track: Track
     view: View
@@ -60,14 +60,14 @@ class Clip:
 
 @dataclass(frozen=True)
 class Lifted:
-    """What `lift` gives. poses_3d: (frames, 17, 3) metres, camera axes (x right, y down, z forward), pelvis at 0."""
+    """The result of `lift`. poses_3d: (frames, 17, 3) metres, camera axes (x right, y down, z forward), pelvis at 0."""
 
     clip: Clip
     lifter: Lifter
     poses_3d: NDArray[np.float32]
 
     def save(self, path: Path, csv: Path | None = None) -> None:
-        """Write the .npz file and the table, both whole or none. Raises UnwritableError if one cannot be."""
+        """Write the .npz file and the table, both or neither. Raises UnwritableError if one cannot be written."""
         track, view = self.clip.track, self.clip.view
         with contextlib.ExitStack() as stack:
             with stack.enter_context(whole_file(path)).open("wb") as stream:
@@ -89,7 +89,7 @@ class Lifted:
                 self.table.to_csv(stack.enter_context(whole_file(csv)), index=False, float_format="%.6f")
 
     def scene(self, title: str) -> Scene:
-        """The video as it is drawn: nobody knows the truth."""
+        """The video as it is drawn, without ground truth."""
         track, view = self.clip.track, self.clip.view
         return Scene(
             title=title,
@@ -137,7 +137,7 @@ def lift(lifter: Lifter, clip: Clip, *, flip: bool = True, seed: int = 0, device
 
 
 def _dataset(track: Track, clip: Clip) -> PoseDataset:
-    """The one video, its poses not known."""
+    """The video as a data set, its poses not known."""
     unknown = np.zeros((len(track.frames), len(H36M_17), 3), np.float32)
     builder = Builder("in the wild", "own", clip.fps, "")
     builder.add(Video("person", "own", "video", clip.view, track.keypoints_2d, unknown))
@@ -160,16 +160,16 @@ def read_clip(
 ) -> Clip:
     """One person of a file of keypoints, gaps filled.
 
-    layout: "coco" or "h36m"; size: width and height of the video in pixels; fps: its frame rate: each overrules the
-    file, and is needed where that does not tell, but for fps (then 50). The rest as `read_keypoints` and `follow`.
-    Raises MissingDataError and BenchError as these, and BenchError if the size is not known or cannot be right.
+    layout: "coco" or "h36m"; size: width and height of the video in pixels; fps: its frame rate: each overrides the
+    file; without either, fps is 50 and the others are errors. The rest as `read_keypoints` and `follow`. Raises
+    MissingDataError and BenchError as these, and BenchError if layout or size is not known or the size cannot be right.
     """
     found = read_keypoints(path, video)
     skeleton = LAYOUTS[layout] if layout else found.layout
     if skeleton is None:
-        raise BenchError(f"{shown(path)} does not tell its joints: give --layout coco or --layout h36m")
+        raise BenchError(f"{shown(path)} does not state its joints: give --layout coco or --layout h36m")
     if size is None and (found.width is None or found.height is None):
-        raise BenchError(f"{shown(path)} does not tell the size of the video: give --size WIDTHxHEIGHT, in pixels")
+        raise BenchError(f"{shown(path)} does not state the size of the video: give --size WIDTHxHEIGHT, in pixels")
     view = View("own", *(size or (found.width or 0, found.height or 0)))
     rate = fps or found.fps
     track = follow(shown(path), found, skeleton, rate or FPS, person=person, min_score=min_score, max_gap=max_gap)
@@ -178,7 +178,7 @@ def read_clip(
 
 
 def _check_size(path: Path, track: Track, view: View) -> None:
-    """A wrong size moves every joint, and no error would tell: look at where the person is."""
+    """Raise BenchError for an unlikely size: a wrong one would move every joint without any other error."""
     points = track.keypoints_2d[~track.interpolated]
     extent, outside = np.ptp(points, axis=0).max(), ((points < 0) | (points > [view.width, view.height])).any(axis=1)
     if extent < 4:
@@ -197,7 +197,7 @@ def clip_summary(clip: Clip) -> str:
     """What was read, who was followed and what was filled in, as text."""
     track, view = clip.track, clip.view
     frames, filled = len(track.frames), track.interpolated
-    rate = f"{clip.fps:g} frames a second" + ("" if clip.fps_known else " assumed; --fps says otherwise")
+    rate = f"{clip.fps:g} frames per second" + ("" if clip.fps_known else " assumed; change it with --fps")
     lines = [
         f"video       {frames} frames, {view.width} x {view.height}, {rate}",
         f"person      {track.who}",
@@ -223,7 +223,7 @@ def load_lifter(
 ) -> Lifter:
     """A trained method from a file: `weights.pt` of a run, what `bench import` wrote, or a published checkpoint.
 
-    method: its name; only a published checkpoint does not tell. hyperparameters: that are to be others than the file's.
+    method: its name, needed for a published checkpoint only. hyperparameters: values that replace those of the file.
     trained_on: the joints of the 2D that it reads, "h36m" or "coco". Nothing in the file is executed.
     Raises MissingDataError if there is no such file; BenchError if it is damaged or refused, of another method or of
     other joints than Human3.6M's, or lacks what the method takes from training data.
@@ -239,8 +239,8 @@ def load_lifter(
             lifter = _own(path, content, given)
         elif method is None:
             raise BenchError(
-                f"{shown(path)} does not tell its method: name it with --method if it is a published checkpoint; "
-                "of a run of ours, weights.pt is the file to give"
+                f"{shown(path)} does not state its method: name it with --method if it is a published checkpoint; "
+                "of a run of this suite, give weights.pt"
             )
         else:
             lifter = _published(path, weights.import_file(method, path, given), {})
@@ -251,13 +251,13 @@ def load_lifter(
 
 
 def _is_own(content: Mapping[str, Any]) -> bool:
-    """Whether it is what a run keeps as weights.pt."""
+    """Whether this is the content of a run's weights.pt."""
     kinds = {"method": dict, "name": str, "model": dict, "frames": int}
     return all(isinstance(content.get(key), kind) for key, kind in kinds.items())
 
 
 def _own(path: Path, content: Mapping[str, Any], given: Mapping[str, Any]) -> Method:
-    """A finished run's."""
+    """The method of a finished run."""
     _refuse_other_joints(path, content.get("skeleton", H36M_17.name))
     lifter = build(content["name"], **{"frames": content["frames"], **content["model"], **given})
     try:
@@ -269,7 +269,7 @@ def _own(path: Path, content: Mapping[str, Any], given: Mapping[str, Any]) -> Me
 
 
 def _published(path: Path, found: weights.Weights, given: Mapping[str, Any]) -> Method:
-    """Weights without what their method took from training data, which is in no published file."""
+    """The method of a published file, whose hyper-parameters must state its statistics of training data."""
     if method_and_stage(found.method)[1]:
         raise BenchError(f"{shown(path)} holds {found.method}, which is trained before a lifter and lifts nothing")
     if found.joints != len(H36M_17):
@@ -285,7 +285,7 @@ def _published(path: Path, found: weights.Weights, given: Mapping[str, Any]) -> 
 
 
 def _taken_from_data(method: Method) -> list[str]:
-    """What a method remembers of its training data: what changes when it is shown other data."""
+    """The names of the tensors that a method computes from its training data: they change with the data."""
     probe = copy.deepcopy(method)
     builder = Builder("probe", "none", FPS, "", extent=0.123)
     pose = np.linspace(0, 0.123, 3 * len(H36M_17), dtype=np.float32).reshape(1, -1, 3)
@@ -306,6 +306,6 @@ def _imported_for(path: Path) -> str:
 def _refuse_other_joints(path: Path, name: str) -> None:
     if name != H36M_17.name:
         raise BenchError(
-            f"{shown(path)} was trained on {name}, whose joints a detector of COCO's or Human3.6M's does not find; "
+            f"{shown(path)} was trained on {name}, whose joints no detector for COCO or Human3.6M finds; "
             f"lift with weights for {H36M_17.name}"
         )

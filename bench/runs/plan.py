@@ -1,9 +1,9 @@
 """The plan of a benchmark: which runs it asks for, what identifies each, and what is left to do.
 
-A finished run is never repeated. What makes a run the same is hashed into its key (`bench.runs.identity`). Its folder
-under the cache holds the checkpoints, the test predictions and the record. A stage that comes before has a key and a
-folder of its own, so that runs share it which differ only in what follows. Runs that differ in accounting alone share a
-folder: one is trained and tested, all are scored.
+A finished run is never repeated. The key of a run is a hash of what identifies it (`bench.runs.identity`). Its folder
+in the cache holds the checkpoints, the test predictions and the record. An earlier stage has a key and a folder of its
+own, shared by runs that differ only in what follows it. Runs that differ only in accounting share a folder: one is
+trained and tested, all are scored.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Plan:
     runs: tuple[Run, ...]
 
     def check(self) -> None:
-        """Raise BenchError for sizes that do not fit and text that no record may hold: others take hours before."""
+        """Raise BenchError, before any training, for sizes that do not fit and text that no record may hold."""
         joints = len(self.split.training.skeleton)
         for run in self.runs:
             if run.finished or run.predicted:
@@ -53,7 +53,7 @@ class Plan:
                 stage.build(method)
 
     def only(self, key: str) -> Plan:
-        """The one run whose key begins so, or a run's stages up to the one whose key does.
+        """The plan with only the run whose key begins with `key`.
 
         Raises BenchError if there is none, or there are several.
         """
@@ -80,11 +80,11 @@ def make_plan(
 ) -> Plan:
     """The plan of a benchmark, and its data.
 
-    methods: some of the benchmark's (default: all). data: as `load_dataset`. weights: files of published ones that are
-    tested instead of being trained, by method; imported: also those that were imported for this benchmark. Raises
-    BenchError for anything the user has to mend; wrong names and files are found before the data are read.
+    methods: some of the benchmark's (default: all). data: as `load_dataset`. weights: files of published weights,
+    by method, to test instead of training; imported: also use those imported for this benchmark. Raises BenchError for
+    errors caused by user input; wrong names and files are found before the data are read.
     """
-    check_functions()  # of metrics: what cannot be scored is known before anything is trained
+    check_functions()  # of metrics: their errors are found before training
     published = published_weights(benchmark, chosen_methods(benchmark, methods), weights or {}, imported)
     split = Split.load(benchmark.protocol, data)
     made = Plan(benchmark, split, tuple(plan(benchmark, split, methods, seeds, published)))
@@ -94,7 +94,7 @@ def make_plan(
 
 @dataclass(frozen=True)
 class StageRun:
-    """What one run trains before its method, not yet done."""
+    """An earlier stage of a run: what it trains before its method."""
 
     benchmark: Benchmark
     method: str
@@ -124,14 +124,14 @@ class StageRun:
         return f"go on after epoch {epochs}" if epochs else "train"
 
     def build(self, method: Method) -> Method:
-        """What is trained, of the sizes of the method that will adopt it, initialised from the seed alone.
+        """The module to train, with the sizes of the method that will adopt it, initialised from the seed alone.
 
-        Published weights come as they are. Raises BenchError if the method cannot adopt them.
+        Published weights are loaded unchanged. Raises BenchError if the method cannot adopt them.
         """
         if self.weights:
             learner = self.weights.build()
             try:
-                method.adopt(learner)  # the same again when it is its turn: only to know before anything is trained
+                method.adopt(learner)  # only a check, before training; done again when it is needed
             except ValueError as error:
                 raise BenchError(f"{self.weights.origin.file} does not fit {self.method}: {error}") from error
             return learner
@@ -140,17 +140,17 @@ class StageRun:
 
 @dataclass(frozen=True)
 class Run:
-    """One method with one seed, before it is done."""
+    """One run of a benchmark: a method with a seed."""
 
     benchmark: Benchmark
     method: str  # its key in the benchmark
     entry: MethodEntry  # as the benchmark states it
     seed: int
     key: str
-    shared_key: str  # what the key is under accounting `shared`
+    shared_key: str  # the key under accounting `shared`
     stages: tuple[StageRun, ...] = ()
     weights: Weights | None = None  # published ones, instead of training
-    pads_otherwise: bool = False  # its accounting pads short test videos on the other side: predictions of its own
+    pads_otherwise: bool = False  # pads short test videos on the other side, so it needs its own predictions
     trial: bool = False  # with other settings than the benchmark's file states, or on a part of its test set
 
     @property
@@ -165,19 +165,19 @@ class Run:
 
     @cached_property
     def settings(self) -> Stage:
-        """Hyper-parameters and recipe with what `as_published` sets; those of published weights where these tell."""
+        """Hyper-parameters (published weights override them) and recipe, with what `as_published` sets."""
         if self.weights:
             return Stage(model={**self.entry.model, **self.weights.hyperparameters})
         return with_published_defects(self.entry, method_class(self.registered))
 
     @property
     def folder(self) -> Path:
-        """Checkpoints and predictions, of every accounting of this run the same; git-ignored."""
+        """Checkpoints and predictions, the same for every accounting; git-ignored."""
         return paths.cache() / "runs" / self.benchmark.name / f"{self.method}-s{self.seed}-{self.shared_key[:8]}"
 
     @property
     def outcome_folder(self) -> Path:
-        """The record of this run, and whatever else follows from its accounting."""
+        """The folder of the record, and of all else that depends on the accounting."""
         shared = self.benchmark.protocol.accounting == "shared"
         return self.folder if shared else self.folder / self.benchmark.protocol.accounting
 
@@ -195,22 +195,22 @@ class Run:
 
     @property
     def weights_file(self) -> Path:
-        """What was trained, as it was tested."""
+        """The weights that were tested."""
         return self.folder / "weights.pt"
 
     @property
     def course_file(self) -> Path:
-        """How training went."""
+        """The training history."""
         return self.folder / "training.json"
 
     @property
     def predicted(self) -> bool:
-        """Only the score is left to do: this run was stopped there, or one of another accounting has done the rest."""
+        """Whether the test predictions exist: of this run, or of the same run under another accounting."""
         return self.predictions_file.is_file()
 
     @property
     def record(self) -> Record | None:
-        """What came of the run; None if it is not finished. An empty or damaged file is no record."""
+        """The record of the run; None if it is not finished, or the file is empty or damaged."""
         try:
             return records.read(self.record_file)
         except BenchError:
@@ -223,9 +223,7 @@ class Run:
     def kept_predictions(self) -> Path:
         """The file of predictions. Raises BenchError, saying how to get them, if there are none."""
         if not self.predicted:
-            raise BenchError(
-                f"{self.name} has left no predictions in {paths.shown(self.folder.parent)}; {self._again()}"
-            )
+            raise BenchError(f"{self.name} has no predictions in {paths.shown(self.folder.parent)}; {self._again()}")
         return self.predictions_file
 
     @property
@@ -266,7 +264,7 @@ class Run:
         return method.eval()
 
     def _again(self) -> str:
-        """What makes what the run has left, once more."""
+        """How to make the files of the run again."""
         seeds = f" --seeds {self.seed + 1}" if self.seed else ""
         again = f"bench run {self.benchmark.name} --methods {self.method}{seeds}"
         emptied = f"remove {paths.shown(self.folder)} and do it again" if self.folder.is_dir() else "do it"
@@ -300,7 +298,7 @@ def one_run(
     weights: Mapping[str, Path] | None = None,
     imported: bool = True,
 ) -> tuple[Run, Split]:
-    """One run as it was given to `bench run`, and its data. The rest, and errors, as `make_plan`."""
+    """One run with the arguments given to `bench run`, and its data. Arguments and errors as `make_plan`."""
     made = make_plan(benchmark, data=data, methods=[method], seeds=[seed], weights=weights, imported=imported)
     return made.runs[0], made.split
 
@@ -308,10 +306,10 @@ def one_run(
 def published_weights(
     benchmark: Benchmark, methods: Iterable[str], files: Mapping[str, Path], imported: bool = True
 ) -> dict[str, Weights]:
-    """Weights that are tested, or start from, instead of being trained: by method, or `METHOD-STAGE`.
+    """Published weights to test or to start from, instead of training: by method, or `METHOD-STAGE`.
 
-    files: named by the user. imported: also those that `bench import --for` has put where the benchmark looks. Raises
-    BenchError for a file that is not of the method and the sizes of the benchmark.
+    files: named by the user. imported: also those that `bench import --for` has written for the benchmark. Raises
+    BenchError for a file that does not fit the method and the sizes of the benchmark.
     """
     found, known = {}, []
     for name in methods:
@@ -331,8 +329,8 @@ def published_weights(
 def chosen_methods(benchmark: Benchmark, methods: Sequence[str] = ()) -> dict[str, MethodEntry]:
     """The methods to run, in the benchmark's order.
 
-    Raises BenchError for one that is not in it or not installed, for a stage that a method does not have, and for a
-    method without the accounting that the protocol states.
+    Raises BenchError for a method that is not in it or not installed, for a stage that a method does not have, and for
+    a method without the accounting that the protocol states.
     """
     for method in methods:
         if method not in benchmark.methods:
@@ -350,7 +348,7 @@ def chosen_methods(benchmark: Benchmark, methods: Sequence[str] = ()) -> dict[st
 def with_published_defects(stated: Stage, cls: type[Method]) -> Stage:
     """Hyper-parameters and recipe with what `as_published: true` sets in this method, where nothing else is stated.
 
-    Raises BenchError if that does not go with what is stated.
+    Raises BenchError if that contradicts what is stated.
     """
     if not stated.recipe.as_published:
         return Stage(model=stated.model, recipe=stated.recipe)
@@ -360,7 +358,7 @@ def with_published_defects(stated: Stage, cls: type[Method]) -> Stage:
         return Stage.model_validate({"model": model, "recipe": recipe})
     except ValidationError as error:
         reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-        raise BenchError(f"{cls.name}: recipe.as_published does not go with the recipe: {reason}") from None
+        raise BenchError(f"{cls.name}: recipe.as_published contradicts the recipe: {reason}") from None
 
 
 def _run(

@@ -30,7 +30,7 @@ from bench.training.loop import Trained
 class Made:
     """How a record was made.
 
-    with_: as `bench.system.provenance.provenance`, taken before training. log_id: of the run in the log.
+    with_: as `bench.system.provenance.provenance`, taken before training. log_id: the id of the run in the log.
     """
 
     device: torch.device
@@ -80,8 +80,8 @@ def make_record(
 def measured(scores: Scores, accounting: str = "shared") -> dict[str, Any]:
     """The numbers of a record.
 
-    Rules that are as published count frames twice, for two actions or by batch: there are no blocks then that would
-    make up the headline, and so no interval. The `shared` score of the same predictions has both.
+    Rules as published count frames twice, for two actions or by batch: then no blocks make up the headline, so there is
+    no interval. The `shared` score of the same predictions has both.
     """
     blocks = _blocks(scores) if accounting == "shared" else ()
     intervals = _intervals(scores) if blocks else {}
@@ -104,12 +104,12 @@ def measured(scores: Scores, accounting: str = "shared") -> dict[str, Any]:
 
 
 def _shown(scores: Scores) -> list[str]:
-    """The metrics that were taken and may be shown: those have blocks and intervals."""
+    """The computed metrics that may be shown: those have blocks and intervals."""
     return [name for name in scores.units if metrics()[name].column != "never"]
 
 
 def _blocks(scores: Scores) -> tuple[records.Block, ...]:
-    """What each test sequence of each subject scored."""
+    """Counts and mean scores per test sequence of each subject."""
     taken = _shown(scores)
     by_block = scores.per_frame.groupby(stats.BLOCK, sort=True)[taken]
     counts, means = by_block.count(), by_block.mean()
@@ -159,7 +159,7 @@ def origin(
 
 
 def _as_published(run: Run) -> dict[str, Any]:
-    """What `recipe.as_published: true` has set beyond what the benchmark states."""
+    """The settings that `recipe.as_published: true` adds to those that the benchmark states."""
     pairs = {
         "model": (run.settings.model, run.entry.model),
         "recipe": (run.settings.recipe.model_dump(mode="json"), run.entry.recipe.model_dump(mode="json")),
@@ -174,7 +174,7 @@ def _as_published(run: Run) -> dict[str, Any]:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """What a reader of the record compares with the benchmark's file; of published weights, which they are."""
+    """The settings, to be compared with the benchmark's file; for published weights, their origin."""
     if run.weights:
         return {"model": run.settings.model, "weights": run.weights.origin.model_dump()}
     stages = {name: stage.model_dump(mode="json") for name, stage in run.entry.stages.items()}
@@ -186,7 +186,7 @@ def _settings(run: Run) -> dict[str, Any]:
 
 
 def _course(trained: Trained) -> dict[str, Any]:
-    """How a training went."""
+    """A summary of a training."""
     course: dict[str, Any] = {} if trained.windows is None else {"windows": trained.windows}
     if trained.history:
         last = trained.history[-1]

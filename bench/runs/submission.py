@@ -1,7 +1,7 @@
-"""Scoring what was made elsewhere: a file of predictions, or a model in a file, on the test set of a benchmark.
+"""Score external results on the test set of a benchmark: a file of predictions, or a model in a file.
 
-It is counted as every method of the suite is, and leaves a record of its own. What makes it the same again is hashed
-into its key: the file, the window it was asked with, the protocol and the data. What has a record is not scored again.
+They are scored like the methods of the suite and get a record. The key of a submission is a hash of its file, window,
+protocol and data; a submission that has a record is not scored again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SOURCES: Mapping[blackbox.Kind, str] = {"onnx": "an ONNX model", "torchscript": 
 
 @dataclass(frozen=True)
 class Submission:
-    """What somebody has made elsewhere, under the name that it will have in the table."""
+    """An external result, with its name in the table (`method`)."""
 
     benchmark: Benchmark
     method: str
@@ -66,7 +66,7 @@ class Submission:
 
     @property
     def folder(self) -> Path:
-        """What is drawn and computed for the log; git-ignored."""
+        """Files made for the log; git-ignored."""
         return paths.cache() / "runs" / self.benchmark.name / self.name
 
     @property
@@ -79,7 +79,7 @@ class Submission:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the record says of it."""
+        """Its description in the record."""
         window = {"targets": self.window.targets, "step": self.window.step} if self.window else {}
         return {"scored_from": self.source, "file": self.file.name, **self.digests, **window}
 
@@ -109,7 +109,7 @@ def score_predictions(
 ) -> Scored:
     """Score a file of predictions (`bench.evaluation.predictions_file`) and return it with its record.
 
-    name: what it is called in the table. data: as `load_dataset`. record: leave the record, and log to MLflow if track.
+    name: in the table. data: as `load_dataset`. record: write a record and, if `track`, log to MLflow.
     Raises BenchError for a name that cannot be used and for a file that does not hold the poses of the test set.
     """
     _check(benchmark, name)
@@ -135,8 +135,8 @@ def score_model(
 ) -> Scored:
     """Lift the test set with the model in a file (`bench.method.blackbox`), score it, and return it with its record.
 
-    It is asked with the same windows as a method of the suite, and averaged with the mirrored input if the protocol
-    says so. frames, targets, step, device: as `bench.method.blackbox.load`; the rest as `score_predictions`.
+    It gets the same windows as a method of the suite; its prediction for the mirrored input is averaged in if the
+    protocol says so. frames, targets, step, device: as `bench.method.blackbox.load`; the rest as `score_predictions`.
     """
     _check(benchmark, name)
     digests, where = _digests(file), choose_device(device)
@@ -153,7 +153,7 @@ def score_model(
 
 
 def key_of_record(record: Record) -> str:
-    """The key of what a record was scored from, by what the record says of it."""
+    """The key of a submission, computed from its record."""
     about, window = record.training, None
     if record.receptive_field is not None:
         window = [record.receptive_field, about.get("targets", "all"), about.get("step", 1)]
@@ -170,14 +170,15 @@ def _key(
 
 
 def _check(benchmark: Benchmark, name: str) -> None:
-    """Refuse a name that cannot be used, and a benchmark whose accounting asks whose method it is."""
+    """Raise BenchError for a name that cannot be used, or an accounting that depends on the method."""
     if benchmark.protocol.accounting != "shared":
         raise BenchError(
-            f"{benchmark.name} counts as each method's own code does; what was made elsewhere is scored by accounting: "
-            "shared"
+            f"{benchmark.name} scores each method by its own published rules; external results need accounting: shared"
         )
     if not re.fullmatch(NAME, name) or name.endswith("\n"):
-        raise BenchError(f"--name {name!r} is no name: letters, digits and underscores, and within it dots and dashes")
+        raise BenchError(
+            f"--name {name!r} is not valid: use letters, digits and underscores, and within it dots and dashes"
+        )
     if name in benchmark.methods:
         raise BenchError(f"--name {name!r} is a method of {benchmark.name}, which is trained; take another name")
 
@@ -199,7 +200,7 @@ def _score(
     record: bool,
     track: bool,
 ) -> Scored:
-    """Score it unless that has been done."""
+    """Score a submission unless it has a record."""
     tracker = tracking.open_tracker(submission.benchmark.name, enabled=record and track)
     if submission.record_file.is_file() and not (done := records.read(submission.record_file)).lacks_blocks:
         return Scored(submission, done, tracker.where)
@@ -225,7 +226,7 @@ def _score(
             picture = partial(log_picture, log, submission, scores, predictions, testing)
             numbers = partial(log_outcome, log, submission, done, scores)
             log_all(submission.name, {"its numbers and tables": numbers, "the picture of the median frame": picture})
-    done = Record.model_validate_json(records.text(done))  # as it is read when the same is scored again
+    done = Record.model_validate_json(records.text(done))  # as when it is read from its file
     return Scored(submission, done, tracker.where)
 
 
@@ -253,7 +254,7 @@ def _record(
 
 
 def _parameters(submission: Submission) -> dict[str, object]:
-    """What MLflow shows as the parameters: what was scored, and the protocol."""
+    """The parameters in the log: what was scored, and the protocol."""
     protocol = submission.benchmark.protocol.model_dump(mode="json")
     shown = {
         f"protocol.{key}": ",".join(value) if isinstance(value, list) else value for key, value in protocol.items()

@@ -2,7 +2,7 @@
 
 Noise, missing joints, sampling steps and hypotheses need no training: the weights of finished runs are tested again.
 A receptive field does: each of its points is an ordinary run with that `frames`. Every point is kept in the cache as
-soon as it is done, so that a sweep that was stopped goes on, and one that grows by a value does only that one.
+soon as it is done, so that a stopped sweep continues, and a new value costs only its own points.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ from bench.system.progress import say
 from bench.system.provenance import provenance
 from bench.system.stop import stoppable
 
-SWEEP_REVISION = 1  # of what this, corruption and hypotheses do to a number: part of a trial's key
+SWEEP_REVISION = 1  # changes when this file, corruption or hypotheses change a number: part of a trial's key
 
 _POINTS = TypeAdapter(list[SweepPoint])
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One run at one value of a knob, before it is done."""
+    """One run at one value of the setting (`knob`)."""
 
     run: Run
     knob: str
@@ -86,16 +86,18 @@ class Trial:
 
     @property
     def points(self) -> list[SweepPoint]:
-        """What came of it: one point, or one for each way to make many hypotheses one."""
+        """Its results: one point, or one per way to combine hypotheses."""
         try:
             return _POINTS.validate_json(self.file.read_bytes())
         except ValidationError:
-            raise BenchError(f"{paths.shown(self.file)} is damaged; remove it, and the point is done again") from None
+            raise BenchError(
+                f"{paths.shown(self.file)} is damaged; remove it, and the point is computed again"
+            ) from None
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What a sweep will do: its trials in order, and the data they share."""
+    """What `bench sweep` will do: trials in order, and the data that they share."""
 
     benchmark: Benchmark
     name: str
@@ -135,10 +137,10 @@ def plan_sweep(
     seeds: Sequence[int] = (0,),
     device: str = "auto",
 ) -> SweepPlan:
-    """What a sweep asks for. methods: some of the sweep's.
+    """The plan of a sweep. methods: some of the sweep's (default: all).
 
-    Raises BenchError for anything the user has to mend: a sweep that the benchmark does not have, a method without the
-    knob, a run that is not finished.
+    Raises BenchError for errors caused by user input: a sweep that the benchmark does not have, a method without the
+    setting, a run that is not finished.
     """
     sweep = _named(benchmark, name)
     chosen = swept_methods(benchmark, name, methods)
@@ -147,14 +149,14 @@ def plan_sweep(
     trials = _trials(benchmark, sweep, split, chosen, seeds)
     if sweep.knob in ("frames", "sampling_steps"):
         for trial in trials:
-            trial.build(len(split.training.skeleton))  # what cannot be built is known before others have taken hours
+            trial.build(len(split.training.skeleton))  # errors are found before hours are spent
     if sweep.knob != "frames":
         _check_weights(trials)
     return SweepPlan(benchmark, name, chosen, seeds, split, trials, where)
 
 
 def run_sweep(planned: SweepPlan, *, track: bool = True) -> Outcome:
-    """Do what a sweep asks for, write its outcome under `results/sweeps/`, and return it with the points of before."""
+    """Carry out a sweep, write its outcome under `results/sweeps/`, and return it, earlier points included."""
     benchmark, name, split = planned.benchmark, planned.name, planned.split
     if planned.sweep.knob == "frames":
         _train_receptive_fields(planned, track)
@@ -171,7 +173,7 @@ def run_sweep(planned: SweepPlan, *, track: bool = True) -> Outcome:
 
 
 def _train_receptive_fields(planned: SweepPlan, track: bool) -> None:
-    """The runs of a sweep over frames, those of one receptive field after the other."""
+    """Train the runs of a sweep over frames, one receptive field after another."""
     for value in planned.sweep.values:
         runs = tuple(trial.run for trial in planned.trials if trial.value == value)
         if any(not run.finished for run in runs):
@@ -180,9 +182,9 @@ def _train_receptive_fields(planned: SweepPlan, track: bool) -> None:
 
 
 def swept_methods(benchmark: Benchmark, name: str, methods: Sequence[str] = ()) -> list[str]:
-    """The methods of a sweep, in the benchmark's order. methods: some of them; default: all that have the knob.
+    """The methods of a sweep, in the benchmark's order. methods: some of them; default: all that have the setting.
 
-    Raises BenchError for one that is not in the sweep or does not have the knob, and if none is left.
+    Raises BenchError for a method that is not in the sweep or does not have the setting, and if none is left.
     """
     sweep = _named(benchmark, name)
     for method in methods:
@@ -206,12 +208,12 @@ def swept_methods(benchmark: Benchmark, name: str, methods: Sequence[str] = ()) 
 
 _LACKS = {
     "sampling_steps": "takes no steps of a sampler (it has no hyper-parameter sampling_steps)",
-    "hypotheses": "draws no hypotheses (it always answers the same)",
+    "hypotheses": "draws no hypotheses (its output is deterministic)",
 }
 
 
 def _has(benchmark: Benchmark, method: str, knob: str) -> bool:
-    """Whether a knob means something to a method."""
+    """Whether a method has a setting."""
     cls = method_class(benchmark.registered(method))
     if knob == "sampling_steps":
         return knob in inspect.signature(cls).parameters
@@ -264,7 +266,7 @@ def _check_weights(trials: Sequence[Trial]) -> None:
 def _do(
     trial: Trial, sweep: str, split: Split, device: torch.device, invocation: tracking.Invocation, tags: dict[str, str]
 ) -> None:
-    """Test one run at one value, and leave its points in the cache."""
+    """Test one run at one value, and write its points to the cache."""
     run = trial.run
     about = {"method": run.method, "seed": str(run.seed), "device": str(device), "sweep": sweep}
     with invocation.run(
@@ -301,7 +303,7 @@ def _do(
 
 
 def _scored(trial: Trial, split: Split, device: torch.device) -> dict[str, Scores]:
-    """The scores of a trial, by how its hypotheses were made one; "" where there is nothing to combine."""
+    """The scores of a trial, by how its hypotheses were combined; "" where there is nothing to combine."""
     protocol = trial.run.benchmark.protocol
     accounting = accounting_of(protocol.accounting, trial.run.registered, protocol.tested_on.dataset)
     return {
@@ -336,7 +338,7 @@ def _predicted(trial: Trial, split: Split, device: torch.device, accounting: Acc
 
 
 def _metrics(scores: Scores, intervals: bool) -> dict[str, Metric]:
-    """Every headline number, and for what is taken of each frame the interval over test sequences."""
+    """Every headline number; those that are means of a per-frame metric with their interval."""
     found = {}
     for name, value in scores.summary.items():
         ci = None
@@ -347,7 +349,7 @@ def _metrics(scores: Scores, intervals: bool) -> dict[str, Metric]:
     return found
 
 
-# All of them
+# The outcome
 
 
 def _written(
@@ -382,7 +384,7 @@ def _written(
 
 
 def _still_valid(earlier: Outcome, benchmark: Benchmark, name: str, split: Split) -> list[SweepPoint]:
-    """The points of an earlier outcome that this sweep would give again."""
+    """The points of an earlier outcome whose run keys are still the same."""
     methods, seeds = swept_methods(benchmark, name), sorted({point.seed for point in earlier.points})
     trials = _trials(benchmark, benchmark.sweeps[name], split, methods, seeds)
     keys = {(one.run.method, one.run.seed, one.value): one.run.key for one in trials}

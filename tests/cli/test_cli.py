@@ -272,7 +272,7 @@ def test_a_finished_run_without_blocks_is_scored_again_from_its_predictions(agai
         main(run("--no-track"))
     log = capsys.readouterr().err
     assert log.count("score again, its record has no blocks") == 3
-    assert re.search(r"diff3dhpe-s0-\w+: left as it is, for its numbers are not those of its predictions; up to ", log)
+    assert re.search(r"diff3dhpe-s0-\w+: record unchanged: its numbers and those of its predictions are up to ", log)
     assert own["mean_pose"].read_text() == before[own["mean_pose"]], "the same run key, provenance and numbers"
     assert own["mixste"].read_text() == before[own["mixste"]]
     assert not committed["mean_pose"].exists()
@@ -310,12 +310,12 @@ def test_an_audit_shows_presets_and_rules_of_a_finished_run(again, tmp_path, cap
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seed", "1"], r"mixste-s1-\w{8} has left no predictions .* bench run tiny --methods mixste --seeds 2"),
+        (["--seed", "1"], r"mixste-s1-\w{8} has no predictions .* bench run tiny --methods mixste --seeds 2"),
         (["--method", "mist"], "No method of tiny 'mist'"),
-        (["--predictions", "tiny.yaml"], "tiny.yaml is no file of predictions"),
+        (["--predictions", "tiny.yaml"], "tiny.yaml is not a file of predictions"),
         (["--predictions", "nowhere.npz"], "nowhere.npz not found"),
         (["--predictions", "fewer.npz"], "fewer.npz: these predictions are not of the test videos of tiny, S9"),
-        (["--predictions", "fewer.npz", "--lift"], "lifting again takes the weights of a run"),
+        (["--predictions", "fewer.npz", "--lift"], "lifting again needs the weights of a run"),
     ],
 )
 def test_an_audit_says_what_it_lacks(again, folder, capsys, arguments, message):
@@ -379,7 +379,7 @@ def test_asked_to_stop_it_says_so_and_the_same_command_goes_on_in_the_same_mlflo
     victim = start(folder, "stopped", *command)
     wait_for(lambda: list((folder / "stopped").rglob("last.pt")), victim)
     victim.send_signal(signal.SIGTERM)
-    assert "stopped by SIGTERM; the same command goes on where this one was" in ended(victim, status=143)[1]
+    assert "stopped by SIGTERM; run the same command again to continue" in ended(victim, status=143)[1]
 
     client = mlflow_store._client(f"sqlite:///{folder / 'stopped' / 'mlflow' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tiny").experiment_id
@@ -531,8 +531,8 @@ def test_a_run_that_another_process_does_is_left_to_it(folder, results_folder, m
     with filelock.FileLock(lock), pytest.raises(SystemExit, match="0"):
         main(command)
     said = capsys.readouterr()
-    assert f"{name}: skipped: {name} is being done by another process" in said.err
-    assert f"skipped     {name}: another process is doing it" in said.out
+    assert f"{name}: skipped: another process is running {name}" in said.err
+    assert f"skipped     {name}: another process is running it" in said.out
     with pytest.raises(SystemExit, match="0"):
         main(command)
     assert "1.00x" in capsys.readouterr().out
@@ -586,7 +586,7 @@ def test_ctrl_c_and_a_closed_pipe_are_no_errors(monkeypatch, capsys):
     monkeypatch.setattr(benchmarks, "_methods", raises(KeyboardInterrupt()))
     with pytest.raises(SystemExit, match="130"):
         main(["methods"])
-    assert "the same command goes on where this one was" in capsys.readouterr().err
+    assert "run the same command again to continue" in capsys.readouterr().err
     monkeypatch.setattr(benchmarks, "_methods", raises(RuntimeError("ours")))
     with pytest.raises(RuntimeError, match="ours"):
         main(["methods"])
@@ -667,7 +667,7 @@ def test_tables_are_checked_without_being_written(results_folder, monkeypatch, c
     with pytest.raises(SystemExit, match="2"):
         main(["tables", "--check"])  # an empty results folder has no tables yet
     out, err = capsys.readouterr()
-    assert all(re.search(rf"drifted +\S*tables/{name}\.md", out) for name in benchmark_names())
+    assert all(re.search(rf"outdated +\S*tables/{name}\.md", out) for name in benchmark_names())
     assert "run: make tables" in err
     assert list(results_folder.iterdir()) == []
 

@@ -205,7 +205,7 @@ def test_stopped_half_way_the_same_command_goes_on(command, server, monkeypatch)
 
     command("--subjects", "05")
     monkeypatch.setattr(fetch, "_chunks", stop)
-    assert "the same command goes on where this one was" in command("--trials", "02_01", status=130)
+    assert "run the same command again to continue" in command("--trials", "02_01", status=130)
     assert "cmu/02/02.asf.part" in files()
     assert "cmu/02/02.asf" not in files()
     monkeypatch.undo()

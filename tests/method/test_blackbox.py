@@ -125,10 +125,10 @@ def test_input_frames_may_lie_apart(tmp_path):
         ({}, {"frames": 27}, r"reads 9 frames at once, not 27"),
         ({}, {"targets": "centre"}, r"answers for all of 9 frames, not centre"),
         ({"extra": only_frame(4)}, {"targets": "all"}, r"answers for one of 9 frames, not all"),
-        ({"extra": [node("Transpose", perm=[0, 2, 1, 3])]}, {}, r"answered with the shape \(2, 17, 9, 3\)"),
+        ({"extra": [node("Transpose", perm=[0, 2, 1, 3])]}, {}, r"returned the shape \(2, 17, 9, 3\)"),
         ({"answer": (2, 4)}, {}, r"shape \(2, 9, 17, 4\); expected \(batch, frames or 1, joints, 3\)"),
-        ({"extra": [node("Flatten", axis=2)]}, {}, r"answered with the shape \(18, 51\)"),
-        ({"extra": [node("Cast", to=TensorProto.INT64)]}, {}, r"cannot be read|answered with torch.int64"),
+        ({"extra": [node("Flatten", axis=2)]}, {}, r"returned the shape \(18, 51\)"),
+        ({"extra": [node("Cast", to=TensorProto.INT64)]}, {}, r"cannot be read|returned torch.int64"),
     ],
 )  # fmt: skip
 def test_a_model_that_does_not_fit_is_refused_before_anything_is_lifted(tmp_path, changes, options, message):
@@ -146,7 +146,7 @@ def test_an_even_window_has_no_centre(tmp_path):
 
 def test_answers_that_are_not_finite_are_refused(tmp_path):
     model = blackbox.load(onnx_file(tmp_path / "model.onnx", extra=[node("Sqrt")]), "onnx", 17)
-    with pytest.raises(BenchError, match=r"model\.onnx answered with numbers that are not finite"):
+    with pytest.raises(BenchError, match=r"model\.onnx returned numbers that are not finite"):
         predict(model, toy_dataset(), flip=False)
 
 
@@ -196,9 +196,9 @@ class Maps(torch.nn.Module):
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (Pair(), r"answered with tuple; expected one array"),
+        (Pair(), r"returned tuple; expected one array"),
         (torch.nn.Linear(3, 3), r"given keypoints of the shape \(2, 9, 17, 2\), failed: .*mat1 and mat2"),
-        (torch.nn.Linear(2, 2), r"answered with the shape \(2, 9, 17, 2\)"),
+        (torch.nn.Linear(2, 2), r"returned the shape \(2, 9, 17, 2\)"),
         (Writes(), r"was refused: its code calls save"),
         (Maps(), r"was refused: its code calls from_file"),
     ],

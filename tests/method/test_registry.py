@@ -150,7 +150,7 @@ def test_a_module_that_cannot_be_imported_is_named_with_the_line(stranger):
     message = str(caught.value)
     assert message.startswith("method 'theirs' cannot be loaded from stranger.lifter:Theirs of stranger: ImportError")
     assert "cannot import name 'third'" in message
-    assert message.endswith("lifter.py, line 3); mend or uninstall it")
+    assert message.endswith("lifter.py, line 3); repair or uninstall it")
 
 
 @pytest.mark.parametrize(

@@ -443,7 +443,7 @@ def test_files_without_weights_are_refused(here, refused, content, expected) -> 
 def test_nobody_is_advised_to_load_a_file_unsafely(here, refused) -> None:
     (here / "plain.pkl").write_bytes(pickle.dumps({"epoch": 3}, protocol=4))
     message = refused("mixste", "plain.pkl")
-    assert "plain.pkl is no checkpoint, or not all of one" in message
+    assert "plain.pkl is not a checkpoint, or is truncated" in message
     assert "weights_only" not in message
 
 
@@ -470,12 +470,12 @@ def test_names_and_hyperparameters_that_are_not_known_are_answered_with_those_th
 def test_other_files_are_no_checkpoints(here, done, refused) -> None:
     assert "none.bin not found: no checkpoint there" in refused("mixste", "none.bin")
     (here / "text.bin").write_text("weights")
-    assert "text.bin is no checkpoint, or not all of one" in refused("mixste", "text.bin")
+    assert "text.bin is not a checkpoint, or is truncated" in refused("mixste", "text.bin")
     whole = mixste_file(here).read_bytes()
     (here / "cut.bin").write_bytes(whole[: len(whole) // 2])
-    assert "cut.bin is no checkpoint, or not all of one" in refused("mixste", "cut.bin")
+    assert "cut.bin is not a checkpoint, or is truncated" in refused("mixste", "cut.bin")
     done("mixste", "best_epoch.bin", "-o", "mine.safetensors")
-    assert "mine.safetensors is no checkpoint of published code" in refused("mixste", "mine.safetensors")
+    assert "mine.safetensors is not a checkpoint of published code" in refused("mixste", "mine.safetensors")
 
 
 class Hostile:
@@ -662,10 +662,10 @@ def test_files_that_are_no_weights_files_are_refused(here) -> None:
     rng = np.random.default_rng(0)
     for content in [b"", b"hello, these are weights", *(whole[: rng.integers(1, len(whole))] for _ in range(20))]:
         path.write_bytes(content)
-        with pytest.raises(BenchError, match=r"mine\.safetensors is no safetensors file, or not all of one"):
+        with pytest.raises(BenchError, match=r"mine\.safetensors is not a safetensors file, or is truncated"):
             load_weights(path)
     mixste_file(here, "mine.safetensors")
-    with pytest.raises(BenchError, match="is no safetensors file"):
+    with pytest.raises(BenchError, match="is not a safetensors file"):
         load_weights(path)
     for metadata in (None, {"format": "pt"}):
         safetensors.torch.save_file({"a": torch.ones(1)}, path, metadata=metadata)

@@ -102,7 +102,7 @@ def test_what_is_wrong_with_a_package_is_said_with_its_name(installed, points, s
         metrics.metrics()
     assert str(error.value).startswith(f"metric {points[0].name!r} of the package my-metric: ")
     assert said in str(error.value)
-    assert str(error.value).endswith("Mend or uninstall my-metric")
+    assert str(error.value).endswith("Repair or uninstall my-metric")
 
 
 def test_a_function_that_is_not_there_is_found_before_training(installed):

@@ -112,7 +112,7 @@ def test_without_activities_there_is_no_table_of_them(call):
 def test_what_cannot_be_exported_is_refused_and_nothing_is_written(call):
     err = call(*EXPORT, status=2)
     assert "mean_pose-s0-" in err
-    assert "has left no predictions" in err
+    assert "has no predictions in" in err
     assert "bench run tiny --methods mean_pose\n" in err
     assert "No method of tiny 'mixste'" in call(*EXPORT[:4], "mixste", *EXPORT[5:], status=2)
     Path("people.yaml").write_text(TINY.replace("dataset: 3dhp", "dataset: h36m"))

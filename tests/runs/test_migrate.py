@@ -107,6 +107,6 @@ def test_records_of_trials_move_to_theirs(finished, capsys):
 def test_what_cannot_be_keyed_is_left_and_named(finished, capsys):
     (paths.configs() / "toys.yaml").unlink()
     text = migrate(capsys)
-    assert text.count("left as it is") == 2
+    assert text.count("unchanged") == 2
     assert "no benchmark toys in configs/" in text
     assert {one.schema_ for one in records.load("toys")} == {1}

@@ -71,7 +71,7 @@ PEOPLE = ("--keypoints", "people.json", "--size", "640x640")
 def test_from_a_detectors_file_to_poses_and_a_table(command):
     text = command(*PEOPLE, "--fps", "25", "--csv", "out.csv")
     assert text == (
-        "video       40 frames, 640 x 640, 25 frames a second\n"
+        "video       40 frames, 640 x 640, 25 frames per second\n"
         "person      the only one, seen in 37 of 40 frames\n"
         "filled in   51 of 680 keypoints, in 3 of 40 frames; longest gap 3 frames (0.12 s)\n"
         "lifted by   mixste, 9 frames, of weights.pt\n"
@@ -130,9 +130,9 @@ def test_noise_follows_from_the_seed(command):
 
 def test_arrays_in_human36ms_order_go_in_as_they_are(command):
     np.savez("own.npz", keypoints=WALK.astype(np.float32), width=640, height=640)
-    assert "own.npz does not tell its joints: give --layout" in command("--keypoints", "own.npz", status=2)
+    assert "own.npz does not state its joints: give --layout" in command("--keypoints", "own.npz", status=2)
     text = command("--keypoints", "own.npz", "--layout", "h36m")
-    assert "50 frames a second assumed; --fps says otherwise" in text
+    assert "50 frames per second assumed; change it with --fps" in text
     assert "filled in   nothing" in text
     np.testing.assert_array_equal(np.load("out.npz")["keypoints_2d"], WALK.astype(np.float32))
 
@@ -186,7 +186,7 @@ def published(folder, golden) -> Callable[[str], str]:
 
 def test_imported_and_published_weights_lift_alike(command, published):
     file = published("mixste")
-    assert "does not tell its method: name it with --method" in command(*PEOPLE, "--checkpoint", file, status=2)
+    assert "does not state its method: name it with --method" in command(*PEOPLE, "--checkpoint", file, status=2)
     command(*PEOPLE, "--checkpoint", file, "--method", "mixste")
     direct = np.load("out.npz")["poses_3d"]
     with pytest.raises(SystemExit, match="0"):
@@ -225,14 +225,14 @@ def test_weights_for_other_joints_or_of_no_lifter_are_refused(command, published
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--keypoints", "people.json"], "does not tell the size of the video: give --size WIDTHxHEIGHT"),
+        (["--keypoints", "people.json"], "does not state the size of the video: give --size WIDTHxHEIGHT"),
         (["--keypoints", "people.json", "--size", "64x64"], "of the keypoints lie outside an image of 64 x 64"),
         (["--keypoints", "nowhere.json", "--size", "64x64"], "nowhere.json not found: no keypoints there"),
         ([*PEOPLE, "--max-gap", "0.05"], "the person is missing for 3 frames (0.1 s) from frame 10 on"),
         ([*PEOPLE, "--min-score", "0.95"], "nobody in it"),
         ([*PEOPLE, "--person", "2"], "does not number its people"),
         ([*PEOPLE, "--checkpoint", "nowhere.pt"], "nowhere.pt not found: no checkpoint there"),
-        ([*PEOPLE, "--checkpoint", "people.json"], "people.json is no checkpoint"),
+        ([*PEOPLE, "--checkpoint", "people.json"], "people.json is not a checkpoint"),
         ([*PEOPLE, "--set", "dim=16"], "weights.pt does not fit mixste as it is built now: size mismatch for network"),
         (
             [*PEOPLE, "--set", "frames=5"],
@@ -242,7 +242,7 @@ def test_weights_for_other_joints_or_of_no_lifter_are_refused(command, published
         ([*PEOPLE, "--set", "dim"], "'dim' is not of the form key=value, like sampling_steps=9"),
         ([*PEOPLE, "--device", "banana"], "device 'banana' cannot be used here"),
         ([*PEOPLE, "-o", "out.txt"], "out.txt would hold arrays: give it a name that ends in .npz"),
-        ([*PEOPLE, "--csv", "people.json"], "people.json is what is to be read; write to another file"),
+        ([*PEOPLE, "--csv", "people.json"], "people.json is an input file; write to another file"),
         ([*PEOPLE, "--csv", "out.npz"], "out.npz cannot hold both"),
         ([*PEOPLE, "--csv", "weights.pt/out.csv"], "weights.pt/out.csv cannot be written: "),
     ],

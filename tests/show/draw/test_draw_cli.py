@@ -154,7 +154,7 @@ def test_what_was_lifted_is_animated_too(command, folder, tmp_path):
     )
     only = options[: options.index("--animation")]
     assert "name it with --animation" in command(*only, "--footage", "video.mp4", status=2)
-    assert "--skip and --crop are of a video" in command(*only, "--skip", "3", status=2)
+    assert "--skip and --crop need a video" in command(*only, "--skip", "3", status=2)
     assert "out.mov: give it a name that ends in .mp4 or .gif" in command(*only, "--animation", "out.mov", status=2)
 
 
@@ -163,29 +163,29 @@ def test_what_was_lifted_is_animated_too(command, folder, tmp_path):
     [
         (
             (*FIGURE, "mean_pose"),
-            "has left no predictions in results/cache/runs/tiny; do it with the same data and settings: "
+            "has no predictions in results/cache/runs/tiny; do it with the same data and settings: "
             "bench run tiny --methods mean_pose",
         ),
         ((*FIGURE, "mixste", "--seed", "2"), "bench run tiny --methods mixste --seeds 3"),
         ((*FIGURE, "mixst"), "No method of tiny 'mixst'. Did you mean 'mixste'?"),
         ((*FIGURE, "mixste", "--sequence", "Walking 2"), "Did you mean 'Walking 1'? Known: Photo, Walking 1"),
-        ((*FIGURE, "mixste", "--camera", "1"), "No camera in what is left of the test set '1'."),
+        ((*FIGURE, "mixste", "--camera", "1"), "No camera among the matching test videos '1'."),
         ((*FIGURE, "mixste", "--frame", "20"), "there is no frame 20: the video has 20, numbered from 0"),
-        ((*FIGURE, "mixste", "--steps", "5"), "--steps is of a sampler; mixste lifts in one pass"),
+        ((*FIGURE, "mixste", "--steps", "5"), "--steps needs a sampler; mixste lifts in one pass"),
         ((*FIGURE, "diff3dhpe", "--steps", "5000"), "sampling steps must be in 1..1000, not 5000"),
         ((*FIGURE, "mixste", "-o", "figure.mp4"), "figure.mp4: give it a name that ends in .png, .pdf or .svg"),
-        ((*FIGURE, "mixste,diff3dhpe", "--checkpoint", "w.pt"), "a checkpoint is of one method; 2 are named"),
+        ((*FIGURE, "mixste,diff3dhpe", "--checkpoint", "w.pt"), "a checkpoint holds one method; 2 are named"),
         ((*FIGURE, "mixste", "--checkpoint", "w.pt"), "w.pt not found: no checkpoint there"),
         ((*ANIMATE, "mixste", "-o", "a.avi"), "a.avi: give it a name that ends in .mp4 or .gif"),
         ((*ANIMATE, "mixste", "--frames", "4:90"), "frames 4:90 of a video that has 20"),
         ((*ANIMATE, "mixste", "--kind", "denoise"), "mixste lifts in one pass: there is no diffusion to show"),
-        ((*ANIMATE, "diff3dhpe", "--kind", "denoise", "--frames", "1:3"), "are of a moving video"),
+        ((*ANIMATE, "diff3dhpe", "--kind", "denoise", "--frames", "1:3"), "go with --kind video"),
         ((*ANIMATE, "mixste", "--video", "video.mp4", "--skip", "1"), "video.mp4 ends before frame 19: with 1 skipped"),
         ((*ANIMATE, "mixste", "--video", "none.mp4"), "none.mp4 not found: no video there"),
         ((*ANIMATE, "mixste", "--video", "tiny.yaml"), "tiny.yaml cannot be read as a video"),
-        ((*ANIMATE, "mixste", "--video", "video.mp4", "-o", "video.mp4"), "video.mp4 is what is to be read"),
+        ((*ANIMATE, "mixste", "--video", "video.mp4", "-o", "video.mp4"), "video.mp4 is an input file"),
         ((*ANIMATE, "mixste", "--video", "video.mp4", "--crop", "9,9,99,9"), "do not fit in"),
-        ((*ANIMATE, "mixste", "--skip", "3"), "--skip and --crop are of a video; name its file"),
+        ((*ANIMATE, "mixste", "--skip", "3"), "--skip and --crop need a video; name its file"),
         ((*ANIMATE, "mixste", "--frames", "4-9"), "'4-9' is not A:B or A:B:STEP, like 100:300 or ::2"),
         ((*ANIMATE, "mixste", "--crop", "1,2,3"), "'1,2,3' is not X,Y,WIDTH,HEIGHT in pixels"),
         ((*ANIMATE, "mixste", "--fps", "0"), "0 is not a number above 0"),

@@ -33,7 +33,7 @@ def test_videos_are_narrowed_down_by_what_is_named(dataset):
     assert Choice(subject="S1", camera="b").rows(dataset) == [1]
     with pytest.raises(BenchError, match=r"'walk 2'\. Did you mean 'walk 1'\? Known: sit 1, walk 1"):
         Choice(sequence="walk 2").rows(dataset)
-    with pytest.raises(BenchError, match=r"No camera in what is left of the test set 'b'.*Known: a$"):
+    with pytest.raises(BenchError, match=r"No camera among the matching test videos 'b'.*Known: a$"):
         Choice(subject="S2", camera="b").rows(dataset)
 
 

@@ -290,7 +290,7 @@ def test_rendering_again_changes_nothing_and_a_hand_edited_number_is_found(proje
     assert run() == 0
     files = {path: path.read_bytes() for path in project.rglob("*.md")}
     assert run() == 0
-    assert capsys.readouterr().out.endswith("every table says what results/ says\n")
+    assert capsys.readouterr().out.endswith("every table is up to date\n")
     assert {path: path.read_bytes() for path in project.rglob("*.md")} == files
     assert run("--check") == 0
     readme = project / "README.md"
@@ -298,7 +298,7 @@ def test_rendering_again_changes_nothing_and_a_hand_edited_number_is_found(proje
     capsys.readouterr()
     assert run("--check") == 2
     out, err = capsys.readouterr()
-    assert "drifted  README.md" in out
+    assert "outdated  README.md" in out
     assert "run: make tables" in err
     assert "31.0" in readme.read_text(), "a check changes nothing"
 

@@ -37,8 +37,8 @@ def agreement(record: Record, existing: Record) -> Agreement:
 
     reproduced: every metric is the same in all six digits of a file. agrees: within the limit, and something that the
     order of sums depends on differs or is not known. differs: beyond the limit, or not equal although nothing that sums
-    depend on differs. Metrics that only the new record has were not measured by an earlier version, and are left out. Raises
-    ValueError if the run keys differ.
+    depend on differs. Metrics that only the new record has are left out: an earlier version did not
+    measure them. Raises ValueError if the run keys differ.
     """
     if record.run_key != existing.run_key:
         raise ValueError(f"records of two runs: {record.run_key} and {existing.run_key}")

@@ -161,9 +161,9 @@ class Record(Strict):
 def write(record: Record, folder: Path | None = None) -> Path:
     """Write a record under `results/records/` (or `folder`) and return its path.
 
-    An existing record is kept, as it may be committed: its path is returned, and `differences` shows whether the new run
-    reproduces it. Only what an older version did not write is added, as by `completed`. Raises
-    BenchError for NaN, for infinity and for text that looks like a path of this machine.
+    An existing record is kept, as it may be committed; `differences` shows whether the new run reproduces it. Only what
+    an older version did not write is added, as by `completed`. Raises BenchError for NaN, infinity and text that looks
+    like a path of this machine.
     """
     path = (folder or paths.records()) / record.path
     if not path.exists():

@@ -1,12 +1,12 @@
 """How sure a number is: intervals and paired tests over sequences, spread over seeds.
 
-Frames of a video are not independent, nor are four cameras that film the same motion. So the unit that chance draws is
-the *block*: one sequence of one subject with all its views. A block has the mean error of its frames, and its weight in
+Frames of a video are not independent, nor are four cameras that film the same motion. So the unit of resampling is the
+*block*: one sequence of one subject with all its views. A block has the mean error of its frames, and its weight in
 the headline number: the headline is the weighted mean over blocks.
 
 A plain mean over actions is a mean over *fixed* actions: other test sequences would be of the same actions. How far the
-actions lie from each other is then no uncertainty, so chance draws sequences within each action. Two sequences of every
-action are needed to see that; with fewer, and for a mean over frames, chance draws from all sequences alike.
+actions lie from each other is then no uncertainty, so sequences are resampled within each action. That needs two
+sequences of every action; with fewer, and for a mean over frames, all sequences are resampled alike.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Floats = NDArray[np.floating[Any]]
 
 LEVEL = 0.95
 DRAWS = 9999
-BLOCK = ["subject", "action", "sequence"]  # together they name a block
+BLOCK = ["subject", "action", "sequence"]  # together they identify a block
 NOTHING_TRAINED = "none to train"  # in the record of a method without training, which is the same for every seed
 EXACT = 13  # up to this many blocks all patterns of signs are tried
 
@@ -63,7 +63,7 @@ class Difference:
 
     @property
     def significant(self) -> bool:
-        """Whether the choice of test sequences explains so large a difference less often than the level allows."""
+        """Whether the choice of test sequences alone rarely explains so large a difference: p_value below 1 - level."""
         return self.p_value < 1 - self.interval.level
 
 
@@ -72,14 +72,14 @@ def blocks(per_frame: pd.DataFrame, metric: str = "mpjpe", averaging: Averaging 
 
     per_frame: as `bench.evaluation.Scores.per_frame`; frames without the metric do not count. Weights sum to 1, and
     the weighted mean is the headline: the plain mean over actions, or the mean over all frames. within: the action,
-    where chance draws within actions; else an empty text, the same for all.
+    if blocks are resampled within actions; else an empty text, the same for all.
     """
     by_block = per_frame.dropna(subset=metric).groupby(BLOCK, sort=True)[metric]
     return _weighted(pd.DataFrame({"mean": by_block.mean(), "frames": by_block.size()}), averaging)
 
 
 def recorded(record: Record, metric: str = "mpjpe", averaging: Averaging | None = None) -> pd.DataFrame:
-    """The same from what a record keeps; without rows where it has no blocks, or none with this metric.
+    """The blocks of a record; without rows if it has none, or none with this metric.
 
     averaging: default that of the record's headline.
     """
@@ -93,7 +93,7 @@ def recorded(record: Record, metric: str = "mpjpe", averaging: Averaging | None 
 
 
 def _averaging(record: Record) -> Averaging:
-    """How the headline of a record is averaged; records from before there was a choice do not say."""
+    """How the headline of a record is averaged; older records, without that key, are averaged over actions."""
     found: Averaging = record.protocol.get("averaging", "actions")
     return found
 
@@ -121,11 +121,11 @@ def _weighted(found: pd.DataFrame, averaging: Averaging) -> pd.DataFrame:
 def headline_interval(
     found: pd.DataFrame, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
 ) -> Interval | None:
-    """The interval of a headline; None for a single block, which says nothing about its spread. found: as `blocks`.
+    """The interval of a headline; None for a single block, which has no spread. found: as `blocks`.
 
     Within actions: Student's, from the variances within each of them, whose sum over the squared number of actions is
-    the variance of the headline. Drawing two or three sequences of an action again and again cannot show how far others
-    might lie: of three actions of two sequences it holds the truth in 81 to 84 % of simulations, Student's in 99 %
+    the variance of the headline. A bootstrap of two or three sequences per action underestimates their spread: with
+    three actions of two sequences its interval covers the truth in 81 to 84 % of simulations, Student's in 99 %
     (docs/explanation/statistics.md). Otherwise: the bootstrap of `interval`.
     """
     if _within_actions(found):
@@ -138,10 +138,10 @@ def _within_actions(found: pd.DataFrame) -> bool:
 
 
 def with_intervals_within_actions(record: Record) -> Record:
-    """The record with the intervals that its blocks give where chance draws within actions; all else stays as it is.
+    """The record with intervals computed from its blocks, where these are resampled within actions.
 
-    For records from before there were such intervals. Those over all blocks alike stay as they are: drawn again from
-    the rounded means of a file, they would differ in the last digit for no reason.
+    For records older than such intervals. Intervals over all blocks alike are kept: computed again from the rounded
+    means of a file, they would differ in the last digit.
     """
     own = _averaging(record)
     found = dict(record.metrics)
@@ -158,7 +158,7 @@ def with_intervals_within_actions(record: Record) -> Record:
 def interval(
     means: Any, weights: Any = None, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
 ) -> Interval | None:
-    """Bootstrap interval of a weighted mean over blocks; None for a single block, which says nothing about its spread.
+    """Bootstrap interval of a weighted mean over blocks; None for a single block, which has no spread.
 
     means: (blocks,), weights: (blocks,), default equal. Blocks are drawn with replacement, each with its weight. The
     percentiles lie a little farther out than the level says, as Student's t distribution requires: plain ones are too
@@ -188,9 +188,9 @@ def difference(
 ) -> Difference:
     """Compare two methods block by block. first, second: as `blocks`, of the same test set.
 
-    Signs are flipped where chance draws from all blocks alike. Within actions they would count as chance what every
-    test set shows, that one method is better at some actions and worse at others; so the p-value is Student's, of the
-    same variances as the interval. Raises ValueError if their blocks or weights are not the same, or if there are fewer
+    Signs are flipped where all blocks are resampled alike. Within actions that would count as chance that one method is
+    better at some actions and worse at others, which every test set shows; so the p-value is Student's, with the
+    variances of the interval. Raises ValueError if their blocks or weights are not the same, or if there are fewer
     than two blocks.
     """
     apart = _apart(first, second)
@@ -220,7 +220,7 @@ class Comparison:
 
     networks: the difference of these very networks, averaged over the seeds of each: chance is in the test sequences
     alone. methods: the interval of the difference of the methods: chance is in the sequences and in the seeds; None
-    where one of them was trained with a single seed, so that nobody knows what another seed would do.
+    if one of them was trained with a single seed, as the effect of other seeds is then not known.
     """
 
     networks: Difference
@@ -299,7 +299,7 @@ def _student_p_value(found: pd.DataFrame) -> float:
 
 
 def _block_variances(found: pd.DataFrame) -> list[Variance]:
-    """The variances whose sum is that of a headline: one per action where chance draws within actions, else one.
+    """The variances whose sum is that of a headline: one per action if resampled within actions, else one.
 
     By linearisation; unequal weights count as fewer blocks (Kish, 1965).
     """
@@ -314,7 +314,7 @@ def _block_variances(found: pd.DataFrame) -> list[Variance]:
 
 
 def _seed_variance(seeds: Sequence[pd.DataFrame], fixed: bool) -> Variance | None:
-    """Variance of the mean over seeds of the headline; None for a single seed, which does not tell."""
+    """Variance of the mean over seeds of the headline; None for a single seed."""
     if fixed:
         return 0.0, 1.0
     if len(seeds) < 2:
@@ -343,7 +343,7 @@ def _sum(parts: Sequence[Variance]) -> Variance:
 
 
 def sign_flip_p_value(differences: Any, *, draws: int = DRAWS, seed: int = 0) -> float:
-    """Two-sided p-value of a sum of differences if each might as well have had the other sign.
+    """Two-sided p-value of a sum of differences, if either sign of each is equally likely.
 
     differences: (blocks,), weighted. All sign patterns are tried where they are few, else random ones; the observed
     pattern counts as one of them (Phipson and Smyth, 2010), so that the value is never 0.

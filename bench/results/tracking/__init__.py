@@ -1,11 +1,11 @@
-"""The log of runs: which tracker keeps it.
+"""The log of runs, and the trackers that keep it.
 
     with open_tracker("demo").invocation("bench run demo", tags) as invocation:
         with invocation.run("mixste-s0", run_key=key, params=params, tags=tags) as run:
             run.metrics(epoch, {"train/loss": loss})
 
-Tables are made of the record files; a log only tells what happened. `tracker` says what any tracker can do; `mlflow_*`
-keeps the log in MLflow, `null` keeps none.
+Tables are made from the record files; a log only shows what happened. `tracker` is the interface of all trackers;
+`mlflow_*` keeps the log in MLflow, `null` keeps none.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ __all__ = ["DatasetInput", "Invocation", "LoggedRun", "Tracker", "TrainedModel",
 
 
 def open_tracker(benchmark: str, *, enabled: bool = True, system_metrics: bool = False) -> Tracker:
-    """The tracker of a benchmark: MLflow, or one that logs nothing where `enabled` is False.
+    """The tracker of a benchmark: MLflow, or one that logs nothing if `enabled` is False.
 
-    system_metrics: also log how busy the machine is during each run; `check_system_metrics` says whether that can be.
-    The store is opened by the first invocation, and made if there is none.
+    system_metrics: also log the load of the machine during each run; see `check_system_metrics`. The first invocation
+    opens the store, and makes it if there is none.
     """
     if not enabled:
         from bench.results.tracking.null import NullTracker
@@ -34,6 +34,6 @@ def open_tracker(benchmark: str, *, enabled: bool = True, system_metrics: bool =
 
 
 def check_system_metrics() -> None:
-    """Raise BenchError unless psutil is installed, with which the load of a machine is read."""
+    """Raise BenchError unless psutil is installed, which reads the load of a machine."""
     if importlib.util.find_spec("psutil") is None:
         raise BenchError("system metrics need psutil, which is not installed: pip install psutil")

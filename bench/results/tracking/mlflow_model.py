@@ -1,11 +1,11 @@
 """A trained method as an MLflow model: `mlflow.pyfunc.load_model(uri).predict(keypoints_2d)`.
 
 MLflow's usual model is a pickle, and a pickle can execute anything when it is loaded. This one is a folder of text and
-safetensors: `model_code.py` in it builds the method by its name and gives it the weights. Where it is loaded this suite
-must be installed, and for a method of another package that package.
+safetensors: `model_code.py` in it builds the method by its name and loads the weights. To load it, this suite must be
+installed, and the package of the method if that is another.
 
 The folder is put together here from MLflow's public parts. `mlflow.pyfunc.save_model` would take seconds instead of
-milliseconds: it loads the model that it has just written, and notes absolute paths of this machine.
+milliseconds: it loads the model that it has just written, and records absolute paths of this machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from bench.results.tracking.tracker import TrainedModel
 
 WEIGHTS, CODE, EXAMPLE = "weights.safetensors", "model_code.py", "input_example.json"
-# All that lifting needs but this suite, which is on no package index.
+# What lifting needs besides this suite, which is on no package index.
 REQUIREMENTS = ("mlflow", "numpy", "torch", "safetensors")
 
 
@@ -37,7 +37,9 @@ def write(trained: TrainedModel, folder: Path) -> None:
     joints = len(trained.joints)
     trained.write_weights(folder / WEIGHTS)
     shutil.copyfile(Path(__file__).with_name("mlflow_model_code.py"), folder / CODE)
-    example = np.random.default_rng(0).uniform(-0.5, 0.5, (1, trained.frames, joints, 2)).round(3)  # nobody's data
+    example = (
+        np.random.default_rng(0).uniform(-0.5, 0.5, (1, trained.frames, joints, 2)).round(3)
+    )  # random, no real data
     (folder / EXAMPLE).write_text(json.dumps(example.tolist()), encoding="utf-8")
     requirements = [f"{name}=={version(name).partition('+')[0]}\n" for name in REQUIREMENTS]
     (folder / "requirements.txt").write_text("".join(requirements), encoding="utf-8")

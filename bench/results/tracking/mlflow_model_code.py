@@ -1,6 +1,6 @@
 """The code of a logged model ("models from code"): MLflow runs it to load the model, in place of a pickle.
 
-It is copied into each model that is logged, so it imports no more of the suite than `bench.logged_model`, which stays.
+It is copied into each logged model, so it imports only `bench.logged_model` of the suite, whose path never changes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bench.logged_model import lift, load_method
 
 
 class Lifter(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow has no types
-    """Keypoints in, poses out, as `bench.logged_model.lift`."""
+    """From keypoints to poses, as `bench.logged_model.lift`."""
 
     def load_context(self, context: Any) -> None:
         self.method = load_method(context.artifacts["weights"])

@@ -62,7 +62,7 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def without_password(text: str) -> str:
-    """A text as it may be shown: user and password in a URI are hidden."""
+    """A text with user and password in a URI hidden."""
     return re.sub(r"//[^@/\s]*@", "//***@", text)
 
 
@@ -77,7 +77,7 @@ def artifact_folder(uri: str) -> Path:
 
 
 class Store:
-    """An MLflow experiment. No method raises because MLflow fails: `on` is False from the first call that does.
+    """An MLflow experiment. No method raises because MLflow fails: `on` is False from the first failure.
 
     Every call names its run: MLflow's fluent functions start a run of their own where none is active.
     """
@@ -91,7 +91,7 @@ class Store:
         self._experiment = ""
 
     def open(self) -> None:
-        """Make or find the store and the experiment; set the runs to KILLED whose process on this machine is gone."""
+        """Make or find the store and the experiment; set runs whose process on this machine is gone to KILLED."""
         if self._client is not None or not self.on:
             return
         database = sqlite_file(self.uri)
@@ -113,12 +113,12 @@ class Store:
             return getattr(self._client, method)(*arguments, **named) if self.on else None
 
     def create(self, name: str, tags: Mapping[str, str]) -> str | None:
-        """Start a run. Its tags come with it, so that even a run that is killed at once says which process it had."""
+        """Start a run. It gets its tags at once, so that even a run that is killed immediately names its process."""
         run = self.call("create_run", self._experiment, tags=_owned(tags), run_name=name)
         return run.info.run_id if run else None
 
     def unfinished(self, run_key: str, params: Mapping[str, str]) -> Any:
-        """The last run with this key, if it did not finish and has no parameters but these."""
+        """The last run with this key, if it did not finish and has no other parameters."""
         query, newest = f"tags.run_key = '{run_key}'", ["attributes.start_time DESC"]
         for run in self.call("search_runs", [self._experiment], query, max_results=1, order_by=newest) or ():
             if run.info.status in ("KILLED", "FAILED") and run.data.params.items() <= params.items():
@@ -137,7 +137,7 @@ class Store:
         self._log_batches(run_id, "metrics", "Metric", points, METRICS_PER_CALL)
 
     def log_datasets(self, run_id: str | None, datasets: Sequence[DatasetInput]) -> None:
-        """Note the data sets of a run. One that is read twice is noted once with both contexts: MLflow drops one."""
+        """Log the data sets of a run. One that is read twice is logged once with both contexts: MLflow drops one."""
         contexts: dict[tuple[str, str], list[str]] = {}
         for dataset in datasets:
             contexts.setdefault((dataset.name, dataset.digest), []).append(dataset.context)
@@ -150,7 +150,7 @@ class Store:
                 self._client.log_inputs(run_id, [_dataset_input(*one) for one in inputs])
 
     def keep(self, method: str, run_id: str | None, *arguments: Any) -> None:
-        """Log an artifact. One that fails turns off those that would follow, and nothing else."""
+        """Log an artifact. A failure turns off later artifacts, and nothing else."""
         if not (self.on and self._keeps_artifacts):
             return
         try:
@@ -161,8 +161,8 @@ class Store:
 
     def link_comparison(self, run_id: str | None, compared: Sequence[str]) -> None:
         """Describe a run by a link to the page that compares others."""
-        asked = {"runs": json.dumps(compared), "experiments": json.dumps([self._experiment])}
-        link = f"[Compare the {len(compared)} runs of this call](#/compare-runs?{urlencode(asked)})"
+        query = {"runs": json.dumps(compared), "experiments": json.dumps([self._experiment])}
+        link = f"[Compare the {len(compared)} runs of this call](#/compare-runs?{urlencode(query)})"
         self.call("set_tag", run_id, "mlflow.note.content", link)
 
     def log_model(self, run_id: str | None, write: Callable[[Path], None]) -> None:
@@ -205,7 +205,7 @@ class Store:
                     monitor.finish()
 
     def end(self, run_id: str | None, status: str) -> None:
-        """End a run. One whose log broke off is KILLED: now if MLflow can be reached, else when it is next opened."""
+        """End a run. If logging has failed it is KILLED: now if MLflow can be reached, else at the next opening."""
         if run_id is None:
             return
         self.call("set_terminated", run_id, status)
@@ -233,7 +233,7 @@ class Store:
                 f"MLFLOW_TRACKING_URI={self.uri} mlflow experiments restore --experiment-id {found.experiment_id}"
             )
         self._experiment = found.experiment_id
-        # The artifacts' folder was fixed with the experiment; MLflow would make a moved one again in the old place.
+        # The artifact folder was fixed with the experiment; MLflow would recreate a moved one in the old place.
         location = urlsplit(found.artifact_location)
         folder = Path(url2pathname(location.path))
         if location.scheme == "file" and not folder.is_dir():
@@ -267,7 +267,7 @@ class Store:
             self._say("tracking off", error)
 
     def _say(self, outcome: str, error: Exception) -> None:
-        """Say in one line what went wrong and what came of it."""
+        """Report in one line what went wrong, and its consequence."""
         reason = " ".join(str(error).split()) or type(error).__name__
         if "out-of-date database schema" in reason:
             reason = f"the store was made by another version of MLflow; back it up, then: mlflow db upgrade {self.uri}"
@@ -275,7 +275,7 @@ class Store:
             reason = "the server does not answer"
         elif len(reason) > 300:
             reason = f"{reason[:300]}..."
-        say(without_password(f"{outcome}: {reason} (store: {self.uri}; records are written all the same)"))
+        say(without_password(f"{outcome}: {reason} (store: {self.uri}; records are still written)"))
 
 
 def _dataset_input(dataset: DatasetInput, context: str) -> Any:
@@ -295,7 +295,7 @@ def _client(uri: str) -> Any:
         os.environ.setdefault(name, value)
     import mlflow
 
-    for logger in ("mlflow", "alembic", "urllib3"):  # failures are said by the store, once and without a traceback
+    for logger in ("mlflow", "alembic", "urllib3"):  # the store reports failures, once and without a traceback
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     return mlflow.MlflowClient(uri)  # an SQLite store is made or checked here
 

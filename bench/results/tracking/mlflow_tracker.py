@@ -1,7 +1,7 @@
 """The tracker that logs to MLflow: one parent run per call of a command, one child run per method and seed.
 
-The first thing that goes wrong with MLflow is said in one line, and the run goes on untracked; an artifact or a model
-that cannot be kept costs no more than itself.
+The first failure of MLflow is reported in one line, and the run continues untracked; an artifact or a model that cannot
+be kept affects nothing else.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class MlflowTracker:
         return f"{paths.shown(database)}  (make ui shows it)" if database else without_password(self._store.uri)
 
     def open(self) -> None:
-        """Make or find the store; end as KILLED the runs that a killed process of this machine left RUNNING."""
+        """Make or find the store; set to KILLED the runs that a killed process of this machine left RUNNING."""
         self._store.open()
 
     @contextlib.contextmanager
@@ -79,7 +79,7 @@ class MlflowInvocation:
         tags: Mapping[str, str],
         datasets: Sequence[DatasetInput] = (),
     ) -> Iterator[MlflowRun]:
-        """FINISHED when the block ends well, KILLED (may be resumed) on Ctrl-C and `Stopped`, else FAILED."""
+        """FINISHED if the block ends without an error, KILLED (may be resumed) on Ctrl-C and `Stopped`, else FAILED."""
         run = MlflowRun(self._store)
         with _ending(self._store, run):
             run._begin(
@@ -116,7 +116,7 @@ class MlflowRun:
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Values are sent in batches: at 1000, after 5 seconds, or by `flush`.
 
-        MLflow would keep infinity as 1.8e308, so what is not finite is missing in the log.
+        MLflow would keep infinity as 1.8e308, so values that are not finite are left out of the log.
         """
         now = time.time_ns() // 1_000_000
         for name, value in values.items():
@@ -142,7 +142,7 @@ class MlflowRun:
         try:
             text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as error:
-            say(f"the log keeps no {path}: {error}")
+            say(f"{path} is not in the log: {error}")
             return
         self.text(text + "\n", path)
 
@@ -175,8 +175,8 @@ class MlflowRun:
 def mlflow_name(name: str) -> str:
     """The name of a metric or parameter as MLflow accepts it; two names never become one.
 
-    Letters and digits of any script, spaces and `_ - . /` stay as they are. Any other character becomes its number, "@"
-    `_x40_`, and so does a slash or dot that would make a path of no single spelling. A name of more than 250 characters
+    Letters and digits of any script, spaces and `_ - . /` stay as they are. Any other character becomes its code, "@"
+    `_x40_`, and so does a slash or dot that would make a path ambiguous. A name of more than 250 characters
     ends in a digest of all of it.
     """
     accepted = _REFUSED.sub(lambda found: f"_x{ord(found[0]):x}_", name)
@@ -193,7 +193,7 @@ _REFUSED = re.compile(r"[^\w\-./ ]|_(?=x[0-9a-f])|(?:^|(?<=/))[./]|/\Z")
 
 @contextlib.contextmanager
 def _ending(store: Store, entry: MlflowInvocation | MlflowRun) -> Iterator[None]:
-    """End the entry's MLflow run by how the block ends."""
+    """End the MLflow run of an entry, with a status that shows how the block ended."""
     status = "FINISHED"
     try:
         yield

@@ -1,8 +1,8 @@
-"""Which process a run belongs to, in a text that another process can check: is that one gone?
+"""The process of a run as a text, so that another process can check whether it still lives.
 
-The answer must be sure, for a run that is taken for dead is resumed by somebody else. Machines may share a host name:
-containers of one image do. And they number their processes alike. So the text names, besides host and process, the boot
-of the kernel and the PID namespace, which numbers the processes of one container.
+The check must be certain, since another process resumes a run that is taken for dead. Containers of one image may share
+a host name and number their processes alike. So the text names, besides host and process, the boot of the kernel and
+the PID namespace, which numbers the processes of one container.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FIRST_NAMESPACE = "4026531836"  # the PID namespace outside of all containers: a
 
 
 class Process(NamedTuple):
-    """A process. What cannot be found out, as all but `host` and `pid` outside of Linux, is empty."""
+    """A process. What is not known is empty; outside of Linux, all but `host` and `pid`."""
 
     host: str
     pid: str
@@ -32,12 +32,12 @@ def this() -> str:
 
 
 def is_dead(text: str) -> bool:
-    """Whether the process that `this` has named is surely gone. In earlier versions the last parts were not there."""
+    """Whether the process that `this` named is certainly gone. Texts of earlier versions lack the last parts."""
     found, here = Process(*[*text.split(":"), "", ""][:5]), Process(*this().split(":"))
     if found.host != here.host or not found.pid.isdigit() or os.name == "nt":
         return False
     if found.boot and found.boot != here.boot:
-        # Either this machine has booted since, or it is another one whose containers are named alike.
+        # Either this machine has booted since, or this is another machine with the same host name.
         return bool(here.boot) and found.namespace == here.namespace == FIRST_NAMESPACE
     if found.namespace and found.namespace != here.namespace:
         return False  # another container of this machine: its processes are not seen from here
@@ -53,7 +53,7 @@ def is_dead(text: str) -> bool:
 
 
 def _started(pid: int) -> str:
-    """When a process that lives began; empty for one that does not."""
+    """The start time of a living process in ticks; empty for one that has ended."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,8 +1,8 @@
-"""What a tracker can do, as the rest of the suite sees it.
+"""The interface of a tracker.
 
-A tracker never stops a training: nothing here raises because logging fails. What fails is said in one line on standard
-error, and the run goes on. Another tracker is a class with these methods: whoever logs asks for no more. Only one
-process of a run may log: rank 0, and never a data-loading worker.
+A tracker never stops a training: nothing here raises because logging fails. One line on standard error reports a
+failure, and the run continues. Another tracker is a class with these methods. Only one process of a run may log: rank
+0, and never a data-loading worker.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Tracker(Protocol):
 
     @property
     def where(self) -> str | None:
-        """Where the log is, as a person reads it; None if nothing is logged."""
+        """Where the log is, for messages; None if nothing is logged."""
 
     def invocation(self, name: str, tags: Mapping[str, str]) -> AbstractContextManager[Invocation]:
-        """Open one call of a command, the parent of its runs. Its status tells how the block ended, as for a run."""
+        """Open one call of a command, the parent of its runs. Its status shows how the block ended, as for a run."""
 
 
 class Invocation(Protocol):
@@ -43,10 +43,10 @@ class Invocation(Protocol):
     ) -> AbstractContextManager[LoggedRun]:
         """Open a run: one method with one seed.
 
-        Its status tells how the block ended: well, stopped and to be resumed (Ctrl-C, `bench.system.stop.Stopped`), or
-        by another exception. If the last run with this key and these parameters did not finish, it is resumed below
-        this invocation, and steps that it has logged are not logged again. What may differ between two attempts
-        (device, host) belongs in `tags`, which are overwritten.
+        Its status shows how the block ended: without an error, stopped and to be resumed (Ctrl-C,
+        `bench.system.stop.Stopped`), or by another exception. If the last run with this key and
+        these parameters did not finish, it is resumed below this invocation, and steps that it has logged are not
+        logged again. What may differ between two attempts (device, host) belongs in `tags`, which are overwritten.
         """
 
     def compare(self, run_ids: Sequence[str | None]) -> None:
@@ -61,13 +61,13 @@ class LoggedRun(Protocol):
         """Its identity in the log; None if nothing is logged."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Note the values of a step. A slash in a name groups; two names are never logged as one.
+        """Log the values of a step. A slash in a name groups; two names are never logged as one.
 
-        A value that is not finite is left out, and said once per name.
+        A value that is not finite is left out, with one message per name.
         """
 
     def flush(self) -> None:
-        """Send what `metrics` has noted; to be called at the end of an epoch."""
+        """Send what `metrics` has collected; to be called at the end of an epoch."""
 
     def text(self, content: str, path: str) -> None:
         """Keep a text as an artifact; path: within the run, such as `config.yaml`."""
@@ -86,8 +86,8 @@ class LoggedRun(Protocol):
 class DatasetInput:
     """A data set that a run reads. No array is loaded for it.
 
-    digest: "sha256:" and the first 16 hex digits; source: where it comes from, a URL or a sentence; tags: such as the
-    full SHA-256 of each file.
+    digest: "sha256:" and the first 16 hex digits; source: a URL or a description; tags: such as the full SHA-256 of
+    each file.
     """
 
     name: str

@@ -16,9 +16,9 @@ PAGE = "/#/experiments?workflowType=machine_learning"  # without it MLflow shows
 
 
 def announcement(port: int = 5000) -> list[str]:
-    """Where to look once `serve` runs, in lines for a person.
+    """The address to open once `serve` runs, in lines for the user.
 
-    Raises BenchError if there is no store yet, if runs go to a server of the user's, or if the port cannot be had.
+    Raises BenchError if there is no store yet, if runs are logged to a server, or if the port cannot be used.
     """
     uri = store_uri()
     database = sqlite_file(uri)
@@ -34,14 +34,14 @@ def announcement(port: int = 5000) -> list[str]:
 
 
 def serve(port: int = 5000) -> NoReturn:
-    """Become `mlflow server`, which listens on loopback only and has no log-in."""
+    """Replace this process by `mlflow server`, which listens on loopback only and has no log-in."""
     for name, value in {**SETTINGS, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}.items():
         os.environ.setdefault(name, value)
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *command(store_uri(), port)])
 
 
 def command(uri: str, port: int) -> list[str]:
-    """The arguments of `mlflow`. Only browsers on this machine are answered; MLflow itself allows private addresses."""
+    """The arguments of `mlflow`. Only this machine may connect; by default MLflow also allows private addresses."""
     return [
         *("server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", uri, "--artifacts-destination", artifact_folder(uri).as_uri()),

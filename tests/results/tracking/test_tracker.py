@@ -288,7 +288,7 @@ def test_what_json_cannot_hold_is_said_and_costs_no_more_than_itself(results: Pa
         run.json({"loss": float("nan")}, "bad.json")
         run.json({"loss": 1.0}, "good.json")
     assert artifacts(run.run_id) == ["good.json"]
-    assert capsys.readouterr().err.startswith("the log keeps no bad.json: ")
+    assert capsys.readouterr().err.startswith("bad.json is not in the log: ")
     assert status(run.run_id) == "FINISHED"
 
 
@@ -356,7 +356,7 @@ def test_a_server_that_does_not_answer_costs_one_line_and_no_run(results: Path, 
         run.metrics(0, {"train/loss": 1.0})
     assert (tracker.where, run.run_id) == (None, None)
     assert capsys.readouterr().err == (
-        "tracking off: the server does not answer (store: http://***@127.0.0.1:9; records are written all the same)\n"
+        "tracking off: the server does not answer (store: http://***@127.0.0.1:9; records are still written)\n"
     )
 
 

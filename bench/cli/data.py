@@ -65,7 +65,7 @@ def add(commands: Commands) -> None:
     )
     fetch.add_argument("dataset", help="cmu; the others need a licence from their authors")
     fetch.add_argument("--subjects", metavar="A,B", help="only these of the benchmarks' subjects")
-    fetch.add_argument("--trials", metavar="A,B", help="only these, or these too; any of the database, like 02_01")
+    fetch.add_argument("--trials", metavar="A,B", help="trials, alone or besides --subjects; like 02_01")
     fetch.add_argument("--url", metavar="URL", help="a mirror of the site (default: http://mocap.cs.cmu.edu)")
     add_data(fetch)
 

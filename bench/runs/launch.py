@@ -85,8 +85,8 @@ def run_benchmark(
 ) -> list[Record]:
     """Do what a benchmark asks for and return the record of every run, new and old, as `make_plan` and `run_plan`.
 
-    Prints nothing; progress goes to standard error, unless `quiet`. Raises BenchError for anything the user has to mend,
-    and, when the others are done, what a run failed with.
+    Prints nothing; progress goes to standard error, unless `quiet`. Raises BenchError for anything the user has to
+    mend, and, when the others are done, what a run failed with.
     """
     where = choose_device(device)
     with silence() if quiet else nullcontext():

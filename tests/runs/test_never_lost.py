@@ -331,6 +331,12 @@ def test_a_finished_run_is_scored_again_by_a_later_way_to_score(monkeypatch):
     assert np.isclose(again.metrics["mpjpe"].value, before.metrics["mpjpe"].value)
 
 
+def test_as_a_library_a_benchmark_runs_in_silence(capfd):
+    (record,) = run_benchmark(load_benchmark("toys.yaml"), device="cpu", methods=["videopose3d"], quiet=True)
+    assert record.metrics
+    assert capfd.readouterr() == ("", "")
+
+
 def test_parts_of_the_log_are_independent(capsys):
     done = []
 

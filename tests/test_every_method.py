@@ -40,7 +40,7 @@ def name(request) -> str:
 
 @pytest.mark.parametrize("frames", [9, 27])
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_it_does_what_every_method_must(check, name, frames):
+def test_it_passes_every_check_of_a_method(check, name, frames):
     check(Specimen(name, frames, JOINTS, SIZES, UNMOVED.get(name, ())))
 
 
@@ -48,7 +48,7 @@ def new(name: str, frames: int = 9, **changes: Any) -> Method:
     return Specimen(name, frames, hyperparameters=SIZES | changes).new()
 
 
-def test_what_cannot_be_trained_says_so():
+def test_an_untrainable_method_says_so():
     with pytest.raises(NotImplementedError, match="MeanPose does not implement loss"):
         new("mean_pose").loss(Specimen("mean_pose").batch())
 
@@ -76,7 +76,7 @@ def test_other_skeletons_can_be_lifted(name):
     ],
     ids=str,
 )
-def test_what_it_cannot_be_built_with_is_refused(name, wrong):
+def test_invalid_sizes_are_refused(name, wrong):
     if wrong.keys() & MEANINGLESS.get(name, set()):
         pytest.skip("this size means nothing to it")
     with pytest.raises(BenchError, match=name):
@@ -115,7 +115,7 @@ def test_what_it_cannot_be_built_with_is_refused(name, wrong):
         ("diff3dhpe", {"pose_scale": 0}, "pose_scale must be above 0"),
     ],
 )
-def test_what_one_method_cannot_be_built_with(name, wrong, expected):
+def test_invalid_hyperparameters_of_one_method_are_refused(name, wrong, expected):
     with pytest.raises(BenchError) as caught:
         new(name, **wrong)
     assert expected in str(caught.value)
@@ -290,7 +290,7 @@ class Settled(Good):
         torch.nn.init.zeros_(self.layer.bias)
 
 
-def test_a_method_that_does_what_it_must_passes(monkeypatch):
+def test_a_correct_method_passes(monkeypatch):
     monkeypatch.setattr(registry, "_registered", {"specimen": Good})
     check_method("specimen")
     check_method("specimen", frames=4, joints=28)
@@ -327,7 +327,7 @@ def test_parameters_that_no_loss_moves_must_be_named(monkeypatch):
         (Settled, "the weights of specimen do not depend on the seed"),
     ],
 )
-def test_a_method_that_does_not_is_told_what_is_wrong(monkeypatch, wrong, message):
+def test_a_wrong_method_fails_with_what_is_wrong(monkeypatch, wrong, message):
     monkeypatch.setattr(registry, "_registered", {"specimen": wrong})
     with pytest.raises((AssertionError, BenchError)) as caught:
         check_method("specimen")

@@ -147,7 +147,7 @@ def test_pck_at_150_mm_by_hand():
         pck150(np.zeros(17))
 
 
-def test_batches_give_what_frames_give():
+def test_batches_give_the_same_as_single_frames():
     target, predicted = torch.randn(2, 4, 6, 17, 3, generator=torch.Generator().manual_seed(0)).double().unbind()
     for metric in (mpjpe, p_mpjpe, n_mpjpe):
         whole = metric(predicted, target, "none")
@@ -167,7 +167,7 @@ def test_pck_and_auc_by_hand():
     assert auc(np.zeros((1, 17))) == pytest.approx(100 * 30 / 31)
 
 
-def test_pck_and_auc_of_frames_make_those_of_the_whole():
+def test_pck_and_auc_are_means_over_frames():
     errors = np.random.default_rng(0).uniform(0, 200, (9, 17))
     for metric in (pck, auc):
         frames = metric(errors, reduce="none")
@@ -196,7 +196,7 @@ def test_pck_auc_and_mpjpe_are_those_of_the_official_functions(golden, case):
         np.testing.assert_allclose(found, stored[f"{name}_frame_weighted"], rtol=1e-9)
 
 
-def test_shapes_that_cannot_be_meant_are_refused():
+def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match="must be the same"):
         mpjpe(torch.zeros(2, 17, 3), torch.zeros(2, 16, 3))
     with pytest.raises(ValueError, match="must be the same"):

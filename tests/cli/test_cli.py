@@ -218,7 +218,7 @@ def again(folder, twice, tmp_path, monkeypatch) -> Path:
     return results
 
 
-def test_a_run_as_published_takes_the_training_of_the_shared_one_and_counts_anew(again, monkeypatch, capsys):
+def test_a_run_as_published_reuses_the_training_of_the_shared_one(again, monkeypatch, capsys):
     monkeypatch.setattr("bench.training.loop._run_epoch", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr("bench.runs.launch.predict", lambda *_, **__: pytest.fail("lifted again"))
     command = run("--no-track", "--methods", "mixste,diff3dhpe", "--set", "protocol.accounting=as-published")
@@ -318,7 +318,7 @@ def test_an_audit_shows_presets_and_rules_of_a_finished_run(again, tmp_path, cap
         (["--predictions", "fewer.npz", "--lift"], "lifting again needs the weights of a run"),
     ],
 )
-def test_an_audit_says_what_it_lacks(again, folder, capsys, arguments, message):
+def test_an_audit_reports_what_is_missing(again, folder, capsys, arguments, message):
     whole = Predictions.load(next(again.glob("cache/runs/tiny/mixste-*/predictions.npz")))
     Predictions(whole.window, whole.table[1:], whole.poses_3d[1:]).save(folder / "fewer.npz")
     with pytest.raises(SystemExit, match="2"):
@@ -353,7 +353,7 @@ def wait_for(path: Callable[[], list[Path]], process: subprocess.Popen[str]) -> 
 
 
 @pytest.mark.slow
-def test_killed_half_way_the_same_command_resumes_and_ends_as_if_nothing_had_happened(folder):
+def test_a_killed_run_is_resumed_with_the_same_result(folder):
     command = run("--no-track", "--methods", "mixste", "--set", "methods.mixste.recipe.epochs=60")
     whole, victim = start(folder, "whole", *command), start(folder, "killed", *command)
     wait_for(lambda: list((folder / "killed").rglob("last.pt")), victim)
@@ -374,7 +374,7 @@ def test_killed_half_way_the_same_command_resumes_and_ends_as_if_nothing_had_hap
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
-def test_asked_to_stop_it_says_so_and_the_same_command_goes_on_in_the_same_mlflow_run(folder):
+def test_a_stopped_run_says_so_and_continues_in_the_same_mlflow_run(folder):
     command = run("--methods", "mixste", "--set", "methods.mixste.recipe.epochs=60")
     victim = start(folder, "stopped", *command)
     wait_for(lambda: list((folder / "stopped").rglob("last.pt")), victim)
@@ -520,7 +520,7 @@ def test_wrong_names_do_not_wait_for_the_data_to_be_read(refused, tmp_path):
     assert "No method of demo 'mixst'" in refused("run", "demo", "--methods", "mixst")
 
 
-def test_a_run_that_another_process_does_is_left_to_it(folder, results_folder, monkeypatch, capsys):
+def test_a_run_held_by_another_process_is_skipped(folder, results_folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     command = run("--no-track", "--methods", "mean_pose")
     with pytest.raises(SystemExit, match="0"):
@@ -563,13 +563,13 @@ def test_a_hyperparameter_that_does_not_fit_is_refused_before_training(folder, m
     ],
     ids=" ".join,
 )
-def test_a_command_line_that_is_not_understood_exits_with_2(arguments, capsys):
+def test_a_wrong_command_line_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert "usage: bench" in capsys.readouterr().err
 
 
-def test_bench_alone_shows_what_there_is(capsys):
+def test_bench_alone_prints_its_commands(capsys):
     with pytest.raises(SystemExit, match="2"):
         main([])
     shown = capsys.readouterr().out

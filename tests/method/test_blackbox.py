@@ -97,7 +97,7 @@ def test_any_number_of_windows_or_a_stated_one(tmp_path, shape, kind):
 
 
 @pytest.mark.parametrize(("frame", "targets"), [(4, "centre"), (8, "last")])
-def test_one_frame_is_the_one_that_the_user_says(tmp_path, frame, targets):
+def test_the_user_says_which_frame_a_single_output_is(tmp_path, frame, targets):
     path = onnx_file(tmp_path / "model.onnx", extra=only_frame(frame))
     with pytest.raises(BenchError, match=r"answers for one of 9 frames; say which: --targets centre, or"):
         blackbox.load(path, "onnx", 17)
@@ -107,7 +107,7 @@ def test_one_frame_is_the_one_that_the_user_says(tmp_path, frame, targets):
     np.testing.assert_array_equal(predicted.per_frame(dataset)[..., :2], dataset.keypoints_2d.numpy())
 
 
-def test_input_frames_may_lie_apart(tmp_path):
+def test_input_frames_may_be_spaced(tmp_path):
     path = onnx_file(tmp_path / "model.onnx", extra=only_frame(4))
     assert blackbox.load(path, "onnx", 17, targets="centre", step=2).window == Window(F, "centre", step=2)
     with pytest.raises(BenchError, match="a window that answers for every frame has step 1"):
@@ -144,7 +144,7 @@ def test_an_even_window_has_no_centre(tmp_path):
         blackbox.load(path, "onnx", 17, targets="centre")
 
 
-def test_answers_that_are_not_finite_are_refused(tmp_path):
+def test_outputs_that_are_not_finite_are_refused(tmp_path):
     model = blackbox.load(onnx_file(tmp_path / "model.onnx", extra=[node("Sqrt")]), "onnx", 17)
     with pytest.raises(BenchError, match=r"model\.onnx returned numbers that are not finite"):
         predict(model, toy_dataset(), flip=False)
@@ -153,7 +153,7 @@ def test_answers_that_are_not_finite_are_refused(tmp_path):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["onnx", "torchscript"])
 @pytest.mark.parametrize("content", [b"", b"no model at all", b"PK\5\6" + bytes(18)])
-def test_what_is_no_model_is_refused(tmp_path, kind, content):
+def test_a_file_that_is_not_a_model_is_refused(tmp_path, kind, content):
     (tmp_path / "model").write_bytes(content)
     with pytest.raises(BenchError, match=r"model (is not|cannot be read|does not say|: )"):
         blackbox.load(tmp_path / "model", kind, 17)

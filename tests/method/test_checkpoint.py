@@ -72,7 +72,7 @@ def junk(state: dict[str, Any]) -> dict[str, Any]:
 # Our own
 
 
-def test_what_is_saved_is_read(tmp_path: Path, mixste) -> None:
+def test_saved_weights_are_read_back(tmp_path: Path, mixste) -> None:
     content = {"method": mixste.state_dict(), "epoch": 3, "name": "mixste", "history": [{"loss": 0.5, "best": None}]}
     save(content, tmp_path / "runs" / "last.pt")
     back = load(tmp_path / "runs" / "last.pt")

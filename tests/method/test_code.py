@@ -138,7 +138,7 @@ def digest_of(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str |
     ],
     ids=["comment", "docstring", "room", "room for types", "layout"],
 )
-def test_what_does_not_change_what_is_computed_does_not_change_it(changed, tmp_path, monkeypatch) -> None:
+def test_comments_layout_and_imports_do_not_change_the_digest(changed, tmp_path, monkeypatch) -> None:
     assert digest_of(changed, tmp_path, monkeypatch) == digest_of(TORTURE, tmp_path, monkeypatch)
 
 
@@ -152,5 +152,5 @@ def test_what_does_not_change_what_is_computed_does_not_change_it(changed, tmp_p
         ("size: int = 3", "size: int"),
     ],
 )
-def test_what_changes_what_is_computed_changes_it(old, new, tmp_path, monkeypatch) -> None:
+def test_code_that_computes_something_else_changes_the_digest(old, new, tmp_path, monkeypatch) -> None:
     assert digest_of(TORTURE.replace(old, new), tmp_path, monkeypatch) != digest_of(TORTURE, tmp_path, monkeypatch)

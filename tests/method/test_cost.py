@@ -41,7 +41,7 @@ def test_a_mean_pose_multiplies_nothing() -> None:
     assert macs_per_frame(build("mean_pose", frames=9), JOINTS) == 0
 
 
-def test_a_method_for_the_centre_frame_pays_a_window_for_each_frame() -> None:
+def test_a_method_for_the_centre_frame_costs_one_window_per_frame() -> None:
     class Centre(Method):
         name = "centre"
 
@@ -56,7 +56,7 @@ def test_a_method_for_the_centre_frame_pays_a_window_for_each_frame() -> None:
     assert macs_per_frame(Centre(), JOINTS) == 9 * JOINTS * 2 * JOINTS * 3
 
 
-def test_counting_leaves_the_method_alone() -> None:
+def test_counting_does_not_change_the_method() -> None:
     method = build("diff3dhpe", frames=9, dim=16, depth=1, heads=2).train()
     before = {key: value.clone() for key, value in method.state_dict().items()}
     state = torch.get_rng_state()
@@ -100,7 +100,7 @@ def test_the_cost_of_a_method_that_looks_at_values_is_unknown(look) -> None:
     assert macs_per_frame(shapes_alone, JOINTS) is None
 
 
-def test_a_method_that_lifts_nowhere_is_told_so() -> None:
+def test_a_method_that_cannot_lift_is_reported() -> None:
     def fail(keypoints):
         raise LookupError("no left hip")
 
@@ -122,7 +122,7 @@ def test_a_cost_is_shown_in_millions_or_as_unknown() -> None:
         ("all", lambda poses: [poses], "a list", "(1, 9, 17, 3)"),
     ],
 )
-def test_a_method_that_answers_in_another_shape_is_told_so(targets, answer, found, expected) -> None:
+def test_poses_of_another_shape_are_reported(targets, answer, found, expected) -> None:
     class Misshapen(Method):
         name = "misshapen"
 
@@ -161,7 +161,7 @@ class Learns(Method):
 @pytest.mark.parametrize(
     ("name", "summed", "found"), [("position", True, r"position \(\)"), ("total", False, r"total \(2,\)")]
 )
-def test_a_loss_without_one_number_to_minimise_is_told_so(name, summed, found) -> None:
+def test_a_loss_without_one_number_to_minimise_is_reported(name, summed, found) -> None:
     class Aimless(Learns):
         def loss(self, batch, generator=None):
             total = super().loss(batch)["total"]
@@ -189,7 +189,7 @@ def test_a_loss_that_looks_at_values_is_counted_too():
     assert all(parameter.grad is None for parameter in picky.parameters())
 
 
-def test_a_call_is_timed_and_its_answer_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_is_timed_and_its_result_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 12.5])
     monkeypatch.setattr("bench.method.cost.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     answer, cost = timed(lambda: "poses", 1000, torch.device("cpu"))
@@ -199,7 +199,7 @@ def test_a_call_is_timed_and_its_answer_kept(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.skipif(not costs.CLEAR.exists(), reason="Linux tells")
-def test_peak_memory_of_a_cpu_is_what_the_call_made_the_process_grow_by() -> None:
+def test_peak_memory_on_a_cpu_is_the_growth_of_the_process() -> None:
     kept = torch.ones(16_000_000)  # 64 MB that were there before
     torch.ones(64_000_000)  # 256 MB, freed before
     _, found = timed(lambda: torch.ones(8_000_000).sum(), 10, torch.device("cpu"))
@@ -208,7 +208,7 @@ def test_peak_memory_of_a_cpu_is_what_the_call_made_the_process_grow_by() -> Non
     assert len(kept) == 16_000_000
 
 
-def test_where_the_system_does_not_tell_there_is_no_peak_memory(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_peak_memory_is_none_where_the_system_does_not_report_it(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setattr(costs, "CLEAR", tmp_path / "none" / "clear_refs")
     assert timed(lambda: None, 10, torch.device("cpu"))[1].peak_memory_mb is None
 

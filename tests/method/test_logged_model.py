@@ -81,7 +81,7 @@ def nothing_is_unpickled(monkeypatch):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_what_mlflow_loads_lifts_as_the_method_did(name, tmp_path, nothing_is_unpickled):
+def test_a_model_loaded_by_mlflow_lifts_like_the_method(name, tmp_path, nothing_is_unpickled):
     import mlflow
 
     method = trained(name)
@@ -105,7 +105,7 @@ def test_what_mlflow_loads_lifts_as_the_method_did(name, tmp_path, nothing_is_un
         loaded.predict(keypoints_2d[:, :5])
 
 
-def test_every_window_of_a_logged_model_has_noise_of_its_own_whatever_batch_it_comes_in():
+def test_the_noise_of_a_window_of_a_logged_model_does_not_depend_on_its_batch():
     method = trained("diff3dhpe")
     still = np.random.default_rng(1).uniform(-1, 1, (1, 9, 17, 2)).astype(np.float32)
     windows = np.concatenate([still, still + np.float32(1e-6), still])
@@ -133,7 +133,7 @@ def test_the_folder_holds_text_and_safetensors_and_nothing_of_this_machine(tmp_p
     assert "cloudpickle" not in (folder / "requirements.txt").read_text()
 
 
-def test_the_code_of_a_model_imports_no_more_of_the_suite_than_the_address_that_stays(tmp_path):
+def test_the_code_of_a_model_imports_only_the_stable_path_of_the_suite(tmp_path):
     code = (saved(trained("mean_pose"), tmp_path / "model") / "model_code.py").read_text()
     assert re.findall(r"^(?:from|import) ((?:bench|baselines|diff3dhpe)\S*) import (.*)$", code, re.M) == [
         ("bench.logged_model", "lift, load_method")

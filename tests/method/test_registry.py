@@ -122,7 +122,7 @@ def test_a_method_may_take_any_hyperparameter():
 @pytest.mark.parametrize(
     "wrong", [ValueError("too deep"), RuntimeError("negative dimension"), ZeroDivisionError("by 0")]
 )
-def test_what_a_constructor_raises_is_the_users_to_mend(wrong):
+def test_an_error_in_a_constructor_is_a_bench_error(wrong):
     class Picky(Still):
         name = "picky"
 
@@ -161,7 +161,7 @@ def test_a_module_that_cannot_be_imported_is_named_with_the_line(stranger):
         ("from . import parts", "1 / 0", "ZeroDivisionError: division by zero .*maths.py, line 2"),
     ],
 )
-def test_whatever_an_import_raises_is_the_users_to_mend(stranger, old, new, expected):
+def test_any_error_on_import_is_a_bench_error(stranger, old, new, expected):
     edit(stranger / "maths.py", old, new)
     with pytest.raises(BenchError, match=f"method 'theirs' cannot be loaded from stranger.lifter:Theirs .*{expected}"):
         method_class("theirs")
@@ -247,7 +247,7 @@ def test_a_method_says_which_frames_it_reads():
     assert build("stubborn", frames=27).window == Window(27)
 
 
-def test_layers_before_the_base_class_are_the_users_to_mend():
+def test_layers_set_before_the_base_class_are_a_bench_error():
     class Hasty(Still):
         name = "hasty"
 
@@ -310,7 +310,7 @@ def test_our_methods_have_code_of_their_own():
     assert "baselines.mixste" not in code._reachable("baselines.mean_pose", {"baselines", "diff3dhpe"})
 
 
-def test_code_that_is_in_no_file_cannot_be_watched():
+def test_code_that_is_in_no_file_is_refused():
     """As in a notebook: an edited cell would find the run of the old one finished."""
     register(type("Cell", (Still,), {"name": "cell", "__module__": "no_file"}))
     with pytest.raises(BenchError, match=r"cell: the code of Cell is in no file.*move the class to a \.py file"):

@@ -318,7 +318,7 @@ methods: {mixste: {}}
 """
 
 
-def test_weights_for_a_benchmark_lie_where_it_looks_for_them(here, done) -> None:
+def test_weights_for_a_benchmark_are_written_where_it_looks(here, done) -> None:
     (here / "nine.yaml").write_text(NINE)
     shown = done("mixste", mixste_file(here), "--for", "nine.yaml")
     assert shown.endswith(
@@ -330,14 +330,14 @@ def test_weights_for_a_benchmark_lie_where_it_looks_for_them(here, done) -> None
     assert benchmark_path("nine", "mixste", "first") == path.with_name("mixste-first.safetensors")
 
 
-def test_weights_for_no_benchmark_say_how_each_that_fits_would_test_them(here, done, monkeypatch) -> None:
+def test_imported_weights_print_the_command_for_each_fitting_benchmark(here, done, monkeypatch) -> None:
     (here / "nine.yaml").write_text(NINE)
     monkeypatch.setattr("bench.method.weights.benchmark_names", lambda: ["nine.yaml"])
     shown = done("mixste", mixste_file(here), "-o", "mine.safetensors")
     assert shown.endswith("  evaluate    bench run nine.yaml --methods mixste --weights mixste=mine.safetensors\n")
 
 
-def test_a_wrong_name_does_not_wait_for_the_file(here, refused) -> None:
+def test_a_wrong_name_is_reported_before_the_file_is_read(here, refused) -> None:
     (here / "notes.md").write_text("# no checkpoint")
     assert refused("pstmo-pretrian", here / "notes.md").startswith("No stage of pstmo 'pretrian'. Did you mean")
     assert refused("mixst", here / "notes.md").startswith("No method 'mixst'. Did you mean 'mixste'")
@@ -374,14 +374,14 @@ def test_the_benchmarks_of_a_published_size_are_named(here) -> None:
 
 
 @pytest.mark.parametrize("dataset", datasets())
-def test_every_data_set_says_its_joints_without_being_read(dataset) -> None:
+def test_the_joints_of_every_data_set_are_known_without_reading_it(dataset) -> None:
     assert isinstance(dataset_named(dataset).skeleton, Skeleton)
 
 
 # Files that are there
 
 
-def test_another_file_is_kept_and_the_same_is_fine(here, done, refused) -> None:
+def test_a_different_file_is_kept_and_an_equal_one_is_no_error(here, done, refused) -> None:
     done("mixste", mixste_file(here), "-o", "mine.safetensors")
     path = here / "mine.safetensors"
     first, when = path.read_bytes(), path.stat().st_mtime_ns
@@ -396,7 +396,7 @@ def test_another_file_is_kept_and_the_same_is_fine(here, done, refused) -> None:
     assert load_weights(path).origin.file == "other.bin"
 
 
-def test_where_nothing_can_be_written_it_says_so(here, refused) -> None:
+def test_an_unwritable_folder_is_reported(here, refused) -> None:
     file = mixste_file(here)
     assert "mine.pt would hold safetensors: give it a name that ends in" in refused("mixste", file, "-o", "mine.pt")
     (here / "folder.safetensors").mkdir()
@@ -440,7 +440,7 @@ def test_files_without_weights_are_refused(here, refused, content, expected) -> 
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_nobody_is_advised_to_load_a_file_unsafely(here, refused) -> None:
+def test_no_message_advises_loading_a_file_unsafely(here, refused) -> None:
     (here / "plain.pkl").write_bytes(pickle.dumps({"epoch": 3}, protocol=4))
     message = refused("mixste", "plain.pkl")
     assert "plain.pkl is not a checkpoint, or is truncated" in message
@@ -467,7 +467,7 @@ def test_names_and_hyperparameters_that_are_not_known_are_answered_with_those_th
     assert "mixste: the checkpoint lacks STEblocks.0.mlp.fc1.weight" in refused("mixste", diffusion_file(here))
 
 
-def test_other_files_are_no_checkpoints(here, done, refused) -> None:
+def test_other_files_are_not_checkpoints(here, done, refused) -> None:
     assert "none.bin not found: no checkpoint there" in refused("mixste", "none.bin")
     (here / "text.bin").write_text("weights")
     assert "text.bin is not a checkpoint, or is truncated" in refused("mixste", "text.bin")
@@ -557,7 +557,7 @@ names = st.text(min_size=1).filter(lambda name: name not in ("frames", "joints",
 
 @settings(max_examples=40)
 @given(st.dictionaries(names, plain, max_size=5), st.integers(1, 999), st.integers(1, 99), st.data())
-def test_what_is_saved_is_read(tmp_path_factory, hyperparameters, frames, joints, data) -> None:
+def test_saved_weights_are_read_back(tmp_path_factory, hyperparameters, frames, joints, data) -> None:
     shape = data.draw(st.lists(st.integers(0, 4), max_size=3))
     dtype = data.draw(st.sampled_from([torch.float32, torch.int64, torch.bfloat16, torch.bool]))
     tensors = {"a.weight": torch.ones(shape).to(dtype), "b": torch.arange(6).reshape(2, 3).T}
@@ -653,7 +653,7 @@ def test_a_header_that_does_not_say_what_to_build_is_refused(here, change, expec
         load_weights(path)
 
 
-def test_files_that_are_no_weights_files_are_refused(here) -> None:
+def test_files_that_are_not_weights_files_are_refused(here) -> None:
     path = here / "mine.safetensors"
     with pytest.raises(MissingDataError, match=r"mine\.safetensors not found"):
         load_weights(path)
@@ -677,7 +677,7 @@ def test_files_that_are_no_weights_files_are_refused(here) -> None:
             load_weights(path)
 
 
-def test_tensors_that_share_their_storage_are_written_each(here) -> None:
+def test_tensors_that_share_storage_are_written_separately(here) -> None:
     state = import_state()
     both = torch.stack([state["head.0.weight"], state["head.0.bias"]], dim=1)
     state |= {"head.0.weight": both[:, 0], "head.0.bias": both[:, 1]}

@@ -55,7 +55,7 @@ def said(again: Record, existing: Record | None = None) -> tuple[str, str]:
     return found.verdict, found.text
 
 
-def test_equal_in_six_digits_is_reproduced_wherever_it_was_made() -> None:
+def test_numbers_equal_in_six_digits_are_reproduced_on_any_machine() -> None:
     assert said(make(mpjpe=54.77000001)) == ("reproduced", "reproduced")
     assert said(make(THERE, threads=8)) == ("reproduced", "reproduced")
 
@@ -72,7 +72,7 @@ def test_equal_in_six_digits_is_reproduced_wherever_it_was_made() -> None:
         (make(THERE, threads=8, mpjpe=55.25), "other processor, 8 instead of 1 threads"),
     ],
 )
-def test_within_the_limit_elsewhere_it_agrees(again: Record, reason: str) -> None:
+def test_numbers_within_the_limit_on_another_machine_agree(again: Record, reason: str) -> None:
     assert said(again) == ("agrees", f"agrees: mpjpe 0.48 mm apart, {reason}")
 
 
@@ -85,11 +85,11 @@ def test_within_the_limit_elsewhere_it_agrees(again: Record, reason: str) -> Non
     ],
     ids=["same", "more cores that are not used", "a GPU that is not used"],
 )
-def test_apart_where_nothing_is_another_it_differs(again: Record) -> None:
+def test_other_numbers_on_the_same_machine_differ(again: Record) -> None:
     assert said(again) == ("differs", "differs: mpjpe 0.48 mm apart, on the same processor, kernels and threads")
 
 
-def test_the_limit_is_one_of_the_worst_metric() -> None:
+def test_the_limit_holds_for_the_worst_metric() -> None:
     text = "differs: mpjve 0.2 mm apart, more than the 4 % that other kernels or threads explain (other processor)"
     assert said(make(THERE, mpjpe=55.25, mpjve=4.83)) == ("differs", text)
     assert said(make(THERE, mpjpe=54.77 * 1.0399))[0] == "agrees"
@@ -115,7 +115,7 @@ def test_without_training_the_limit_is_that_of_rounding(untrained: dict[str, Any
     assert (verdict, "0.01 %" in text) == ("differs", True)
 
 
-def test_a_record_that_names_no_kernels_may_be_of_others() -> None:
+def test_a_record_that_names_no_kernels_may_be_of_other_kernels() -> None:
     text = "agrees: mpjpe 0.48 mm apart, perhaps other kernels, which the record does not name"
     assert said(make(mpjpe=55.25), make(BEFORE)) == ("agrees", text)
     assert said(make(THERE, mpjpe=55.25), make(BEFORE))[1].endswith("apart, other processor")

@@ -69,7 +69,7 @@ def test_other_means_are_described_after_their_metric(name, title, unit):
     assert (found.name, found.title, found.unit) == (name, title, unit)
 
 
-def test_nobody_knows_a_name_that_no_package_here_has():
+def test_a_name_that_no_installed_package_has_is_unknown():
     assert described("mine") is described("mine_frames") is None
 
 
@@ -95,7 +95,7 @@ def test_a_package_adds_a_metric(installed):
         ([Point("mine", mine(), "hers"), Point("mine", mine())], "hers has a metric of that name too"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_package_is_said_with_its_name(installed, points, said):
+def test_an_error_in_a_package_names_the_package(installed, points, said):
     vars(points[0])["value"] = "mine:OTHER" if len(points) > 1 else "mine:METRIC"
     installed(*points)
     with pytest.raises(BenchError) as error:
@@ -105,7 +105,7 @@ def test_what_is_wrong_with_a_package_is_said_with_its_name(installed, points, s
     assert str(error.value).endswith("Repair or uninstall my-metric")
 
 
-def test_a_function_that_is_not_there_is_found_before_training(installed):
+def test_a_missing_function_is_found_before_training(installed):
     installed(Point("mine", mine()))
     with pytest.raises(BenchError, match="metric 'mine' of the package my-metric: ModuleNotFoundError"):
         metrics.check_functions()
@@ -128,6 +128,6 @@ def test_a_function_that_is_not_there_is_found_before_training(installed):
         ({"function": "per_frame"}, "function must be callable, or text like 'module:function'"),
     ],
 )
-def test_what_is_no_metric_is_refused(changes, said):
+def test_an_invalid_metric_is_refused(changes, said):
     with pytest.raises(ValueError, match=said):
         Metric(**{"name": "mine", "title": "Mine", "unit": "mm", "function": "mine:per_frame", **changes})

@@ -65,7 +65,7 @@ def test_the_file_is_sorted_rounded_and_ends_with_a_newline(tmp_path: Path) -> N
     assert content["macs_per_frame"] == 573_000_001
 
 
-def test_groups_come_back_and_records_from_before_them_have_none(tmp_path: Path) -> None:
+def test_groups_are_read_back_and_older_records_have_none(tmp_path: Path) -> None:
     groups = {"subject": {"S9": {"mpjpe": 58.123456, "frames": 12_345_678}}, "activity": {"Standing/Walking": {}}}
     path = records.write(make(groups=groups), tmp_path)
     back = records.read(path).groups
@@ -85,7 +85,7 @@ def test_contract_keys_are_all_there(tmp_path: Path) -> None:
     assert set(content["provenance"]) == set(provenance.split())
 
 
-def test_writing_again_leaves_the_committed_file_alone(tmp_path: Path) -> None:
+def test_writing_again_leaves_the_committed_file_unchanged(tmp_path: Path) -> None:
     path = records.write(make(), tmp_path)
     before = path.read_bytes()
     again = make(
@@ -101,7 +101,7 @@ def test_writing_again_leaves_the_committed_file_alone(tmp_path: Path) -> None:
 BLOCK = {"subject": "S9", "action": "Walking", "sequence": "Walking 1", "frames": 9, "steps": 8}
 
 
-def test_a_record_from_before_blocks_gains_them_from_a_run_that_says_the_same(tmp_path: Path) -> None:
+def test_a_record_without_blocks_gains_them_from_a_run_with_the_same_numbers(tmp_path: Path) -> None:
     blocks = [{**BLOCK, "means": {"mpjpe": 60.123456789}}]
     old = make(metrics={"mpjpe": {"value": 60.123456789, "unit": "mm"}})
     path = records.write(old, tmp_path)

@@ -54,7 +54,7 @@ def test_rules_go_with_the_data_set_and_change_one_thing_each(name):
         assert len(rule.changes.keys() - {"average"}) <= 1, rule
 
 
-def test_what_the_scored_joints_do_not_allow_is_no_line():
+def test_metrics_undefined_on_the_scored_joints_are_left_out():
     """Trained on Human3.6M, tested on MPI-INF-3DHP: there is no PCK and no AUC to compare."""
     videos = [(test, test, test, "0", 12) for test in ("TS1", "TS2", "TS3", "TS4", "TS5", "TS6")]
     dataset = replace(toy_dataset(videos), name="3dhp")

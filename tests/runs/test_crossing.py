@@ -222,7 +222,7 @@ def test_a_benchmark_runs_from_one_data_set_to_another_and_only_once(data, file,
     assert [line[1] for line in lines] == ["finished", "finished"]
 
 
-def test_a_stopped_run_goes_on_and_ends_the_same(data, file, monkeypatch, capsys):
+def test_a_stopped_run_continues_and_ends_the_same(data, file, monkeypatch, capsys):
     def stop(*args: Any, **options: Any) -> None:
         raise InterruptedError
 
@@ -239,7 +239,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(data, file, monkeypatch, capsys
     assert not any(records.differences(stopped, straight).values())
 
 
-def test_every_kind_of_run_is_of_both_data_sets_and_a_stage_of_what_it_is_trained_on(data, file):
+def test_a_run_depends_on_both_data_sets_and_a_stage_on_its_training_data(data, file):
     found = split(data)
     stated = load_benchmark(write(file.parent, {"pstmo": PSTMO}))
 
@@ -278,13 +278,13 @@ def test_mlflow_sees_both_data_sets(data, file):
         ({"test": {"dataset": "3dph", "keypoints": "gt"}}, "No data set '3dph'"),
     ],
 )
-def test_what_the_data_do_not_hold_is_said_before_anything_is_trained(data, tmp_path, changes, message, results_folder):
+def test_missing_data_are_reported_before_training(data, tmp_path, changes, message, results_folder):
     with pytest.raises(BenchError, match=message):
         run_benchmark(load_benchmark(write(tmp_path, **changes)), data=data, track=False)
     assert not (results_folder / "cache" / "runs").exists()
 
 
-def test_fewer_test_videos_than_stated_are_said(data, tmp_path):
+def test_fewer_test_videos_than_stated_are_reported(data, tmp_path):
     stated = load_benchmark(write(tmp_path, test_subjects=["TS1"]))
     shown = forecast(make_plan(stated, data=data, methods=["mean_pose"]), torch.device("cpu"))
     assert "the whole test set has 6 videos: no table will show these runs" in shown

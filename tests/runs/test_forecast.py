@@ -73,7 +73,7 @@ def test_testing_lifts_every_window_twice_if_mirrored(data, clock):
         assert estimate == pytest.approx(0.5 * windows(data) * (2 if flip else 1))
 
 
-def test_what_would_take_too_long_is_not_run(data, clock, monkeypatch):
+def test_a_window_that_would_take_too_long_is_not_run(data, clock, monkeypatch):
     monkeypatch.setattr("bench.runs.forecast.TOO_LONG", -1.0)  # everything does
     method = build("mixste", frames=9, dim=16, depth=1, heads=2)
     monkeypatch.setattr(type(method), "lift", refuse_to_run)
@@ -86,7 +86,7 @@ def refuse_to_run(self, keypoints_2d, *, generator=None):
     raise AssertionError("it was run")
 
 
-def test_the_rate_of_a_device_is_a_number_of_products_a_second():
+def test_the_rate_of_a_device_is_in_products_per_second():
     assert 1e6 < Stopwatch(CPU, 17)._rate() < 1e16
 
 

@@ -94,7 +94,7 @@ def test_a_record_of_this_version_never_gets_another_key(finished, capsys, monke
     assert {path: path.read_bytes() for path in (finished / "records").rglob("*.json")} == before
 
 
-def test_records_of_trials_move_to_theirs(finished, capsys):
+def test_records_of_trials_move_to_the_folder_of_trials(finished, capsys):
     path = next((finished / "records" / "toys").glob("videopose3d-*.json"))
     content = json.loads(path.read_text())
     content["recipe"]["epochs"] = 99
@@ -104,7 +104,7 @@ def test_records_of_trials_move_to_theirs(finished, capsys):
     assert [one.recipe["epochs"] for one in records.load("toys", paths.trial_records())] == [99]
 
 
-def test_what_cannot_be_keyed_is_left_and_named(finished, capsys):
+def test_records_without_a_new_key_are_kept_and_named(finished, capsys):
     (paths.configs() / "toys.yaml").unlink()
     text = migrate(capsys)
     assert text.count("unchanged") == 2

@@ -80,7 +80,7 @@ def refuse(what: str):
 
 
 @pytest.mark.parametrize("part", ["log_outcome", "log_picture", "log_weights", "log_model"])
-def test_what_fails_after_the_record_is_said_and_the_run_is_finished(part, monkeypatch, capsys):
+def test_a_failure_after_the_record_is_reported_and_the_run_is_finished(part, monkeypatch, capsys):
     def broken(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
@@ -102,7 +102,7 @@ def test_the_record_is_written_before_anything_is_drawn_or_logged(monkeypatch):
     run(methods=["videopose3d"])
 
 
-def test_missing_weights_are_said_and_cost_no_result(capsys):
+def test_missing_weights_are_reported_and_lose_no_result(capsys):
     found = trained()
     before = found.record_file.read_text()
     found.record_file.unlink()
@@ -187,7 +187,7 @@ def test_a_run_that_fails_does_not_stop_the_others(monkeypatch, capsys):
     assert "Traceback" not in said.err
 
 
-def test_what_is_no_mistake_of_the_user_is_shown_whole_and_exits_with_1(monkeypatch, capsys):
+def test_an_error_not_caused_by_the_user_has_a_traceback_and_exits_with_1(monkeypatch, capsys):
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("CUDA error")
 
@@ -200,7 +200,7 @@ def test_what_is_no_mistake_of_the_user_is_shown_whole_and_exits_with_1(monkeypa
     assert re.search(r"^failed +videopose3d-s0-\w{8}: CUDA error$", said.out, re.MULTILINE)
 
 
-def test_a_run_that_another_process_holds_is_skipped_and_said_so():
+def test_a_run_that_another_process_holds_is_skipped_and_reported():
     plan = planned()
     held = plan.runs[1]
     held.folder.mkdir(parents=True)
@@ -235,7 +235,7 @@ def test_only_does_the_run_with_a_key_of_the_plan(capsys):
 
 
 @pytest.mark.parametrize("key", ["", "0123456789abcdef"])
-def test_a_key_that_fits_no_run_or_several_is_refused_with_those_there_are(key):
+def test_a_key_of_no_run_or_of_several_is_refused_with_the_known_keys(key):
     with pytest.raises(BenchError, match=r"no run|several runs"):
         planned().only(key)
 
@@ -252,7 +252,7 @@ def another_training(record: records.Record, **changes: Any) -> records.Record:
     return records.Record.model_validate(content)
 
 
-def test_a_published_record_is_never_replaced_and_neither_is_ones_own(capsys):
+def test_neither_a_published_record_nor_ones_own_is_replaced(capsys):
     own = trained()
     mine = own.record
     assert mine is not None
@@ -273,7 +273,7 @@ def test_a_published_record_is_never_replaced_and_neither_is_ones_own(capsys):
     assert f"{here:.1f}" in row, "the table shows this run"
 
 
-def test_a_run_that_says_what_the_published_record_says_reproduces_it(capsys):
+def test_a_run_with_the_numbers_of_the_published_record_reproduces_it(capsys):
     own = trained()
     assert own.record is not None
     (paths.records() / own.record.path).write_text(records.text(another_training(own.record)))

@@ -247,13 +247,13 @@ def test_weights_for_other_joints_or_of_no_lifter_are_refused(command, published
         ([*PEOPLE, "--csv", "weights.pt/out.csv"], "weights.pt/out.csv cannot be written: "),
     ],
 )
-def test_mistakes_are_told_and_nothing_is_written(command, folder, options, message):
+def test_mistakes_are_reported_and_nothing_is_written(command, folder, options, message):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert message in command(*options, status=2)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_coordinates_that_are_no_pixels_are_refused(command):
+def test_coordinates_that_are_not_pixels_are_refused(command):
     np.savez("own.npz", keypoints=WALK / 320 - 1, layout="coco", width=640, height=640)
     assert "all keypoints lie within 1.5 pixels" in command("--keypoints", "own.npz", status=2)
 

@@ -132,7 +132,7 @@ def test_the_encoder_is_taken_over(tmp_path, monkeypatch):
     assert adopted == [True]
 
 
-def test_stopped_in_a_stage_the_same_command_ends_as_if_nothing_had_happened(tmp_path, results_folder, monkeypatch):
+def test_a_run_stopped_in_a_stage_is_resumed_with_the_same_result(tmp_path, results_folder, monkeypatch):
     whole = run(tmp_path)["pstmo"]
     monkeypatch.setenv("BENCH_RESULTS", str(results_folder / "other"))
 
@@ -226,7 +226,7 @@ def test_what_as_published_sets_can_be_set(tmp_path, name):
             assert found.recipe.keep == "last", "no stage is judged"
 
 
-def test_what_as_published_has_set_stands_in_the_record(tmp_path):
+def test_what_as_published_sets_is_in_the_record(tmp_path):
     entry = MIXSTE | {"model": {"dim": 16, "depth": 1, "heads": 2}, "recipe": {"epochs": 2, "as_published": True}}
     stated = benchmark(tmp_path, mixste=entry)
     (record,) = run_benchmark(stated, track=False)
@@ -259,7 +259,7 @@ def test_as_published_reaches_stages_and_the_whole_data_set(tmp_path):
     assert found.stages[0].settings.recipe.keep == "last"
 
 
-def test_as_published_that_does_not_go_with_the_recipe_is_refused(tmp_path):
+def test_as_published_that_contradicts_the_recipe_is_refused(tmp_path):
     entry = MIXSTE | {"recipe": {"as_published": True, "window_stride": 3}}
     with pytest.raises(BenchError, match=r"mixste: recipe.as_published does not go .*leave window_stride out"):
         planned(benchmark(tmp_path, mixste=entry))

@@ -105,7 +105,7 @@ def test_predictions_score_as_the_run_that_made_them(name, capsys):
     assert re.fullmatch(r"[0-9a-f]{64}", digest)
 
 
-def test_what_is_printed_and_left_the_first_time_and_the_second(results_folder, capsys):
+def test_what_is_printed_and_written_the_first_time_and_the_second(results_folder, capsys):
     _, poses = ours()
     np.savez("mine.npz", **{key: video + np.float32([0.3, 0, 0]) for key, video in poses.items()})
     first, _ = bench(*SCORE, capsys=capsys)
@@ -185,7 +185,7 @@ def onnx_file(path: str, frames: int = 9) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
-def test_an_onnx_model_is_scored_and_its_window_is_part_of_what_it_is(capsys):
+def test_an_onnx_model_is_scored_and_its_window_is_part_of_its_key(capsys):
     onnx_file("lifter.onnx")
     command = ("score", "tiny.yaml", "--data", "data", "--onnx", "lifter.onnx", "--name", "lifter", "--no-track")
     text, _ = bench(*command, capsys=capsys)

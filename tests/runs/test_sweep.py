@@ -150,7 +150,7 @@ def test_receptive_fields_are_ordinary_runs(finished, swept):
 # What is kept
 
 
-def test_a_sweep_goes_on_where_it_was_and_leaves_a_whole_outcome_alone(finished, swept, monkeypatch):
+def test_a_stopped_sweep_continues_and_a_finished_one_is_left_unchanged(finished, swept, monkeypatch):
     lifted = []
     predict = sweep.predict
     monkeypatch.setattr(sweep, "predict", lambda *args, **options: lifted.append(1) or predict(*args, **options))

@@ -87,7 +87,7 @@ class Entry(NullRun):
         self.notes.append(("model", model.method, model.frames, len(model.joints)))
 
 
-def test_a_tracker_of_somebody_else_is_all_that_a_run_needs(tmp_path, monkeypatch, capsys):
+def test_a_run_can_use_a_foreign_tracker(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(split, "load_dataset", lambda name, root, keypoints: toy_dataset())
     notebook = Notebook()
     stated: tracking.Tracker = notebook
@@ -132,7 +132,7 @@ def test_actions_of_any_script_are_trained_recorded_and_logged(tmp_path, monkeyp
     assert "tracking" not in capsys.readouterr().err
 
 
-def test_a_run_that_an_infinite_loss_term_stopped_is_not_bricked(tmp_path, monkeypatch, store):
+def test_a_run_stopped_by_an_infinite_loss_term_can_be_repeated(tmp_path, monkeypatch, store):
     monkeypatch.setattr(split, "load_dataset", lambda name, root, keypoints: toy_dataset())
     loss = VideoPose3D.loss
 

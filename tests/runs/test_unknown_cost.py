@@ -93,7 +93,7 @@ def test_it_runs_and_its_cost_is_unknown_wherever_costs_are_shown(folder, capsys
     assert "unknown" in listed
 
 
-def test_a_run_is_not_lost_to_a_loss_in_its_history_that_is_no_number(folder):
+def test_a_run_is_not_lost_to_a_nan_loss_in_its_history(folder):
     (before,) = run(folder, methods=["stranger"])
     (last,) = (folder / "results").rglob("last.pt")
     content = checkpoint.load(last)

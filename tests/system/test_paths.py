@@ -14,7 +14,7 @@ from bench.system.paths import publish, whole_file, write_text
 
 
 @pytest.mark.parametrize("where", ["folder", "file/below.txt"])
-def test_a_place_that_cannot_be_written_to_is_named(tmp_path, where):
+def test_an_unwritable_path_is_named(tmp_path, where):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("old")
     with pytest.raises(UnwritableError, match=rf"{where} cannot be written: \w+"):
@@ -23,7 +23,7 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path, where):
     assert (tmp_path / "file").read_text() == "old"
 
 
-def test_a_folder_in_place_of_a_file_is_called_one(tmp_path):
+def test_a_folder_in_place_of_a_file_is_reported(tmp_path):
     assert str(missing_file(str(tmp_path), "no weights there")).endswith("is a folder, not a file: no weights there")
     assert str(missing_file(str(tmp_path / "none"))).endswith("none not found")
 

@@ -63,7 +63,7 @@ def seen_from(checkout: Path) -> dict:
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_git_tells_commit_and_changes_of_the_code_only(tmp_path: Path) -> None:
+def test_git_reports_commit_and_changes_of_the_code_only(tmp_path: Path) -> None:
     (tmp_path / "bench" / "system").mkdir(parents=True)
     shutil.copy(str(module.__file__), tmp_path / "bench" / "system" / "provenance.py")
     git(tmp_path, "init", "-q")
@@ -92,7 +92,7 @@ def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None
 # Kernels
 
 
-def test_it_names_what_adds_up_numbers_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_names_the_kernels_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in module.LIMITS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")

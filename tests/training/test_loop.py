@@ -103,7 +103,7 @@ def test_training_lowers_the_loss_and_the_error(data, training, held_out, tmp_pa
     assert after < 1.5 * score(predict(mean, held_out), held_out).summary["mpjpe"]
 
 
-def test_an_epoch_is_told_as_it_was(training, held_out, tmp_path):
+def test_each_epoch_is_reported_with_its_numbers(training, held_out, tmp_path):
     told: list[Epoch] = []
     trained = train(new(), training, tmp_path, held_out, on_epoch=told.append, learning_rate_decay=0.5)
     assert told == trained.history
@@ -188,7 +188,9 @@ def test_a_small_gradient_clip_slows_the_weights(training, tmp_path):
     ],
 )
 @pytest.mark.parametrize("stopped", [2, 4])
-def test_stopped_and_resumed_is_uninterrupted_bit_for_bit(training, held_out, tmp_path, name, changes, keep, stopped):
+def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
+    training, held_out, tmp_path, name, changes, keep, stopped
+):
     whole, parts = new(name, **changes), new(name, **changes)
     uninterrupted = train(whole, training, tmp_path / "whole", held_out, epochs=4, keep=keep)
     with pytest.raises(KeyboardInterrupt):
@@ -205,7 +207,7 @@ def test_stopped_and_resumed_is_uninterrupted_bit_for_bit(training, held_out, tm
     assert (resumed.best_epoch, resumed.kept) == (uninterrupted.best_epoch, uninterrupted.kept)
 
 
-def test_stopped_within_an_epoch_goes_on_from_the_one_before(training, tmp_path, monkeypatch):
+def test_training_stopped_within_an_epoch_resumes_after_the_one_before(training, tmp_path, monkeypatch):
     whole, parts = new(), new()
     train(whole, training, tmp_path / "whole")
     calls = 0
@@ -328,7 +330,7 @@ def test_the_validation_error_is_that_of_the_held_out_subjects(training, held_ou
 # What does not train
 
 
-def test_a_loss_that_is_no_number_is_said_with_advice(training, tmp_path):
+def test_a_loss_that_is_nan_is_reported_with_advice(training, tmp_path):
     method = new()
     method.network.head.bias.data[0] = math.nan
     with pytest.raises(BenchError, match=r"mixste: the loss 'position' is nan in epoch 1, step 1; .*gradient_clip"):
@@ -354,7 +356,7 @@ class Talkative(Method):
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-def test_every_loss_is_looked_at_and_training_stops_at_the_step_that_breaks_one(training, tmp_path, value):
+def test_training_stops_at_the_step_where_any_loss_is_not_finite(training, tmp_path, value):
     per_epoch = math.ceil(epoch_windows(len(train_windows(training.lengths, Window(9))), recipe()) / 4)
     broken = Talkative(per_epoch + 2, value)
     with pytest.raises(BenchError, match=rf"talkative: the loss 'aside' is {value} in epoch 2, step 2; "):
@@ -364,7 +366,7 @@ def test_every_loss_is_looked_at_and_training_stops_at_the_step_that_breaks_one(
     assert len(train(Talkative(), training, tmp_path).history) == 3
 
 
-def test_a_checkpoint_whose_history_holds_no_numbers_can_be_gone_on_from(training, tmp_path):
+def test_a_checkpoint_with_nan_in_its_history_can_be_resumed(training, tmp_path):
     """Earlier versions wrote such ones."""
     train(Talkative(), training, tmp_path, epochs=1)
     content = checkpoint.load(tmp_path / "last.pt")
@@ -376,7 +378,7 @@ def test_a_checkpoint_whose_history_holds_no_numbers_can_be_gone_on_from(trainin
     assert len(trained.history) == 3
 
 
-def test_training_sets_tf32_aside_and_puts_it_back(training, tmp_path):
+def test_training_turns_tf32_off_and_restores_it(training, tmp_path):
     before, seen = torch.backends.cudnn.conv.fp32_precision, []
 
     class Curious(Talkative):
@@ -422,7 +424,7 @@ def test_the_optimiser_is_the_one_of_the_recipe():
         assert len(optimizer.param_groups) == 1
 
 
-def test_the_learning_rate_falls_every_epoch_and_more_at_times():
+def test_the_learning_rate_decays_every_epoch_and_by_a_larger_factor_at_intervals():
     """P-STMO: times the decay after every epoch, times another factor instead where the epoch is a multiple of some."""
     stated = recipe(learning_rate=1.0, learning_rate_decay=0.9, large_decay_every=3, large_decay=0.5)
     expected, rate = [], 1.0
@@ -434,7 +436,7 @@ def test_the_learning_rate_falls_every_epoch_and_more_at_times():
     assert [learning_rate(plain, done) for done in range(4)] == pytest.approx([1, 0.9, 0.81, 0.729])
 
 
-def test_batch_norms_follow_ever_more_slowly():
+def test_batch_norm_momentum_decays():
     """VideoPose3D: 0.1 exp(-(e / E) ln 100) after e of E epochs, of every batch norm."""
     method = new("videopose3d")
     norms = [module for module in method.modules() if isinstance(module, torch.nn.BatchNorm1d)]

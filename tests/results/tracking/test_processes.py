@@ -30,7 +30,7 @@ def dead(process: Process) -> bool:
     return is_dead(":".join(process))
 
 
-def test_this_process_is_named_by_all_that_tells_it_apart_and_lives():
+def test_this_process_is_identified_and_alive():
     process = Process(*this().split(":"))
     assert (process.host, process.pid) == (platform.node(), str(os.getpid()))
     if sys.platform == "linux":
@@ -45,7 +45,7 @@ def test_a_process_that_has_ended_is_dead():
     assert is_dead(done.stdout.strip())
 
 
-def test_the_same_container_tells_who_lives(machine):
+def test_processes_of_the_same_container_are_checked(machine):
     machine(HERE, {"7": "300"})
     assert not dead(HERE._replace(pid="7", started="300"))
     assert dead(HERE._replace(pid="7", started="200")), "its number was used again"
@@ -68,20 +68,20 @@ def test_what_runs_in_another_container_is_never_taken_for_dead(machine, other):
     assert not dead(other)
 
 
-def test_after_a_power_cut_the_runs_of_before_are_dead(machine):
+def test_after_a_reboot_earlier_runs_are_dead(machine):
     machine(HERE._replace(boot="boot-2", namespace=FIRST_NAMESPACE), {HERE.pid: HERE.started})
     assert dead(HERE._replace(namespace=FIRST_NAMESPACE))
     assert not dead(HERE), "which ran in a container: perhaps of another machine of this name"
 
 
-def test_what_cannot_be_found_out_is_taken_for_alive(machine):
+def test_an_unknown_process_is_taken_for_alive(machine):
     machine(HERE._replace(boot="", namespace=""))
     assert not dead(HERE)
     for text in ("", "node", "node:", "node:unknown:1"):
         assert not is_dead(text)
 
 
-def test_what_earlier_versions_noted_is_understood(machine):
+def test_texts_of_earlier_versions_are_understood(machine):
     machine(HERE, {"7": "300"})
     assert not is_dead("node:7:300")
     assert is_dead("node:7:200")

@@ -125,7 +125,7 @@ def test_status_tells_how_the_block_ended(results: Path, end: BaseException | No
     assert list(Path.cwd().iterdir()) == [], "nothing is left in the current folder"
 
 
-def test_a_failed_run_does_not_fail_the_invocation_that_goes_on(results: Path) -> None:
+def test_a_failed_run_does_not_fail_its_invocation(results: Path) -> None:
     with open_tracker("demo").invocation("bench run demo", TAGS) as invocation:
         with suppress(RuntimeError), invocation.run("mixste-s0", **RUN) as run:
             raise RuntimeError("diverged")
@@ -149,7 +149,7 @@ def test_sigterm_leaves_the_runs_killed_and_their_points_sent(results: Path) -> 
     assert steps(run_id) == [0, 1, 2, 3]
 
 
-def test_what_kill_9_left_running_is_killed_by_the_next_start_and_goes_on(results: Path) -> None:
+def test_a_run_left_running_by_kill_9_is_set_to_killed_and_resumed(results: Path) -> None:
     process, run_id = victim(results)
     process.kill()
     time.sleep(0.2)  # now a zombie, as a child of a launcher that has not looked yet
@@ -270,7 +270,7 @@ def test_many_parameters_go_in_hundreds_and_long_values_are_cut(batches: list[tu
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_values_that_are_not_finite_are_missing_and_said_once(results: Path, value: float, capsys) -> None:
+def test_values_that_are_not_finite_are_left_out_and_reported_once(results: Path, value: float, capsys) -> None:
     with one_run() as (_, run):
         for step in (7, 8):
             run.metrics(step, {"fine": 1.0, "train/loss": value})
@@ -283,7 +283,7 @@ def test_values_that_are_not_finite_are_missing_and_said_once(results: Path, val
     )
 
 
-def test_what_json_cannot_hold_is_said_and_costs_no_more_than_itself(results: Path, capsys) -> None:
+def test_what_json_cannot_hold_is_reported_and_loses_nothing_else(results: Path, capsys) -> None:
     with one_run() as (_, run):
         run.json({"loss": float("nan")}, "bad.json")
         run.json({"loss": 1.0}, "good.json")
@@ -307,7 +307,7 @@ def test_artifacts_and_tags_are_kept(results: Path, tmp_path: Path) -> None:
     assert set(tags) == {"protocol", "seed", "run_key", "host_pid", "mlflow.parentRunId", "mlflow.runName"}
 
 
-def test_a_data_set_read_for_training_and_test_is_noted_once_with_both(results: Path) -> None:
+def test_a_data_set_read_for_training_and_test_is_logged_once_with_both(results: Path) -> None:
     again = DatasetInput(H36M.name, H36M.digest, H36M.source, "test")
     made = DatasetInput("synthetic", "sha256:fedcba9876543210", "made from seed 0", "test")
     with one_run(datasets=[H36M, again, made]) as (_, run):
@@ -348,7 +348,9 @@ def test_neither_a_disabled_tracker_nor_an_import_loads_mlflow() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def test_a_server_that_does_not_answer_costs_one_line_and_no_run(results: Path, monkeypatch, capsys) -> None:
+def test_a_server_that_does_not_answer_is_reported_in_one_line_and_loses_no_run(
+    results: Path, monkeypatch, capsys
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     tracker = open_tracker("demo")
@@ -365,7 +367,7 @@ def test_waiting_for_an_absent_server_is_bounded_unless_the_user_says_otherwise(
     assert int(mlflow_store.SETTINGS["MLFLOW_HTTP_REQUEST_TIMEOUT"]) <= 10
 
 
-def test_a_failure_in_the_middle_is_said_once_and_the_run_goes_on(results: Path, monkeypatch, capsys) -> None:
+def test_a_failure_in_the_middle_is_reported_once_and_the_run_continues(results: Path, monkeypatch, capsys) -> None:
     from mlflow import MlflowClient
 
     def broken(*arguments, **named):
@@ -402,7 +404,7 @@ MODEL = TrainedModel("mixste", ("root", "head"), 3, 1, lambda path: None)
 
 
 @pytest.mark.parametrize("method", ["log_artifact", "log_text"])
-def test_an_artifact_that_cannot_be_kept_costs_no_metric(results, tmp_path, monkeypatch, capsys, method) -> None:
+def test_an_artifact_that_cannot_be_kept_loses_no_metric(results, tmp_path, monkeypatch, capsys, method) -> None:
     breaking(monkeypatch, method)
     (tmp_path / "weights.pt").write_text("weights")
     with one_run() as (_, run):
@@ -419,7 +421,7 @@ def test_an_artifact_that_cannot_be_kept_costs_no_metric(results, tmp_path, monk
 @pytest.mark.parametrize(
     "method", ["create_logged_model", "log_model_artifacts", "finalize_logged_model", "log_outputs"]
 )
-def test_a_model_that_cannot_be_kept_costs_no_more_than_itself(results, monkeypatch, capsys, method) -> None:
+def test_a_model_that_cannot_be_kept_loses_nothing_else(results, monkeypatch, capsys, method) -> None:
     breaking(monkeypatch, method)
     with one_run() as (_, run):
         run.model(MODEL)
@@ -429,7 +431,7 @@ def test_a_model_that_cannot_be_kept_costs_no_more_than_itself(results, monkeypa
     assert error.startswith("the trained model is not logged: [Errno 28] No space left on device (store: ")
 
 
-def test_weights_that_cannot_be_written_cost_no_more_than_the_model(results, monkeypatch, capsys) -> None:
+def test_weights_that_cannot_be_written_lose_only_the_model(results, monkeypatch, capsys) -> None:
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -446,7 +448,7 @@ EVERY_CALL = [
 
 
 @pytest.mark.parametrize("method", EVERY_CALL)
-def test_whatever_call_fails_it_is_said_in_one_line_and_the_run_goes_on(results, monkeypatch, capsys, method) -> None:
+def test_any_failing_call_is_reported_in_one_line_and_the_run_continues(results, monkeypatch, capsys, method) -> None:
     breaking(monkeypatch, method)
     with one_run(datasets=[H36M]) as (invocation, run):
         run.metrics(1, {"train/loss": 1.0})
@@ -486,7 +488,7 @@ def test_a_file_that_is_no_database_is_left_alone(results: Path, capsys) -> None
     assert "file is not a database" in capsys.readouterr().err
 
 
-def test_a_moved_store_goes_on_without_building_the_old_folders_again(results: Path, monkeypatch, capsys) -> None:
+def test_a_moved_store_continues_without_recreating_the_old_folders(results: Path, monkeypatch, capsys) -> None:
     with open_tracker("demo").invocation("before", TAGS):
         pass
     moved = results.rename(results.with_name("moved"))
@@ -499,7 +501,7 @@ def test_a_moved_store_goes_on_without_building_the_old_folders_again(results: P
     assert "tracking without artifacts" in capsys.readouterr().err
 
 
-def test_a_deleted_experiment_is_said_and_not_revived(results: Path, capsys) -> None:
+def test_a_deleted_experiment_is_reported_and_not_restored(results: Path, capsys) -> None:
     opened()
     client().delete_experiment(client().get_experiment_by_name("demo").experiment_id)
     assert opened().where is None
@@ -523,7 +525,7 @@ def test_a_database_of_the_users_choice_keeps_its_artifacts_beside_it(results: P
         ("", False),
     ],
 )
-def test_network_disks_are_told_from_local_ones(mounts: str, expected: bool, monkeypatch) -> None:
+def test_network_disks_are_distinguished_from_local_ones(mounts: str, expected: bool, monkeypatch) -> None:
     monkeypatch.setattr(Path, "read_text", lambda path: mounts)
     assert mlflow_store._on_network_disk(Path("/home/me/results/mlflow.db")) is expected
 

@@ -47,7 +47,7 @@ def test_a_taken_port_is_named(store: Path) -> None:
             ui.announcement(port)
 
 
-def test_a_port_that_cannot_be_is_named(store: Path) -> None:
+def test_an_impossible_port_is_named(store: Path) -> None:
     with pytest.raises(BenchError, match="Port 70000 cannot be used"):
         ui.announcement(70000)
 

@@ -191,7 +191,7 @@ def test_what_was_lifted_is_animated_too(command, folder, tmp_path):
         ((*ANIMATE, "mixste", "--fps", "0"), "0 is not a number above 0"),
     ],
 )
-def test_mistakes_are_told_and_nothing_is_written(command, folder, arguments, message):
+def test_mistakes_are_reported_and_nothing_is_written(command, folder, arguments, message):
     before = sorted(path.name for path in folder.iterdir())
     assert message in command(*arguments, status=2)
     assert sorted(path.name for path in folder.iterdir()) == before

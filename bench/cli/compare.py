@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
     compare.add_argument("benchmark", help="a name in configs/, or a path to a YAML file")
     named = "a method or a submission, all seeds; NAME:0 for one seed, NAME:weights for published weights"
     compare.add_argument("first", metavar="A", help=named)
-    compare.add_argument("second", metavar="B", help="likewise; the result is A - B")
+    compare.add_argument("second", metavar="B", help="like A; the result is A - B")
     compare.add_argument(
         "--metric",
         default="mpjpe",

@@ -57,7 +57,7 @@ class Method(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} does not implement lift()")
 
     def stage(self, name: str, **hyperparameters: Any) -> Method:
-        """What is trained in an earlier stage, freshly initialised and of the sizes of this method."""
+        """The module that an earlier stage trains, freshly initialised, with the sizes of this method."""
         raise ValueError(f"{self.name} has no stage {name!r}")
 
     def adopt(self, trained: Method) -> None:

@@ -34,7 +34,7 @@ def macs_per_frame(method: Method, joints: int) -> int | None:
             checked_lift(copied, torch.zeros(1, method.window.frames, joints, 2, device="meta"))
     except BenchError:
         raise
-    except Exception:  # whatever a stranger's code does with tensors that have no values
+    except Exception:  # foreign code may raise anything on tensors without values
         _check_that_it_lifts(method, joints)
         return None
     return int(counter.get_total_flops()) // (2 * method.window.answers)
@@ -78,7 +78,7 @@ def training_macs(method: Method, joints: int) -> int:
         return _count_training(method, joints, "meta")
     except BenchError:
         raise
-    except Exception:  # whatever a stranger's code does with tensors that have no values
+    except Exception:  # foreign code may raise anything on tensors without values
         with torch.random.fork_rng(devices=[]):
             return _count_training(method, joints, "cpu")
 
@@ -125,7 +125,7 @@ def _reset_peak() -> int | None:
     """Free unused memory, reset the recorded peak and return the resident bytes; None where that is not possible."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)  # of glibc
-        CLEAR.write_text("5")  # the peak begins anew: proc(5)
+        CLEAR.write_text("5")  # resets the peak: proc(5)
         return _status("VmRSS")
     return None
 

@@ -1,4 +1,4 @@
-"""The registry: methods by name, ours and a stranger's alike, through the entry-point group `bench.methods`."""
+"""The registry: methods by name, from this and other packages, through the entry-point group `bench.methods`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def method_class(name: str) -> type[Method]:
 
 
 def method_and_stage(name: str) -> tuple[str, str]:
-    """`METHOD-STAGE` taken apart, ("pstmo", "pretrain"); a method's own name has no stage, ("pstmo", "").
+    """`METHOD-STAGE` split in two, ("pstmo", "pretrain"); a method's own name has no stage, ("pstmo", "").
 
     Raises BenchError if there is no such method or stage.
     """
@@ -104,12 +104,12 @@ def build(name: str, *, frames: int, joints: int = 17, **hyperparameters: Any) -
     _refuse_unknown(name, cls, hyperparameters)
     method = _built(name, partial(cls, frames=frames, joints=joints, **hyperparameters))
     if method.window.frames != frames:
-        raise BenchError(f"{name}: self.window has {method.window.frames} frames, but was asked to read {frames}")
+        raise BenchError(f"{name}: self.window has {method.window.frames} frames, but was built for {frames}")
     return method
 
 
 def build_stage(method: Method, stage: str, **hyperparameters: Any) -> Method:
-    """What is trained before a method in one of its stages, freshly initialised.
+    """The module that a stage of a method trains, freshly initialised.
 
     Raises BenchError for a stage that the method does not have, and as `build`.
     """

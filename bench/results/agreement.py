@@ -33,7 +33,7 @@ class Agreement:
 
 
 def agreement(record: Record, existing: Record) -> Agreement:
-    """Compare the record of a run made again with the record of the same run that is there already.
+    """Compare the record of a repeated run with the existing record of the same run.
 
     reproduced: every metric is the same in all six digits of a file. agrees: within the limit, and something that the
     order of sums depends on differs or is not known. differs: beyond the limit, or not equal although nothing that sums

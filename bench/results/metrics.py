@@ -155,7 +155,7 @@ def check_functions() -> None:
         if metric.package:
             try:
                 metric.load()
-            except Exception as error:  # a stranger's module may raise anything
+            except Exception as error:  # a foreign module may raise anything
                 raise _broken(metric.name, metric.package, f"{type(error).__name__}: {error}") from error
 
 
@@ -178,7 +178,7 @@ def _load(point: EntryPoint) -> Metric:
     package = _package(point)
     try:
         loaded: Any = point.load()
-    except Exception as error:  # a stranger's module may raise anything
+    except Exception as error:  # a foreign module may raise anything
         raise _broken(point.name, package, f"{type(error).__name__}: {error}") from error
     if not isinstance(loaded, Metric):
         raise _broken(point.name, package, f"{point.value} is not a bench.Metric, found {loaded!r}")

@@ -216,7 +216,7 @@ def _check_same(first: pd.DataFrame, second: pd.DataFrame) -> None:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What may be said of two methods, each trained once or with several seeds.
+    """The comparison of two methods, each trained once or with several seeds.
 
     networks: the difference of these very networks, averaged over the seeds of each: chance is in the test sequences
     alone. methods: the interval of the difference of the methods: chance is in the sequences and in the seeds; None

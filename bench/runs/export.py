@@ -29,10 +29,10 @@ from bench.system.paths import shown
 def template(
     benchmark: Benchmark, output: Path, *, with_input: Path | None = None, data: str | Path | None = None
 ) -> str:
-    """Write a file of predictions for a benchmark with NaN for every number, and say what is in it.
+    """Write a file of predictions for a benchmark with NaN for every number. Returns a summary as text.
 
     with_input: another file, with the same keys, for the keypoints that are to be lifted: (frames, joints, 2),
-    normalised. data: as `load_dataset`. Raises BenchError if a file is there already: it may hold somebody's work.
+    normalised. data: as `load_dataset`. Raises BenchError if a file is there already: it may hold the user's work.
     """
     files = [output] if with_input is None else [output, with_input]
     if with_input == output:

@@ -194,7 +194,7 @@ def _check_size(path: Path, track: Track, view: View) -> None:
 
 
 def clip_summary(clip: Clip) -> str:
-    """What was read, who was followed and what was filled in, as text."""
+    """A summary of what was read, which person was followed, and which gaps were filled."""
     track, view = clip.track, clip.view
     frames, filled = len(track.frames), track.interpolated
     rate = f"{clip.fps:g} frames per second" + ("" if clip.fps_known else " assumed; change it with --fps")

@@ -1,4 +1,4 @@
-"""Entry points: what installed packages declare to the suite, its own declarations found exactly as a stranger's."""
+"""Entry points: what installed packages declare to the suite, which finds its own declarations in the same way."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def loaded(group: str, name: str, what: str) -> tuple[Any, str]:
         )
     try:
         return points[0].load(), _described(points[0])
-    except Exception as error:  # a stranger's module may raise anything
+    except Exception as error:  # a foreign module may raise anything
         lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == "<module>"]
         where = f" ({paths.shown(Path(lines[-1].filename))}, line {lines[-1].lineno})" if lines else ""
         raise BenchError(

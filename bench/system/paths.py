@@ -111,7 +111,7 @@ def publish(unfinished: Path, path: Path) -> None:
 
 
 def _synchronise(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk. Not every file system can do it for folders."""
+    """Wait until a file, or the names in a folder, are on the disk. Not every file system supports this for folders."""
     if path.is_dir():
         if os.name != "nt":
             with contextlib.suppress(OSError):

@@ -2,7 +2,7 @@
 
 By default it is an SQLite file in the results folder, with the artifacts beside it. These traps of MLflow 3, all
 measured, shape this file: two processes that open a new SQLite store at once destroy it; artifact folders are absolute
-and fixed when an experiment is made; a run whose process is killed stays RUNNING for ever; an absent server blocks for
+and fixed when an experiment is made; a run whose process is killed stays RUNNING forever; an absent server blocks for
 minutes; MLflow's own digest of a data set does not see every change.
 """
 

@@ -46,7 +46,7 @@ def command(uri: str, port: int) -> list[str]:
         *("server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", uri, "--artifacts-destination", artifact_folder(uri).as_uri()),
         *("--allowed-hosts", f"localhost:{port},127.0.0.1:{port}"),
-        *("--uvicorn-opts", "--log-level warning"),  # else it logs a line for every file of every page
+        *("--uvicorn-opts", "--log-level warning"),  # else it logs one line per requested file
     ]
 
 

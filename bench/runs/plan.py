@@ -118,7 +118,7 @@ class StageRun:
         epochs = resumable_epochs(self.folder)
         if epochs >= self.settings.recipe.epochs:
             return "finished"
-        return f"go on after epoch {epochs}" if epochs else "train"
+        return f"continue after epoch {epochs}" if epochs else "train"
 
     def build(self, method: Method) -> Method:
         """The module to train, with the sizes of the method that will adopt it, initialised from the seed alone.
@@ -241,7 +241,7 @@ class Run:
         if not method_class(self.registered).trainable:
             return "fit and test"
         epochs = resumable_epochs(self.folder)
-        return f"go on after epoch {epochs}" if epochs else "train"
+        return f"continue after epoch {epochs}" if epochs else "train"
 
     def build(self, joints: int, **changes: Any) -> Method:
         """The method, initialised from the seed alone. changes: hyper-parameters in place of those of the run."""

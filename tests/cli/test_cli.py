@@ -362,7 +362,7 @@ def test_a_killed_run_is_resumed_with_the_same_result(folder):
     assert victim.returncode == -signal.SIGKILL
     assert records(folder, "killed") == {}
     _, text = ended(start(folder, "killed", *command))
-    done = int(re.search(r"mixste-s0-\w{8}: go on after epoch (\d+)", text)[1])
+    done = int(re.search(r"mixste-s0-\w{8}: continue after epoch (\d+)", text)[1])
     assert 1 <= done < 60
     assert f"epoch {done + 1}/60" in text
     assert f"epoch {done}/60" not in text
@@ -390,7 +390,7 @@ def test_a_stopped_run_says_so_and_continues_in_the_same_mlflow_run(folder):
 
     assert sorted(statuses()) == [("bench run tiny", "KILLED"), ("mixste", "KILLED")]
     text, log = ended(start(folder, "stopped", *command))
-    assert "go on after epoch" in log
+    assert "continue after epoch" in log
     assert "tracked in  stopped/mlflow/mlflow.db" in text
     assert sorted(statuses()) == [("bench run tiny", "FINISHED"), ("bench run tiny", "KILLED"), ("mixste", "FINISHED")]
     (child,) = client.search_runs([experiment], "attributes.run_name LIKE 'mixste%'")

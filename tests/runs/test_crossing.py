@@ -232,7 +232,7 @@ def test_a_stopped_run_continues_and_ends_the_same(data, file, monkeypatch, caps
         with pytest.raises(InterruptedError):
             run_benchmark(load_benchmark(file), **options)
     (stopped,) = run_benchmark(load_benchmark(file), **options)
-    assert "go on after epoch 1" in capsys.readouterr().err
+    assert "continue after epoch 1" in capsys.readouterr().err
     monkeypatch.setenv("BENCH_RESULTS", str(file.parent / "elsewhere"))
     (straight,) = run_benchmark(load_benchmark(file), **options)
     assert records.differences(stopped, straight).keys() == straight.metrics.keys()

@@ -145,7 +145,7 @@ def test_a_run_stopped_in_a_stage_is_resumed_with_the_same_result(tmp_path, resu
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path)
     stage, after = (one.state for one in (runs(tmp_path)[1].stages[0], runs(tmp_path)[1]))
-    assert (stage, after) == ("go on after epoch 2", "train")
+    assert (stage, after) == ("continue after epoch 2", "train")
     again = run(tmp_path)["pstmo"]
     assert again.metrics == whole.metrics
     assert again.run_key == whole.run_key
@@ -261,7 +261,7 @@ def test_as_published_reaches_stages_and_the_whole_data_set(tmp_path):
 
 def test_as_published_that_contradicts_the_recipe_is_refused(tmp_path):
     entry = MIXSTE | {"recipe": {"as_published": True, "window_stride": 3}}
-    with pytest.raises(BenchError, match=r"mixste: recipe.as_published does not go .*leave window_stride out"):
+    with pytest.raises(BenchError, match=r"mixste: recipe.as_published contradicts .*leave window_stride out"):
         planned(benchmark(tmp_path, mixste=entry))
 
 

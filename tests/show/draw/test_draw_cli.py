@@ -153,7 +153,7 @@ def test_what_was_lifted_is_animated_too(command, folder, tmp_path):
         *options, "--skip", "9", status=2
     )
     only = options[: options.index("--animation")]
-    assert "name it with --animation" in command(*only, "--footage", "video.mp4", status=2)
+    assert "also give --animation FILE" in command(*only, "--footage", "video.mp4", status=2)
     assert "--skip and --crop need a video" in command(*only, "--skip", "3", status=2)
     assert "out.mov: give it a name that ends in .mp4 or .gif" in command(*only, "--animation", "out.mov", status=2)
 

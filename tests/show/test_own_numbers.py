@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from samples import toy_dataset
+from samples import TOYS, toy_dataset
 
 from bench.cli import main
 from bench.config import load_benchmark
@@ -20,21 +20,6 @@ from bench.runs.plan import make_plan
 from bench.show import tables
 from bench.show.report.gather import gather
 from bench.system import paths
-
-TOYS = {
-    "title": "Toys",
-    "protocol": {
-        "dataset": "toy",
-        "keypoints": "gt",
-        "frames": 9,
-        "train_subjects": ["S1", "S2"],
-        "test_subjects": ["S3"],
-    },
-    "methods": {
-        "mean_pose": {},
-        "videopose3d": {"model": {"dim": 8}, "recipe": {"epochs": 1, "batch_windows": 16, "learning_rate": 1e-3}},
-    },
-}
 
 
 @pytest.fixture(scope="module")

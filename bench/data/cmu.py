@@ -47,8 +47,7 @@ BONES = {
 
 
 class CMU(Dataset):
-    """Every trial below the data folder, at 50 Hz, seen by four cameras; 2D is the exact projection or a simulated
-    detection."""
+    """Every trial below the data folder, at 50 Hz, seen by four cameras; 2D is projected, or detected in simulation."""
 
     name = "cmu"
     skeleton = H36M_17

@@ -30,8 +30,7 @@ READER = "h36m, reader 2"  # change it when an edit here changes numbers
 
 
 class Human36M(Dataset):
-    """Every sequence of the annotated subjects, seen by its four cameras. The kind of keypoints is the suffix of the 2D
-    file.
+    """Every sequence of the annotated subjects, seen by its four cameras. `keypoints` is the suffix of the 2D file.
 
     Subjects with 2D but no 3D are left out.
     """

@@ -32,7 +32,7 @@ MOTION_REVISION = 1  # raise it whenever the numbers change: it is part of the f
 
 
 class Synthetic(Dataset):
-    """Every subject, action and take, seen by four cameras; 2D is the exact projection or a simulated detection."""
+    """Every subject, action and take, seen by four cameras; 2D is projected, or detected in simulation."""
 
     name = "synthetic"
     skeleton = H36M_17

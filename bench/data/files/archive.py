@@ -42,8 +42,8 @@ UNPACKED_TIMES, UNPACKED_BYTES = 50, 100e6  # motion compresses about twofold; b
 
 
 def read_npz(path: Path) -> dict[str, Any]:
-    """Every array of an .npz file; object arrays are read by `bench.data.files.pickled`. 0-d arrays are returned as
-    their content.
+    """Every array of an .npz file, object arrays by `bench.data.files.pickled`. 0-d arrays are returned as their
+    content.
 
     Raises MissingDataError if there is no such file, BenchError if it is not an .npz file, is damaged, holds a pickle
     of anything but arrays, dictionaries, lists, tuples, numbers and strings, or would unpack to far more memory than
@@ -227,8 +227,7 @@ def memory_mapped(folder: Path) -> PoseDataset:
 
 
 def _skeleton(stored: str | dict[str, Any]) -> Skeleton:
-    """A stored skeleton: its fields, or in copies written by earlier versions the name of one of the suite's
-    skeletons."""
+    """A stored skeleton: its fields, or in older copies the name of one of the suite's skeletons."""
     if isinstance(stored, str):
         return KNOWN[stored]
     whole: dict[str, Any] = {key: tuple(part) if isinstance(part, list) else part for key, part in stored.items()}

@@ -43,8 +43,7 @@ class Bone:
 
 @dataclass(frozen=True)
 class Figure:
-    """A skeleton. bones and parents (name of each bone's parent) are ordered from the root outwards, without the
-    root."""
+    """A skeleton. bones, parents (name of each bone's parent): ordered from the root outwards, without the root."""
 
     bones: tuple[Bone, ...]
     parents: tuple[str, ...]

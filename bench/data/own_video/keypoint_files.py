@@ -35,8 +35,8 @@ JOINTS = 17  # in both layouts
 
 @dataclass(frozen=True)
 class Person:
-    """One person in one frame. keypoints: (17, 3) x and y in pixels, and score. track: the person's number, if the file
-    has one."""
+    """One person in one frame. keypoints: (17, 3) x and y in pixels, and score. track: the person's number, if
+    known."""
 
     keypoints: Array
     track: str | None = None
@@ -217,8 +217,7 @@ def _flat_numbers(where: str, numbers: Any) -> Array:
 
 
 def _scored(where: str, keypoints: Any) -> Array:
-    """(..., 17, 2 or 3) to (..., 17, 3): the score is 1 where the file has none, and 0 for keypoints that are not
-    finite."""
+    """(..., 17, 2 or 3) to (..., 17, 3): without a score it is 1; keypoints that are not finite score 0."""
     if np.shape(keypoints)[-2] != JOINTS:
         raise BenchError(
             f"{where}: {np.shape(keypoints)[-2]} keypoints, expected {JOINTS} in COCO's or Human3.6M's order; "

@@ -40,8 +40,7 @@ class Track:
         return max(int(_gaps(column)[:, 1].max(initial=0)) for column in self.interpolated.T)
 
     def as_h36m(self) -> Track:
-        """The same person in Human3.6M's joints; a joint that depends on an interpolated keypoint counts as
-        interpolated."""
+        """The same person in Human3.6M's joints; one that depends on an interpolated keypoint is interpolated."""
         if self.skeleton == H36M_17:
             return self
         keypoints_2d, interpolated = coco.to_h36m(self.keypoints_2d), coco.touched(self.interpolated)

@@ -43,7 +43,7 @@ def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force:
     if missing and not partial:
         raise BenchError(
             f"{shown(raw)} lacks{_listed(missing)}\nCopy what is missing, or make files of what is there with "
-            "--partial, whose numbers do not compare with anyone's"
+            "--partial; numbers on such files are not comparable"
         )
     recordings.pop(DROPPED, None)
     if not recordings:

@@ -45,8 +45,7 @@ class Kept:
 
 
 class Conversion:
-    """Converts each raw file to arrays once. name: a folder below the cache; reader: changes when the output
-    changes."""
+    """Converts each raw file to arrays once. name: a folder below the cache; reader: the version of the reader."""
 
     def __init__(self, name: str, reader: str) -> None:
         self._folder, self._reader = paths.cache() / "prepare" / name, reader
@@ -54,8 +53,7 @@ class Conversion:
     def convert(
         self, sources: Sequence[Source], read: Callable[[Source, Path], Mapping[str, Array]]
     ) -> list[dict[str, Kept]]:
-        """The arrays of each source by name, in their order; `read(source, path)` converts those that are not kept
-        yet."""
+        """The arrays of each source by name, in their order; `read(source, path)` converts those not kept yet."""
         waiting = [source for source in sources if not self._place(source).is_dir()]
         done = len(sources) - len(waiting)
         if done:
@@ -115,8 +113,7 @@ def write(files: Mapping[Path, Mapping[str, Any]], force: bool = False) -> list[
 
 
 def _holds(path: Path, content: Mapping[str, Any]) -> bool:
-    """Whether a file exists with this content. Raises BenchError, naming the first difference, if its content
-    differs."""
+    """Whether a file exists with this content. Raises BenchError, naming the first difference, if not."""
     try:
         difference = _difference(archive.read_npz(path), content)
     except BenchError as error:

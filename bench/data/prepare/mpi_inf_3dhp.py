@@ -40,8 +40,8 @@ def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force:
     """Make the files; returns a report as text. See `bench.data.prepare.prepare`."""
     if skeleton is None:
         raise BenchError(
-            "3dhp has two kinds of 3D labels, whose numbers do not compare: --skeleton universal takes the skeletons "
-            "scaled to one height, as P-STMO and Diff3DHPE do; --skeleton camera takes those that were measured, as "
+            "3dhp has two kinds of 3D labels, whose numbers are not comparable: --skeleton universal takes the skeletons
+            " "scaled to one height, as P-STMO and Diff3DHPE do; --skeleton camera takes those that were measured, as "
             "D3DP does"
         )
     if skeleton not in LABELS:
@@ -57,7 +57,7 @@ def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force:
     if missing and not partial:
         raise BenchError(
             f"{shown(raw)} lacks {', '.join(missing)}. Copy what is missing, or make files of what is there with "
-            "--partial, whose numbers do not compare with anyone's"
+            "--partial; numbers on such files are not comparable"
         )
     conversion = Conversion(f"3dhp-{skeleton}", f"{READER}, {LABELS[skeleton]}, partial {partial}")
     names = {source: name for recordings in (train, test) for name, source in recordings.items()}

@@ -126,7 +126,7 @@ def _count_frames_h36m(subjects: tuple[str, ...], here: int, whole: int, report:
         what = f"only every {_TH[step]} frame is there: {50 / step:g} per second, not 50"
         report.wrong("frames", what, "the benchmarks use all frames", where)
     elif "S9" in subjects and here == known.H36M_TEST_FRAMES_OF_VIDEOS:
-        what = "these are the files cut from the videos, as in MotionBERT's line of work"
+        what = "these are the files cut from the videos, as in MotionBERT and its followers"
         report.wrong("frames", what, "take the files made from the 3D data; numbers of the two do not compare", where)
     else:
         what = "not as many frames as users of the files count: numbers may not compare"

@@ -40,9 +40,9 @@ def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force:
     """Make the files; returns a report as text. See `bench.data.prepare.prepare`."""
     if skeleton is None:
         raise BenchError(
-            "3dhp has two kinds of 3D labels, whose numbers are not comparable: --skeleton universal takes the skeletons
-            " "scaled to one height, as P-STMO and Diff3DHPE do; --skeleton camera takes those that were measured, as "
-            "D3DP does"
+            "3dhp has two kinds of 3D labels, whose numbers are not comparable: --skeleton universal takes the "
+            "skeletons scaled to one height, as P-STMO and Diff3DHPE do; --skeleton camera those "
+            "that were measured, as D3DP does"
         )
     if skeleton not in LABELS:
         raise unknown("skeleton of 3dhp", skeleton, LABELS)

@@ -27,5 +27,5 @@ def held_for_backward(loss: Callable[[Method], Tensor], method: Method) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         total = loss(method)
     size = sum(held.values())
-    del total  # until here all that is held is alive, so no address stands for two tensors
+    del total  # kept alive until here, so that no address is used for two tensors
     return size

@@ -42,8 +42,7 @@ UNPACKED_TIMES, UNPACKED_BYTES = 50, 100e6  # motion compresses about twofold; b
 
 
 def read_npz(path: Path) -> dict[str, Any]:
-    """Every array of an .npz file, object arrays by `bench.data.files.pickled`. 0-d arrays are returned as their
-    content.
+    """Every array of an .npz file, object arrays by `bench.data.files.pickled`. 0-d arrays give their content.
 
     Raises MissingDataError if there is no such file, BenchError if it is not an .npz file, is damaged, holds a pickle
     of anything but arrays, dictionaries, lists, tuples, numbers and strings, or would unpack to far more memory than

@@ -135,7 +135,7 @@ class _Machine:
             if not isinstance(key, str | int):  # hashing a nested tuple may never end
                 raise UnpicklingError(f"it holds a dictionary with a {type(key).__name__} for a key")
             if not (key.isprintable() and len(key) <= LONG_TEXT if isinstance(key, str) else abs(key) < 2**63):
-                raise UnpicklingError("it holds a dictionary with a key that nobody can read")
+                raise UnpicklingError("it holds a dictionary with a key that is not readable text")
             target[key] = value
 
     def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:

@@ -179,7 +179,7 @@ def read_figure(asf: Path) -> Figure:
         elif section == ":hierarchy" and key not in ("begin", "end"):
             for child in rest:
                 if child not in bones or child in parents or (key != "root" and key not in parents):
-                    raise _wrong(asf, number, f"cannot hang {child!r} from {key!r}: unknown bone, or twice")
+                    raise _wrong(asf, number, f"cannot attach {child!r} to {key!r}: unknown bone, or twice")
                 parents[child] = key
     missing = [part for part, known in ((":units length", unit), (":root order", root_channels)) if not known]
     missing += [f"{name} in :hierarchy" for name in bones if name not in parents] or ([] if bones else [":bonedata"])

@@ -35,8 +35,7 @@ JOINTS = 17  # in both layouts
 
 @dataclass(frozen=True)
 class Person:
-    """One person in one frame. keypoints: (17, 3) x and y in pixels, and score. track: the person's number, if
-    known."""
+    """One person in one frame. keypoints: (17, 3) x and y in pixels, and score. track: the person's id."""
 
     keypoints: Array
     track: str | None = None

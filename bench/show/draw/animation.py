@@ -1,4 +1,4 @@
-"""Animations: a video's input, truth and predictions side by side; and one frame as it is denoised."""
+"""Animations: a video's input, truth and predictions side by side; and the denoising of one frame."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def animate(
 def animate_denoising(
     path: Path, scene: Scene, frame: int, traces: dict[str, Trace], *, fps: float | None = None, panel: int = PANEL
 ) -> int:
-    """Write one frame as it is denoised, steps counting down: the noisy pose, and the clean pose that is estimated.
+    """Write the denoising of one frame, steps counting down: the noisy pose, and the clean pose that is estimated.
 
     traces: by method, of as many steps each. Returns the number of frames; the result is held. Raises BenchError as
     `animate`, and where the numbers of steps differ.

@@ -170,7 +170,7 @@ def overview(benchmarks: Iterable[Benchmark], records: Mapping[str, Sequence[Rec
 _GENERATED = "<!-- Rendered by `make tables` from results/ and configs/: edits are lost. -->"
 
 _OVERVIEW = (
-    "Published and measured numbers stand side by side and are never mixed. A row that nobody has measured says so. "
+    "Published and measured numbers stand side by side and are never mixed. Rows without a measurement say so. "
     "`s0` is the record of seed 0; the pages in `results/tables/` link to the records and show the 95 % intervals. The "
     "best of a column is bold, if there is a choice.\n\n"
     "Numbers on CMU motion capture and on synthetic people are not Human3.6M numbers. The models of those benchmarks "

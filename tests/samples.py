@@ -206,3 +206,20 @@ def upstream_state(stored: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def axes_last(array: np.ndarray) -> torch.Tensor:
     """P-STMO's layout (batch, axes, frames, joints, 1) to ours, (batch, frames, joints, axes)."""
     return torch.from_numpy(array[..., 0]).movedim(1, -1)
+
+
+# A benchmark on the data set of `toy_dataset`, to be written as YAML.
+TOYS: dict[str, Any] = {
+    "title": "Toys",
+    "protocol": {
+        "dataset": "toy",
+        "keypoints": "gt",
+        "frames": 9,
+        "train_subjects": ["S1", "S2"],
+        "test_subjects": ["S3"],
+    },
+    "methods": {
+        "mean_pose": {},
+        "videopose3d": {"model": {"dim": 8}, "recipe": {"epochs": 2, "batch_windows": 16, "learning_rate": 1e-3}},
+    },
+}

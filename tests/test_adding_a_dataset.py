@@ -7,11 +7,11 @@ import re
 import runpy
 import sys
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint, EntryPoints
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 
 import pytest
-from stranger import Page, checkout_in, shell
+from strangers import Page, checkout_in, shell
 
 from bench.cli import main
 from bench.data.registry import GROUP
@@ -31,8 +31,12 @@ def test_the_page_shows_a_whole_package(tmp_path):
 def package(tmp_path, monkeypatch) -> Iterator[Path]:
     """The page's package, declared and on the path, the current folder; its data in the folder `data`."""
     folder = PAGE.write_package(tmp_path / "my-dancers")
-    found = EntryPoints([EntryPoint("dancers", "my_dancers:Dancers", GROUP)])
-    monkeypatch.setattr("bench.system.entry_points.entry_points", lambda **wanted: found.select(**wanted))
+    found, all_there = EntryPoints([EntryPoint("dancers", "my_dancers:Dancers", GROUP)]), entry_points()
+
+    def select(**wanted: str) -> EntryPoints:
+        return (found if wanted["group"] == GROUP else all_there).select(**wanted)
+
+    monkeypatch.setattr("bench.system.entry_points.entry_points", select)
     monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("BENCH_DATA", "data")
     monkeypatch.syspath_prepend(folder)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import runpy
-import shlex
-import shutil
-import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from strangers import Page, blocks, checkout_in, shell
 
 import bench
 from bench.cli import main
@@ -24,45 +20,11 @@ from bench.runs.launch import run_benchmark
 from bench.system.errors import BenchError
 from bench.testing import check_method
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-PAGE = (REPOSITORY / "docs" / "how-to" / "adding-a-method.md").read_text(encoding="utf-8")
-PACKAGES = ("bench", "baselines", "diff3dhpe")
-CHECKOUT = (*PACKAGES, "configs", "docs", "Makefile", "pyproject.toml", "constraints.txt", "README.md")
-
-
-def blocks(text: str) -> Iterator[tuple[str, str]]:
-    """(file, content) of every block; the file is the first one that the paragraph before it names, "" for commands."""
-    around = re.split(r"^```(\w*)\n(.*?)^```$", text, flags=re.M | re.S)
-    for before, language, body in zip(around[::3], around[1::3], around[2::3], strict=False):
-        named = re.findall(r"`([\w/.-]+\.(?:py|toml|yaml))`", before.rstrip().rpartition("\n\n")[2])
-        assert named or not language, f"which file is this?\n{body}"
-        yield (named[0] if language else ""), body
-
-
-def section(heading: str) -> str:
-    found = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    assert found, f"the page has no section {heading}"
-    return found
-
-
-def commands(heading: str) -> list[list[str]]:
-    """Words of every line of the section's shell commands."""
-    lines = [line for file, body in blocks(section(heading)) if not file for line in body.splitlines()]
-    return [shlex.split(line) for line in lines]
-
-
-def write_package(folder: Path) -> Path:
-    """The page's package as a stranger types it; files with a folder in their name are the repository's."""
-    folder.mkdir()
-    for file, content in blocks(PAGE):
-        if file and "/" not in file:
-            assert not (folder / file).exists(), f"{file} is shown twice"
-            (folder / file).write_text(content)
-    return folder
+PAGE = Page("adding-a-method.md")
 
 
 def test_the_page_shows_a_whole_package(tmp_path):
-    shown = {path.name for path in write_package(tmp_path / "my-lifter").iterdir()}
+    shown = {path.name for path in PAGE.write_package(tmp_path / "my-lifter").iterdir()}
     assert shown == {
         "my_lifter.py", "pyproject.toml", "synthetic-gt-27.yaml", "test_my_lifter.py", "try_it.py", "my_guess.py",
     }  # fmt: skip
@@ -79,7 +41,7 @@ def results(tmp_path_factory) -> Path:
 @pytest.fixture
 def package(tmp_path, results, monkeypatch) -> Iterator[Path]:
     """The page's package on the path, the current folder, its modules forgotten after the test."""
-    folder = write_package(tmp_path / "my-lifter")
+    folder = PAGE.write_package(tmp_path / "my-lifter")
     monkeypatch.setattr(registry, "_registered", {})
     monkeypatch.setenv("BENCH_RESULTS", str(results))
     monkeypatch.syspath_prepend(folder)
@@ -143,53 +105,23 @@ def test_one_frame_statistics_and_random_numbers(package):
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    """A checkout after `make setup`, with the package beside it: what the page starts from.
-
-    Third-party packages are those of this environment, so that nothing is downloaded.
-    """
+    """A checkout after `make setup`, with the package beside it: what the page starts from."""
     folder = tmp_path_factory.mktemp("stranger")
-    write_package(folder / "my-lifter")
-    checkout = folder / "checkout"
-    (checkout / "results").mkdir(parents=True)
-    for name in (*CHECKOUT, "results/published.csv"):
-        source = REPOSITORY / name
-        if source.is_dir():
-            shutil.copytree(source, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, checkout / name)
-    shell(checkout, sys.executable, "-m", "venv", "--without-pip", ".venv")
-    own = next((checkout / ".venv").glob("[Ll]ib/**/site-packages"))
-    (own / "third_party.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
-    shell(checkout, ".venv/bin/pip", "install", "--no-deps", "--editable", ".")
-    (checkout / ".venv" / ".stamp").touch()
+    PAGE.write_package(folder / "my-lifter")
+    checkout = checkout_in(folder, "docs", "Makefile", "constraints.txt", "README.md")
     shell(checkout, "git", "init")
     return checkout
 
 
-def shell(checkout: Path, *words: str, status: int = 0) -> str:
-    """Give a command of the page in the checkout and return what it printed."""
-    if words[0] == ".venv/bin/pip":
-        words = (".venv/bin/python", "-m", "pip", *words[1:], "--no-index", "--no-build-isolation")
-    hidden = ("BENCH_", "MLFLOW_", "PIP_", "PYTHON", "GIT_", "MAKE", "MFLAGS")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
-    environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    process = subprocess.run(
-        words, cwd=checkout, env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert process.returncode == status, f"{shlex.join(words)}\n{process.stdout}\n{process.stderr}"
-    assert "Traceback" not in process.stderr, process.stderr
-    return process.stdout + process.stderr
-
-
 @pytest.fixture(scope="module")
 def installed(checkout) -> Path:
-    install, *_ = commands("A complete example")
+    install, *_ = PAGE.commands("A complete example")
     shell(checkout, *install)
     return checkout
 
 
 def test_the_package_is_installed_and_its_method_listed(installed):
-    _, methods, *_ = commands("A complete example")
+    _, methods, *_ = PAGE.commands("A complete example")
     assert methods == [".venv/bin/bench", "methods"]
     listed = shell(installed, *methods)
     assert re.search(r"^linear +- +27 frames to all of them +148,321 ", listed, re.M)
@@ -200,7 +132,7 @@ def test_the_package_is_installed_and_its_method_listed(installed):
 def test_from_an_empty_folder_to_a_row_in_the_table(installed):
     """All that the page says to do, at one epoch instead of ten."""
     module = installed.parent / "my-lifter" / "my_lifter.py"
-    _, _, plan, run = commands("A complete example")
+    _, _, plan, run = PAGE.commands("A complete example")
     shorter = ("--set", "recipe.epochs=1", "--no-track")
     assert plan == [*run, "--dry-run"]
     assert re.search(r"^ *linear-s0-\w{8} +train +27 +148,321 .* 10 ", shell(installed, *plan), re.M)
@@ -208,7 +140,7 @@ def test_from_an_empty_folder_to_a_row_in_the_table(installed):
 
     text = shell(installed, *run, *shorter)
     assert re.search(r"^linear +0 +\d+\.\d ", text.partition("\nSynthetic people, exact 2D, 27 frames\n")[2], re.M)
-    (record,) = (installed / "results" / "records" / "synthetic-gt-27").glob("linear-*.json")
+    (record,) = (installed / "results" / "trials" / "synthetic-gt-27").glob("linear-*.json")  # of a single epoch
     assert json.loads(record.read_text())["recipe"]["epochs"] == 1
 
     def states() -> dict[str, str]:
@@ -226,18 +158,18 @@ def test_from_an_empty_folder_to_a_row_in_the_table(installed):
     module.write_text(module.read_text().replace("errors[batch.supervised].mean()", "errors[batch.supervised].sum()"))
     assert states() == {"mean_pose": "finished", "linear": "train"}
 
-    assert "`.venv/bin/python -m pytest ../my-lifter` runs it" in section("Check it")
+    assert "`.venv/bin/python -m pytest ../my-lifter` runs it" in PAGE.section("Check it")
     assert "1 passed" in shell(installed, ".venv/bin/python", "-m", "pytest", "../my-lifter")
 
 
 @pytest.mark.slow
 def test_into_the_tables_of_the_repository(installed):
     heading = "Into the tables of the repository"
-    (config, entry), *_ = blocks(section(heading))
+    (config, entry), *_ = blocks(PAGE.section(heading))
     assert config == "configs/demo.yaml"
     path = installed / config
     path.write_text(path.read_text() + entry.replace("epochs: 10", "epochs: 1"))
-    measure, add, render = commands(heading)
+    measure, add, render = PAGE.commands(heading)
     assert measure[:2] == ["make", "demo"]
     assert re.search(r"^linear +0 +\d+\.\d ", shell(installed, *measure), re.M)
     shell(installed, *add)

@@ -8,13 +8,12 @@ import re
 import shlex
 import shutil
 import sys
-import sysconfig
 from pathlib import Path
 
 import numpy as np
 import pytest
 from samples import toy_dataset
-from test_adding_a_method import CHECKOUT, REPOSITORY, blocks, shell
+from strangers import Page, blocks, checkout_in, shell
 
 from bench.data.windows import scored_windows
 from bench.evaluation import Predictions, score
@@ -23,26 +22,17 @@ from bench.method import Window
 from bench.results import metrics
 from bench.results.metrics import Metric
 
-(PAGE,) = (path.read_text(encoding="utf-8") for path in (REPOSITORY / "docs").rglob("adding-a-metric.md"))
-COMMANDS = [shlex.split(line) for file, body in blocks(PAGE) if not file for line in body.splitlines()]
-
-
-def write_package(folder: Path) -> Path:
-    """The page's package as a stranger types it."""
-    folder.mkdir()
-    for file, content in blocks(PAGE):
-        if file:
-            (folder / file).write_text(content)
-    return folder
+PAGE = Page("adding-a-metric.md")
+COMMANDS = [shlex.split(line) for file, body in blocks(PAGE.text) if not file for line in body.splitlines()]
 
 
 def test_the_page_shows_a_whole_package(tmp_path):
-    shown = {path.name for path in write_package(tmp_path / "my-metric").iterdir()}
+    shown = {path.name for path in PAGE.write_package(tmp_path / "my-metric").iterdir()}
     assert shown == {"my_metric.py", "pyproject.toml", "worst.yaml"}
 
 
 def test_the_metric_is_what_the_page_says(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(write_package(tmp_path / "my-metric"))
+    monkeypatch.syspath_prepend(PAGE.write_package(tmp_path / "my-metric"))
     from my_metric import METRIC
 
     sys.modules.pop("my_metric")
@@ -60,7 +50,7 @@ def test_the_metric_is_what_the_page_says(tmp_path, monkeypatch):
 
 def rows(heading: str) -> list[list[str]]:
     """The cells of the table below a heading, without the line of titles."""
-    table = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    table = PAGE.text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:1] == "|"]
     return [row for row in cells if row[0].startswith("`")]
 
@@ -80,24 +70,10 @@ def test_the_page_names_what_a_function_is_given_and_what_can_be_chosen():
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    """A checkout after `make setup`, with the package beside it: what the page starts from.
-
-    Third-party packages are those of this environment, so that nothing is downloaded.
-    """
+    """A checkout after `make setup`, with the package beside it: what the page starts from."""
     folder = tmp_path_factory.mktemp("stranger")
-    write_package(folder / "my-metric")
-    checkout = folder / "checkout"
-    checkout.mkdir()
-    for name in CHECKOUT:
-        source = REPOSITORY / name
-        if source.is_dir():
-            shutil.copytree(source, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, checkout / name)
-    shell(checkout, sys.executable, "-m", "venv", "--without-pip", ".venv")
-    own = next((checkout / ".venv").glob("[Ll]ib/**/site-packages"))
-    (own / "third_party.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
-    shell(checkout, ".venv/bin/pip", "install", "--no-deps", "--editable", ".")
+    PAGE.write_package(folder / "my-metric")
+    checkout = checkout_in(folder)
     shell(checkout, "git", "init")
     return checkout
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from bench.system.lazy import lazily
 
 if TYPE_CHECKING:
+    from bench.config.accounting import PRESETS as PRESETS
+    from bench.config.accounting import Accounting as Accounting
     from bench.config.load import benchmark_names as benchmark_names
     from bench.config.load import load_benchmark as load_benchmark
     from bench.config.schema import Benchmark as Benchmark
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from bench.config.schema import identity as identity
 
 _HOME = {
+    "Accounting": "bench.config.accounting",
+    "PRESETS": "bench.config.accounting",
     "Benchmark": "bench.config.schema",
     "MethodEntry": "bench.config.schema",
     "Protocol": "bench.config.schema",

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.method.code import code_digest
-from bench.system import paths
+from bench.system.entry_points import declared, loaded
 from bench.system.errors import BenchError, unknown
 
 if TYPE_CHECKING:
@@ -38,7 +35,7 @@ def register(cls: M) -> M:
 
 def methods() -> list[str]:
     """Names of all methods that can be built, sorted. Imports none of them."""
-    return sorted({point.name for point in entry_points(group=GROUP)} | set(_registered))
+    return sorted({*declared(GROUP), *_registered})
 
 
 def method_class(name: str) -> type[Method]:
@@ -49,15 +46,18 @@ def method_class(name: str) -> type[Method]:
     """
     if name in _registered:
         return _registered[name]
-    points = list({point.value: point for point in entry_points(group=GROUP, name=name)}.values())
-    if not points:
+    if name not in methods():
         raise unknown("method", name, methods())
-    if len(points) > 1:
+    found, where = loaded(GROUP, name, "method")
+    if not _is_method(found):
+        raise BenchError(f"method {name!r}: {where} is not a subclass of bench.Method, found {found!r}")
+    cls: type[Method] = found
+    if getattr(cls, "name", "") != name:
         raise BenchError(
-            f"two packages register a method {name!r}: {' and '.join(map(_described, points))}; "
-            "uninstall one, or give its entry point and its class another name"
+            f"method {name!r}: {where} needs the class attribute `name = {name!r}`, like its entry point; found "
+            f"{getattr(cls, 'name', None)!r}"
         )
-    return _load(points[0])
+    return cls
 
 
 def method_and_stage(name: str) -> tuple[str, str]:
@@ -161,35 +161,7 @@ def code_version(name: str) -> str:
     return digest
 
 
-def _load(point: EntryPoint) -> type[Method]:
-    """The class that an entry point leads to."""
-    try:
-        loaded: Any = point.load()
-    except Exception as error:  # a stranger's module may raise anything
-        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == "<module>"]
-        where = f" ({paths.shown(Path(lines[-1].filename))}, line {lines[-1].lineno})" if lines else ""
-        raise BenchError(
-            f"method {point.name!r} cannot be loaded from {_described(point)}: "
-            f"{type(error).__name__}: {error}{where}; mend or uninstall it"
-        ) from error
-    if not _is_method(loaded):
-        raise BenchError(
-            f"method {point.name!r}: {_described(point)} is not a subclass of bench.Method, found {loaded!r}"
-        )
-    cls: type[Method] = loaded
-    if getattr(cls, "name", "") != point.name:
-        raise BenchError(
-            f"method {point.name!r}: {_described(point)} needs the class attribute `name = {point.name!r}`, like "
-            f"its entry point; found {getattr(cls, 'name', None)!r}"
-        )
-    return cls
-
-
 def _is_method(found: Any) -> bool:
     from bench.method.base import Method
 
     return isinstance(found, type) and issubclass(found, Method)
-
-
-def _described(point: EntryPoint) -> str:
-    return f"{point.value} of {point.dist.name if point.dist else 'an unknown package'}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from bench.runs.record import Made, make_record, measured
 from bench.system import paths
 from bench.system.device import choose_device, threads_for
 from bench.system.errors import BenchError
-from bench.system.progress import say
+from bench.system.progress import say, silence
 from bench.system.provenance import provenance
 from bench.system.stop import stoppable
 from bench.training.loop import Epoch, Job, Trained, fit, prepare
@@ -81,14 +81,17 @@ def run_benchmark(
     weights: Mapping[str, Path] | None = None,
     imported: bool = True,
     track: bool = True,
+    quiet: bool = False,
 ) -> list[Record]:
     """Do what a benchmark asks for and return the record of every run, new and old, as `make_plan` and `run_plan`.
 
-    Prints nothing. Raises BenchError for anything the user has to mend, and, when the others are done, if a run failed.
+    Prints nothing; progress goes to standard error, unless `quiet`. Raises BenchError for anything the user has to
+    mend, and, when the others are done, what a run failed with.
     """
     where = choose_device(device)
-    plan = make_plan(benchmark, data=data, methods=methods, seeds=seeds, weights=weights, imported=imported)
-    done = run_plan(plan, where, track=track)
+    with silence() if quiet else nullcontext():
+        plan = make_plan(benchmark, data=data, methods=methods, seeds=seeds, weights=weights, imported=imported)
+        done = run_plan(plan, where, track=track)
     done.check()
     return done.records
 

@@ -53,10 +53,7 @@ class Plan:
                 stage.build(method)
 
     def only(self, key: str) -> Plan:
-        """The one run whose key begins so, or a run's stages up to the one whose key does.
-
-        Raises BenchError if there is none, or there are several.
-        """
+        """The plan of the one run whose key begins with `key`. Raises BenchError if there is none, or are several."""
         found = [run for run in self.runs if run.key.startswith(key)]
         if not found:
             stages = {one.key: one for run in self.runs for one in run.stages if one.key.startswith(key)}

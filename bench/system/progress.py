@@ -1,9 +1,12 @@
-"""Progress for a person: a bar in a terminal, plain lines elsewhere."""
+"""Progress for a person: a bar in a terminal, plain lines elsewhere, nothing in `silence`."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 
 from tqdm import tqdm
@@ -11,9 +14,23 @@ from tqdm import tqdm
 LINE_EVERY_SECONDS = 15.0
 
 
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Show no progress in the block: for programs that use the suite as a library."""
+    before = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(before)
+
+
 def say(message: str) -> None:
     """Write a line to standard error, above a running bar."""
-    tqdm.write(message, file=sys.stderr)
+    if not _silent.get():
+        tqdm.write(message, file=sys.stderr)
 
 
 class Progress:
@@ -35,7 +52,7 @@ class Progress:
             unit_scale=True,
             leave=False,
             dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
+            disable=_silent.get() or not sys.stderr.isatty(),
         )
 
     def __enter__(self) -> Progress:

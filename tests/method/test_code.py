@@ -102,7 +102,9 @@ def digests(python: str, folder: Path, modules: list[str], packages: set[str]) -
         "from bench.method.code import code_digest; "
         f"print(json.dumps([code_digest(name, {packages!r}) for name in {modules!r}]))"
     )
-    done = subprocess.run([python, "-I", "-S", "-c", code], check=True, capture_output=True, text=True, cwd=folder)
+    done = subprocess.run(
+        [python, "-I", "-S", "-B", "-c", code], check=True, capture_output=True, text=True, cwd=folder
+    )
     found: list[str] = json.loads(done.stdout)
     return found
 

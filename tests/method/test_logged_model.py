@@ -32,7 +32,7 @@ from bench.system.errors import BenchError
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "tracking.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "tracking.md"
 SMALL = {
     "mean_pose": {},
     "videopose3d": {"dim": 8},

@@ -58,7 +58,7 @@ def test_the_file_is_sorted_rounded_and_ends_with_a_newline(tmp_path: Path) -> N
     content = json.loads(text)
     assert text.endswith("}\n")
     assert list(content) == sorted(content)
-    assert content["schema"] == 1
+    assert content["schema"] == records.SCHEMA
     assert content["metrics"]["mpjpe"]["value"] == 60.1235
     assert content["training"]["final_loss"] == 0.000123457
     assert content["parameters"] == 33_650_435, "counts are not rounded"
@@ -213,7 +213,7 @@ def test_what_json_cannot_hold_is_named(tmp_path: Path) -> None:
     [
         (lambda c: c["metrics"]["mpjpe"].update(value="best"), r"metrics\.mpjpe\.value: .*valid number"),
         (lambda c: c["metrics"]["mpjpe"].update(value=math.nan), r"metrics\.mpjpe\.value is nan"),
-        (lambda c: c.update(schema=2), "schema: "),
+        (lambda c: c.update(schema=3), "schema: "),
         (lambda c: c.update(sed=1), "sed: "),
         (lambda c: c.pop("frames"), "frames: Field required"),
         (lambda c: c["provenance"].update(finished_at="2026-01-01T00:00:00"), r"provenance\.finished_at: .*timezone"),

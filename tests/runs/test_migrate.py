@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from samples import toy_dataset
+from samples import TOYS, toy_dataset
 
 from bench.cli import main
 from bench.config import load_benchmark
@@ -19,20 +19,6 @@ from bench.runs.launch import run_benchmark
 from bench.runs.plan import make_plan
 from bench.system import paths
 
-TOYS: dict[str, Any] = {
-    "title": "Toys",
-    "protocol": {
-        "dataset": "toy",
-        "keypoints": "gt",
-        "frames": 9,
-        "train_subjects": ["S1", "S2"],
-        "test_subjects": ["S3"],
-    },
-    "methods": {
-        "mean_pose": {},
-        "videopose3d": {"model": {"dim": 8}, "recipe": {"epochs": 1, "batch_windows": 16, "learning_rate": 1e-3}},
-    },
-}
 OLD = "0123456789abcdef" * 4
 
 

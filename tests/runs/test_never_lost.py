@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from samples import toy_dataset
+from samples import TOYS, toy_dataset
 
 from bench.cli import main
 from bench.config import load_benchmark
@@ -24,23 +24,6 @@ from bench.runs.plan import Run, make_plan
 from bench.system import paths
 from bench.system.errors import BenchError
 
-TOYS: dict[str, Any] = {
-    "title": "Toys",
-    "protocol": {
-        "dataset": "toy",
-        "keypoints": "gt",
-        "frames": 9,
-        "train_subjects": ["S1", "S2"],
-        "test_subjects": ["S3"],
-    },
-    "methods": {
-        "mean_pose": {},
-        "videopose3d": {
-            "model": {"dim": 8},
-            "recipe": {"epochs": 2, "batch_windows": 16, "learning_rate": 1e-3},
-        },
-    },
-}
 CPU = torch.device("cpu")
 
 
@@ -329,6 +312,12 @@ def test_a_finished_run_is_scored_again_by_a_later_way_to_score(monkeypatch):
     assert again.scoring_revision == before.scoring_revision + 1
     assert again.precision == before.precision == "float32"
     assert np.isclose(again.metrics["mpjpe"].value, before.metrics["mpjpe"].value)
+
+
+def test_as_a_library_a_benchmark_runs_in_silence(capfd):
+    (record,) = run_benchmark(load_benchmark("toys.yaml"), device="cpu", methods=["videopose3d"], quiet=True)
+    assert record.metrics
+    assert capfd.readouterr() == ("", "")
 
 
 def test_parts_of_the_log_are_independent(capsys):

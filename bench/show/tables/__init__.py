@@ -5,9 +5,9 @@ the table that a finished run prints. Published and measured numbers have column
 to its record.
 """
 
-from bench.show.tables.gather import departures, left_out, rows, shown
+from bench.show.tables.gather import departures, left_out, own_numbers, rows, shown
 from bench.show.tables.model import NONE
 from bench.show.tables.pages import write
 from bench.show.tables.plain import details, terminal
 
-__all__ = ["NONE", "departures", "details", "left_out", "rows", "shown", "terminal", "write"]
+__all__ = ["NONE", "departures", "details", "left_out", "own_numbers", "rows", "shown", "terminal", "write"]

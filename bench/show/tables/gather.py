@@ -139,6 +139,15 @@ def left_out(results: Path | None = None) -> list[str]:
     return lines
 
 
+def own_numbers() -> list[str]:
+    """A line for each run of this checkout whose published record has other numbers: no committed page shows it."""
+    return [
+        f"{one.benchmark}, {one.method}, seed {one.seed}: {both}"
+        for one in load(folder=paths.own_records())
+        if (both := beside_published(one))
+    ]
+
+
 def departures(record: Record, benchmark: Benchmark) -> list[str]:
     """What keeps a record out of its benchmark's table: settings that are not the file's, a test set that is not whole.
 

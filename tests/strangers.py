@@ -52,25 +52,26 @@ def blocks(text: str) -> Iterator[tuple[str, str]]:
         yield (named[0] if language else ""), body
 
 
-def checkout_in(folder: Path) -> Path:
-    """A checkout after `make setup`, without records.
+def checkout_in(folder: Path, *more: str) -> Path:
+    """A checkout after `make setup`, without records. more: files and folders of the repository that it has, too.
 
     Third-party packages are those of this environment, so that nothing is downloaded.
     """
     checkout = folder / "checkout"
     (checkout / "results").mkdir(parents=True)
-    for name in CHECKOUT:
+    for name in (*CHECKOUT, *more):
         source = REPOSITORY / name
         if source.is_dir():
             shutil.copytree(source, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, checkout / name)
-    (checkout / "README.md").touch()
-    (checkout / "LICENSE").touch()
+    for name in ("README.md", "LICENSE"):
+        (checkout / name).touch()
     shell(checkout, sys.executable, "-m", "venv", "--without-pip", ".venv")
     own = next((checkout / ".venv").glob("[Ll]ib/**/site-packages"))
     (own / "third_party.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
     shell(checkout, ".venv/bin/pip", "install", "--no-deps", "--editable", ".")
+    (checkout / ".venv" / ".stamp").touch()
     return checkout
 
 

@@ -121,8 +121,7 @@ class ScoredPoses:
 
 
 def count(predictions: Predictions, dataset: PoseDataset, accounting: Accounting) -> CountedFrames:
-    """The counted frames of an accounting. Raises ValueError unless each valid frame is predicted exactly
-    once."""
+    """The counted frames of an accounting. Raises ValueError unless each valid frame is predicted once."""
     table, window = answered_part(predictions.table, predictions.window)
     rows = block_rows(dataset, table, window)
     _check_once(rows[counted_frames(table, window)], dataset)

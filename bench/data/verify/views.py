@@ -44,8 +44,10 @@ _MIRRORED_3D: Cause = ("left and right", "the 3D is mirrored: its x runs from ri
 
 @dataclass(frozen=True)
 class Guess:
-    """A way for 2D and 3D to correspond, and what is mixed up if it fits. poses (n, joints, 3), keypoints (n,
-    joints, 2)."""
+    """A way for 2D and 3D to correspond, and what is mixed up if it fits.
+
+    poses: (n, joints, 3). keypoints: (n, joints, 2).
+    """
 
     poses: Array
     keypoints: Array

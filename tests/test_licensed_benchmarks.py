@@ -53,7 +53,7 @@ def test_a_benchmark_runs_at_reduced_size(name, data, results_folder, capsys, mo
     with pytest.raises(SystemExit, match="0"):
         main(["run", name, "--data", str(data), "--device", "cpu", "--no-track", *changes])
     out = capsys.readouterr().out
-    records = [json.loads(path.read_text()) for path in (results_folder / "records" / name).glob("*.json")]
+    records = [json.loads(path.read_text()) for path in (results_folder / "trials" / name).glob("*.json")]
     assert {record["method"] for record in records} == set(benchmark.methods)
     tested_on_3dhp = benchmark.protocol.tested_on.dataset.startswith("3dhp")
     for record in records:

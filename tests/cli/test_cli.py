@@ -415,7 +415,7 @@ def test_mpi_inf_3dhp_from_its_files_to_a_table(folder):
     )
     assert "TS1, TS2, TS3, TS4, TS5, TS6: 6 videos, 33 frames, 16 valid, each counted once" in text
     assert re.search(r"Method .* MPJPE \(mm\) .* MPJPE over actions \(mm\) +PCK \(%\) +AUC \(%\)", text)
-    found = {path.name.partition("-")[0]: json.loads(path.read_text()) for path in folder.glob("3dhp/records/*/*.json")}
+    found = {path.name.partition("-")[0]: json.loads(path.read_text()) for path in folder.glob("3dhp/trials/*/*.json")}
     assert found.keys() == {"mixste", "diff3dhpe"}
     for record in found.values():
         assert (record["frames"], record["sequences"]) == (16, 6)

@@ -42,8 +42,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     to the same.
 
     The fused kernel saves memory, and pads small heads on a CPU. In training on 17 or 27 tokens it takes up to twice as
-    long there as the plain products, on 81 as long, on 243 less (docs/reference/performance.md). So the rule suits the
-    small models that a CPU can train; a published size has 64 channels per head and gets the fused one.
+    long there as the plain products, on 81 equally long, on 243 less (docs/reference/performance.md). So the rule suits
+    the small models that a CPU can train; a published size has 64 channels per head and gets the fused one.
     """
     if q.device.type == "cpu" and q.shape[-1] < 64:
         mixed: Tensor = F.dropout((q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1), dropout) @ v
@@ -129,9 +129,9 @@ class Block(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch norm that uses its running statistics, unchanged, where it sees one value per channel, without a spread.
+    """Batch norm that uses its running statistics, unchanged, if it sees a single value per channel, without a spread.
 
-    So it is for the last layers when an epoch's last batch is a single window. (batch, channels, time) to the same.
+    The last layers do so if the last batch of an epoch is a single window. (batch, channels, time) to the same.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -157,7 +157,7 @@ class WeightedMean(nn.Module):
 
 
 def check_counts(**counts: int) -> None:
-    """Raises ValueError, naming it, for a count that is not a whole number of at least 1."""
+    """Raises ValueError, naming the count, if one is not a whole number of at least 1."""
     for name, count in counts.items():
         if not isinstance(count, int) or count < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, not {count!r}")
@@ -165,7 +165,7 @@ def check_counts(**counts: int) -> None:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of a transformer over joints and frames. Raises ValueError, naming it, for one that it cannot have.
+    """Sizes of a transformer over joints and frames. Raises ValueError, naming the size, if one is invalid.
 
     frames, joints: of a window. dim: channels per token. depth: blocks over joints, and as many over frames. mlp_ratio:
     hidden channels of the MLPs per channel of a token. drop_path: rate of stochastic depth at the last block.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class MeanPose(Method):
     """The training set's mean root-relative pose in camera axes, whatever the input.
 
-    dim, depth and heads mean nothing here and are accepted so that every method can be built alike.
+    dim, depth and heads are ignored; they are accepted so that every method can be built in the same way.
     """
 
     name = "mean_pose"

@@ -19,7 +19,7 @@ from bench.method.checkpoint import load_exactly
 if TYPE_CHECKING:
     from bench.data.pose_dataset import PoseDataset
 
-# How much each joint of Human3.6M weighs in the loss; the further out, the more (section 3.3).
+# Weight of each joint of Human3.6M in the loss; joints further out weigh more (section 3.3).
 JOINT_WEIGHTS = (1, 1, 2.5, 2.5, 1, 2.5, 2.5, 1, 1, 1, 1.5, 1.5, 4, 4, 1.5, 4, 4)
 # The same limbs in the order of MPI-INF-3DHP, for which the paper's authors published no code.
 MPI_INF_3DHP_WEIGHTS = (1.5, 1, 1.5, 4, 4, 1.5, 4, 4, 1, 2.5, 2.5, 1, 2.5, 2.5, 1, 1, 1)

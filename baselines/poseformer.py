@@ -36,7 +36,8 @@ class PoseFormerNetwork(nn.Module):
     """(batch, frames, joints, 2) normalised keypoints to (batch, 1, joints, 3) metres, root-relative: the centre frame.
 
     First every joint is a token of `dim` channels, then every frame one of joints x dim. The stochastic depth of both
-    stages grows linearly from 0 to `drop_path`; a frame drops out by itself in the first and a window in the second.
+    stages grows linearly from 0 to `drop_path`; it drops single frames in the first stage and whole windows in the
+    second.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -59,7 +60,7 @@ class PoseFormerNetwork(nn.Module):
 
     def forward(self, keypoints_2d: Tensor) -> Tensor:
         expected = (self.frame_embedding.shape[1], self.joint_embedding.shape[1], 2)
-        if keypoints_2d.shape[1:] != expected:  # sizes of 1 would be broadcast in silence
+        if keypoints_2d.shape[1:] != expected:  # sizes of 1 would be broadcast silently
             raise ValueError(f"a window is (frames, joints, 2) = {expected}, not {tuple(keypoints_2d.shape[1:])}")
         x = rearrange(self._tokens(keypoints_2d), "batch frames joints c -> (batch frames) joints c")
         x = self.spatial_norm(self.spatial_blocks(x + self.joint_embedding))

@@ -25,7 +25,7 @@ from baselines.pstmo_pretrain import Pretrainer
 from bench.method import Batch, Generators, Method, Window, in_float32
 from bench.method.checkpoint import load_exactly
 
-# Strides of the layers that shorten a window of so many frames to one token.
+# Frames of a window -> strides of the layers that shorten it to one token.
 STRIDES = {9: (1, 3, 3), 27: (3, 3, 3), 81: (3, 3, 3, 3), 243: (3, 3, 3, 3, 3), 351: (3, 9, 13)}
 
 UPSTREAM_NAMES = {
@@ -110,7 +110,7 @@ class PSTMO(Method):
         out_joints = joints if out_joints is None else out_joints
         check_counts(out_joints=out_joints)
         self.window = Window(frames, targets="centre", step=step)
-        # What pre-training must have in common, and what it takes over unless told otherwise.
+        # Sizes that pre-training must share, and settings that it takes over unless stated otherwise.
         self.encoder_sizes: dict[str, Any] = {
             "frames": frames, "joints": joints, "dim": dim, "depth": depth, "heads": heads, "hidden": hidden,
         }  # fmt: skip
@@ -136,7 +136,7 @@ class PSTMO(Method):
         return pstmo_losses(*self.network.both(batch.keypoints_2d), batch.poses_3d)
 
     def stage(self, name: str, **hyperparameters: Any) -> Method:
-        """Stage "pretrain", a `Pretrainer` of the same encoder. hyperparameters: its others."""
+        """Stage "pretrain", a `Pretrainer` of the same encoder. hyperparameters: those that it does not share."""
         if name not in self.stages:
             return super().stage(name)
         for size in self.encoder_sizes.keys() & hyperparameters.keys():

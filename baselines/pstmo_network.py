@@ -1,4 +1,4 @@
-"""What P-STMO's networks are made of: norms, layers that attend and stride, the encoder, heads.
+"""The parts of P-STMO's networks: norms, attention layers with and without strides, the encoder, heads.
 
 Shan et al., "P-STMO: Pre-trained Spatial Temporal Many-to-One Model for 3D Human Pose Estimation", ECCV 2022.
 """
@@ -39,7 +39,7 @@ UPSTREAM_NAMES = {
     ".b_2": ".shift",
 }
 
-# We project queries, keys and values at once, the published implementation each by itself.
+# Queries, keys and values are one projection here, and three in the published implementation.
 UPSTREAM_STACKED = {".attn.qkv.": (".attn.q.", ".attn.k.", ".attn.v.")}
 
 
@@ -56,7 +56,7 @@ class Norm(nn.Module):
         self.scale = nn.Parameter(torch.ones(dim))
         self.shift = nn.Parameter(torch.zeros(dim))
 
-    @in_float32  # as torch has it for its own layer norm
+    @in_float32  # as torch does for its own layer norm
     def forward(self, x: Tensor) -> Tensor:
         centred = x - x.mean(dim=-1, keepdim=True)
         return self.scale * centred / (x.std(dim=-1, keepdim=True) + 1e-6) + self.shift
@@ -105,7 +105,7 @@ class Layer(nn.Module):
 def copy_prototype(layers: Sequence[Layer], *, mlp: bool) -> None:
     """Start layers as copies of the first, and its queries, keys, values and output as copies of one projection.
 
-    That is how the published code initialises: its layers are deep copies. mlp: copy the MLPs too.
+    The published code initialises in this way, since its layers are deep copies. mlp: copy the MLPs too.
     """
     for layer in layers:
         for name, drawn in layers[0].attn.proj.named_parameters():
@@ -116,7 +116,7 @@ def copy_prototype(layers: Sequence[Layer], *, mlp: bool) -> None:
 
 
 class TemporalTransformer(nn.Module):
-    """Layers that let all frames see each other. (batch, frames, dim) to the same."""
+    """Attention layers over all frames. (batch, frames, dim) to the same."""
 
     def __init__(
         self, dim: int, depth: int, heads: int, hidden: int, dropout: float, copied_initialisation: bool
@@ -170,7 +170,7 @@ class StridedTransformer(nn.Module):
 
 
 class SpatialMLP(nn.Module):
-    """Features of each frame by itself. (batch, frames, joints, 2) to (batch, dim, frames)."""
+    """Features of each frame, independent of the others. (batch, frames, joints, 2) to (batch, dim, frames)."""
 
     def __init__(self, joints: int, dim: int, dropout: float) -> None:
         super().__init__()
@@ -220,7 +220,7 @@ class Encoder(nn.Module):
     def forward(self, keypoints_2d: Tensor, visible: Tensor | None = None) -> Tensor:
         """(batch, frames, joints, 2) to (batch, frames, dim), or to (batch, visible, dim) of the frames numbered there.
 
-        The spatial MLP sees all frames even so: in training, those that are not visible count in its batch statistics.
+        The spatial MLP still sees all frames: in training, hidden ones count in its batch statistics.
         """
         x = rearrange(self.spatial(keypoints_2d), "batch c frames -> batch frames c") + self.frame_embedding
         if visible is not None:
@@ -248,13 +248,13 @@ class Head(nn.Module):
 def check_encoder_sizes(
     frames: int, joints: int, dim: int, depth: int, heads: int, hidden: int, step: int, dropout: float
 ) -> None:
-    """Raises ValueError, naming it, for a size that the encoder or its window cannot have."""
+    """Raises ValueError, naming the size, if one is invalid for the encoder or its window."""
     check_counts(frames=frames, joints=joints, dim=dim, depth=depth, heads=heads, hidden=hidden, step=step)
     check_share("dropout", dropout)
 
 
 def check_share(name: str, share: float) -> None:
-    """Raises ValueError, naming it, for a share or rate that is not a number from 0 to below 1."""
+    """Raises ValueError, naming it, if a share or rate is not a number in [0, 1)."""
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
         raise ValueError(f"{name} {share} is not in [0, 1)")
 

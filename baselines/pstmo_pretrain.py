@@ -1,4 +1,4 @@
-"""Masked pose modelling, P-STMO's pre-training: recover 2D poses of which frames and joints are hidden.
+"""Masked pose modelling, P-STMO's pre-training: recover 2D poses in which frames and joints are hidden.
 
 Shan et al., "P-STMO: Pre-trained Spatial Temporal Many-to-One Model for 3D Human Pose Estimation", ECCV 2022.
 """
@@ -43,9 +43,9 @@ class Pretrainer(Method):
     """Masked pose modelling: the encoder sees some frames, a narrow decoder recovers all of them.
 
     Nothing is lifted, and no 3D pose is read: `PSTMO.adopt` takes the encoder over. Sizes, `step`, `dropout` and
-    `copied_initialisation` are as in `PSTMO`; the decoder has a layer less and half the channels.
-    frame_mask_ratio: share of frames that the encoder does not see. masked_joints: in each of the others, joints of
-    which it sees a learnt token instead. mask_every_joint: false never masks the last joint, as published.
+    `copied_initialisation` are as in `PSTMO`; the decoder has one layer less and half the channels.
+    frame_mask_ratio: share of frames that the encoder does not see. masked_joints: joints of each visible frame that a
+    learnt token replaces. mask_every_joint: false never masks the last joint, as published.
     """
 
     name = "pstmo-pretrain"
@@ -96,7 +96,7 @@ class Pretrainer(Method):
     def forward(self, keypoints_2d: Tensor, frame_mask: Tensor, joint_mask: Tensor) -> Tensor:
         """Recover the keypoints of a window. (batch, frames, joints, 2) to the same, in the order of `visible_first`.
 
-        frame_mask: (frames,), joint_mask: (frames, joints); true is hidden, from the whole batch alike.
+        frame_mask: (frames,), joint_mask: (frames, joints); true is hidden, the same in the whole batch.
         """
         order = visible_first(frame_mask)
         visible = order[: len(order) - int(frame_mask.sum())]

@@ -27,8 +27,8 @@ class VideoPose3DNetwork(nn.Module):
 
     Nothing is padded. The receptive field, `frames`, is the product of `widths`; the frames that a block reads are as
     far apart as the product of the widths before it. A pose answers for the centre of its frames, or for their last if
-    `causal`: only the residual connections know. dense: blocks also read all frames in between. Modules bear the
-    published names.
+    `causal`, which changes only the residual connections. dense: blocks also read all frames in between. Modules have
+    the published names.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class VideoPose3DNetwork(nn.Module):
         return self._poses(lift(x))
 
     def _lift_all(self, x: Tensor) -> Tensor:
-        """Slide over the frames: poses next to each other share what they have in common."""
+        """Slide over the frames: neighbouring poses share computation."""
         x = self._activate(self._features(x), self.expand_bn)
         for block in range(len(self.widths) - 1):
             read = self.layers_conv[2 * block](x)
@@ -68,7 +68,7 @@ class VideoPose3DNetwork(nn.Module):
         return x
 
     def _lift_one(self, x: Tensor) -> Tensor:
-        """The same function of a single receptive field, without the products that no pose is made of."""
+        """The same function of a single receptive field, without products that do not contribute to the pose."""
         x = self._activate(self._features(x, stride=self.widths[0]), self.expand_bn)
         for block, width in enumerate(self.widths[1:]):
             read = F.conv1d(x, self.layers_conv[2 * block].get_parameter("weight"), stride=width)
@@ -100,8 +100,8 @@ class VideoPose3D(Method):
 
     dim: channels. widths: of the convolution of each layer, odd, with `frames` as their product (default: 3 each).
     causal: lift the last frame, from the past alone. dense: the ablation with undilated convolutions. out_joints:
-    joints of the poses (default: `joints`). depth and heads mean nothing here, since depth follows from `frames`; they
-    are accepted so that every method can be built alike. Where a training batch leaves a batch norm one value per
+    joints of the poses (default: `joints`). depth and heads are ignored, since depth follows from `frames`; they are
+    accepted so that every method can be built in the same way. Where a training batch leaves a batch norm one value per
     channel (one window, in the last block), its running statistics take the place of the batch's.
     """
 
@@ -147,9 +147,9 @@ class VideoPose3D(Method):
 
     @classmethod
     def upstream_hyperparameters(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """All but `causal` and `dropout`, which tensors do not tell.
+        """All but `causal` and `dropout`, which tensors do not determine.
 
-        Kernels that could be those of a dense network are taken for such: [3, 7] is dense over 9 frames. If it is
+        Kernels that could be those of a dense network are assumed to be: [3, 7] is dense over 9 frames. If it is
         dilated, over 21, state `frames`, `widths` and `dense`.
         """
         try:

@@ -1,4 +1,4 @@
-"""The denoiser of Diff3DHPE: MixSTE's encoder with GRAND attention, told the noisy pose and how noisy it is.
+"""The denoiser of Diff3DHPE: MixSTE's encoder with GRAND attention, given the noisy pose and its diffusion step.
 
 Zhou et al., "Diff3DHPE: A Diffusion Model for 3D Human Pose Estimation", ICCV Workshops 2023, section 3.
 """

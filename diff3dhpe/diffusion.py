@@ -102,7 +102,7 @@ class Diffusion(nn.Module):
     ) -> Tensor:
         """Denoise `noise` in `steps` passes of DDIM. Returns poses of noise's shape, (batch, ...).
 
-        denoise: (noisy_poses, timesteps (batch,)) to the clean poses it believes in. eta: 0 is deterministic, 1 draws
+        denoise: (noisy_poses, timesteps (batch,)) to the estimated clean poses. eta: 0 is deterministic, 1 draws
         as much noise as ancestral sampling. as_published: recover the noise with a_t in place of the textbook's
         sqrt(a_t), as the released checkpoints were evaluated. clip: clean poses are clamped to [-1, 1].
         trace: if given, receives (state after the step, clean poses) of every step.

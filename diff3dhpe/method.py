@@ -31,7 +31,7 @@ UPSTREAM_NAMES = {
     ".time_mlp.1.": ".time.",
 }
 
-# Numbers that follow from the schedule; the published wrapper stores them all.
+# Buffers that follow from the schedule; the published wrapper stores them all.
 UPSTREAM_BUFFERS = frozenset(
     (
         *("betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_recip_alphas", "p2_loss_weight"),
@@ -100,7 +100,7 @@ class Diff3DHPE(Method):
             raise ValueError(f"pose_scale must be above 0, not {pose_scale}")
         self.window = Window(frames, targets=targets)
         self.diffusion = Diffusion(timesteps, schedule)
-        self.diffusion.sampling_times(sampling_steps)  # raises now rather than after training
+        self.diffusion.sampling_times(sampling_steps)  # raises before training rather than after
         self.sampling_steps = sampling_steps
         self.eta = eta
         self.sampler = sampler
@@ -193,7 +193,7 @@ def _denoiser_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _recognise_schedule(betas: Tensor) -> dict[str, Any]:
-    """Which schedule a checkpoint was trained on."""
+    """The schedule that a checkpoint was trained on."""
     names: tuple[Schedule, ...] = ("cosine", "linear", "logcosine")
     for schedule in names:
         if np.allclose(noise_schedule(len(betas), schedule), betas.double().numpy(), rtol=1e-4, atol=1e-7):

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="perf", description=__doc__)
     parser.add_argument("--device", default="cpu", help="where methods and attention are measured (default cpu)")
     parser.add_argument("--toy", action="store_true", help="leave the published sizes out, and write nothing")
-    parser.add_argument("--select", metavar="WORDS", help="only these, as pytest's -k has it, and write nothing")
+    parser.add_argument("--select", metavar="WORDS", help="only these, in the syntax of pytest's -k, and write nothing")
     options = parser.parse_args(arguments)
 
     chosen = ["-m", "not published"] if options.toy else []

@@ -33,9 +33,9 @@ def one_thread() -> Iterator[None]:
 def measure(benchmark, device) -> Callable[..., None]:
     """measure(case, ours, reference, rounds=5) times two functions in turn and checks that they return the same.
 
-    The ratio is the median of reference / ours over the rounds: what slows down the machine for a while slows down
-    both. A result is a text, a tensor or a list of tensors. reference: None if there is nothing to compare with.
-    warmup: rounds that do not count. notes: what else to write down about the case.
+    The ratio is the median of reference / ours over the rounds: a temporary slowdown of the machine affects both. A
+    result is a text, a tensor or a list of tensors. reference: None if there is nothing to compare with.
+    warmup: rounds that do not count. notes: further entries for the case.
     """
     gpu = device.type == "cuda"
     gpu_notes: dict[str, int] = {}
@@ -60,7 +60,7 @@ def measure(benchmark, device) -> Callable[..., None]:
         expected: list[Any] = [None]
 
         def before() -> None:
-            """The reference runs, on a watch of its own, where pytest-benchmark prepares a round of ours."""
+            """The reference runs, timed separately, in the setup of each round of ours by pytest-benchmark."""
             if reference is None:
                 return
             expected[0] = None  # frees the last result first

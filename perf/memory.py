@@ -13,7 +13,7 @@ from bench.method import Method
 def held_for_backward(loss: Callable[[Method], Tensor], method: Method) -> int:
     """Bytes that autograd keeps between `loss(method)` and its backward pass, parameters and buffers not counted.
 
-    What a kernel needs for itself while it runs is not in it.
+    Memory that a kernel needs only while it runs is not included.
     """
     known = {tensor.untyped_storage().data_ptr() for tensor in [*method.parameters(), *method.buffers()]}
     held: dict[int, int] = {}
@@ -22,10 +22,10 @@ def held_for_backward(loss: Callable[[Method], Tensor], method: Method) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in known:
             held[storage.data_ptr()] = storage.nbytes()
-        return tensor.detach()  # with its history, an output that is kept would keep itself alive for good
+        return tensor.detach()  # with its history, a kept output would keep itself alive forever
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         total = loss(method)
     size = sum(held.values())
-    del total  # until here all that is held is alive, so no address stands for two tensors
+    del total  # kept alive until here, so that no address is used for two tensors
     return size

@@ -1,7 +1,7 @@
-"""What the suite is measured against: the same weights and the same numbers, computed as lifters are usually published.
+"""References for the suite: the same weights and the same numbers, computed as lifters are usually published.
 
-Attention builds its matrix (and GRAND an identity to subtract), VideoPose3D slides over frames it does not answer for,
-windows are cut, padded and copied one by one, metrics loop over frames. Only `perf` uses any of it.
+Attention builds its matrix (and GRAND an identity to subtract), VideoPose3D also slides over frames that it does not
+answer for, windows are cut, padded and copied one by one, metrics loop over frames. Only `perf` uses any of it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def plain(method: Method) -> Method:
 class MaterialisedAttention(nn.Module):
     """Attention by its formula, (rows, tokens, dim) to the same, with the projections of an `Attention`.
 
-    In evaluation mode: what is dropped in training would differ from form to form.
+    In evaluation mode: in training, the two forms would drop different values.
     """
 
     def __init__(self, attention: Attention) -> None:

@@ -26,12 +26,12 @@ GROUPS = {
     "denoise": ("One pass of a denoiser", "The same, without the sampler around it."),
     "train": (
         "One step of training",
-        "Loss, gradients, AdamW. Reference: as above, and AdamW as PyTorch has it by default, a loop over the "
+        "Loss, gradients, AdamW. Reference: as above, and PyTorch's default AdamW, a loop over the "
         "parameters. *Held* is what autograd keeps for the backward pass, parameters left out.",
     ),
     "attention": (
         "Attention kernels",
-        "Here *ours* is the fused kernel of PyTorch in all cases, the reference plain products. Below 64 channels a "
+        "Here *ours* is the fused kernel of PyTorch in all cases, the reference plain products. Below 64 channels per "
         "head, `baselines.layers.attend` takes the plain products on a CPU.",
     ),
     "data": (

@@ -1,4 +1,4 @@
-"""The rule of `baselines.layers.attend`: the fused kernel beside plain products, by tokens and channels of a head.
+"""The rule of `baselines.layers.attend`: the fused kernel beside plain products, by tokens and channels per head.
 
 The numbers of one window of 243 frames in all cases, 8 heads: 17 tokens are the joints of a frame, the others frames of
 a joint.
@@ -46,7 +46,7 @@ def test_attention(measure, device, tokens, channels, purpose):
         (gradient,) = torch.autograd.grad(mixed.square().sum(), qkv)
         return [mixed.detach(), gradient]
 
-    case = f"{purpose}, {tokens} tokens, {channels} channels a head"
+    case = f"{purpose}, {tokens} tokens, {channels} channels per head"
     measure(
         case,
         lambda: run(F.scaled_dot_product_attention),

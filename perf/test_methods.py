@@ -1,6 +1,6 @@
 """Every registered method that learns: lifting, one pass of a denoiser, one step of training.
 
-Both forms run in evaluation mode, for stochastic depth, dropout and the statistics of a batch draw on what a form
+Both forms run in evaluation mode, because stochastic depth, dropout and batch statistics depend on what a form
 computes. A step of training has a learning rate of 0: every round then does the same work on the same weights.
 """
 

@@ -1,4 +1,4 @@
-"""Videos in, windows out: one file for each data set, found by name."""
+"""Data sets, read as videos and cut into windows: one file per data set, found by name."""
 
 from __future__ import annotations
 

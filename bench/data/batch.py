@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Window:
-    """The frames a method reads at once and those it answers for.
+    """The frames that a method reads at once, and those that it answers for: whose poses it predicts.
 
     frames: the receptive field in input frames. targets: every frame of the window, the centre one, or the last one
     (a causal method). stride: frames between the starts of neighbouring training windows (default: as many as a window
@@ -29,9 +29,9 @@ class Window:
         if self.targets not in ("all", "centre", "last"):
             raise ValueError(f"{self}: targets must be 'all', 'centre' or 'last'")
         if self.targets == "centre" and self.frames % 2 == 0:
-            raise ValueError(f"{self}: a window with a centre has an odd number of frames")
+            raise ValueError(f"{self}: targets 'centre' needs an odd number of frames")
         if self.targets == "all" and self.step != 1:
-            raise ValueError(f"{self}: a window that answers for every frame has step 1")
+            raise ValueError(f"{self}: targets 'all' needs step 1")
         if self.stride == 0:
             object.__setattr__(self, "stride", self.answers)
 

@@ -28,15 +28,15 @@ from bench.system.paths import shown
 
 Array = NDArray[Any]
 
-FPS = 50.0  # Human3.6M's
-SEED = 0  # of cameras, headings and detector noise: part of what the data set is
-READER = "cmu, reader 1"  # a change of any number made here, in the studio or in the detector changes this line
+FPS = 50.0  # as Human3.6M
+SEED = 0  # of cameras, headings and detector noise; part of the fingerprint
+READER = "cmu, reader 1"  # change it when an edit here, in the studio or in the detector changes numbers
 
-# AMC files do not say how fast they were sampled: 120 Hz but for these subjects.
+# AMC files do not state their sampling rate: it is 120 Hz, except for these subjects.
 RATE_HZ = 120.0
 RATES_HZ = {"60": 60.0, "61": 60.0}
 
-# The far end of a CMU bone that is each Human3.6M joint. The pelvis is between the hips: CMU's root lies at the belt.
+# Human3.6M joint -> CMU bone whose far end it is. The pelvis is the middle of the hips: CMU's root lies at the belt.
 BONES = {
     "right hip": "rhipjoint", "right knee": "rfemur", "right ankle": "rtibia",
     "left hip": "lhipjoint", "left knee": "lfemur", "left ankle": "ltibia",
@@ -47,13 +47,13 @@ BONES = {
 
 
 class CMU(Dataset):
-    """Every trial below the data folder, at 50 Hz, seen by four cameras; 2D exact, or as a detector might see it."""
+    """Every trial below the data folder, at 50 Hz, seen by four cameras; 2D is projected, or detected in simulation."""
 
     name = "cmu"
     skeleton = H36M_17
     fps = FPS
     keypoints = {"gt": "gt", "det": "det"}
-    cameras = studio.LENSES  # each sequence has them standing elsewhere
+    cameras = studio.LENSES  # their positions differ between sequences
 
     def describe(self, root: Path, keypoints: str) -> Origin:
         """The reader's version, the detector, and all files. Raises MissingDataError if files are missing."""
@@ -81,8 +81,8 @@ class CMU(Dataset):
 def read_trial(asf: str | Path, amc: str | Path) -> Array:
     """Joint positions of one trial, every row of the file: (frames, 17, 3) metres in the files' world axes, y up.
 
-    asf, amc: skeleton and motion, plain or .gz. Joints in Human3.6M order. Raises MissingDataError if a file is not
-    there, BenchError with file and line if it is not what it should be.
+    asf, amc: skeleton and motion, plain or .gz. Joints in Human3.6M order. Raises MissingDataError if a file is
+    missing, BenchError with file and line if its content is invalid.
     """
     figure = read_figure(Path(asf))
     missing = sorted(set(BONES.values()) - {bone.name for bone in figure.bones})
@@ -100,10 +100,10 @@ def z_up(positions: Array) -> Array:
 
 
 def resample(positions: Array, rate_hz: float, fps: float = FPS) -> Array:
-    """Positions sampled at `rate_hz`, at `fps`: linear interpolation, within the time that was recorded.
+    """Resample positions from `rate_hz` to `fps` by linear interpolation, within the recorded time.
 
-    (rows, joints, 3) to (frames, joints, 3). Bones come out shorter by what the joints' paths bend between two rows:
-    up to 0.2 mm in a typical trial.
+    (rows, joints, 3) to (frames, joints, 3). Joints move on curves between two rows, so bones get shorter, by up to 0.2
+    mm in a typical trial.
     """
     last = len(positions) - 1
     times = np.arange(int(last * fps / rate_hz + 1e-9) + 1) * (rate_hz / fps)
@@ -118,7 +118,7 @@ def resample(positions: Array, rate_hz: float, fps: float = FPS) -> Array:
 
 @dataclass(frozen=True)
 class Trial:
-    """One recording: whose, which, where, of what, how fast."""
+    """One recording: subject, number, files, action and sampling rate."""
 
     subject: str
     number: str
@@ -134,7 +134,7 @@ def find_trials(root: Path) -> list[Trial]:
     Raises MissingDataError if there is none or a subject has no skeleton, BenchError if trials.csv is not readable.
     """
     folder = _folder(root)
-    # A plain file is preferred to a packed one of the same name: it comes later and takes the place.
+    # A plain file is preferred to a packed one of the same name: it comes later and replaces it.
     motions = {_name(amc): amc for amc in [*folder.glob("*/*_*.amc.gz"), *folder.glob("*/*_*.amc")]}
     if not motions:
         raise _missing(folder / "<subject>" / "<subject>.asf")
@@ -159,7 +159,7 @@ def _name(amc: Path) -> str:
 
 
 def _listed(path: Path) -> dict[str, tuple[str, float]]:
-    """Action and sampling rate of each trial that trials.csv names. An action is one word: spaces become "-"."""
+    """Action and sampling rate of each trial in trials.csv. An action is a single word: spaces become "-"."""
     if not path.is_file():
         return {}
     try:
@@ -176,6 +176,6 @@ def _listed(path: Path) -> dict[str, tuple[str, float]]:
 
 def _missing(path: Path) -> MissingDataError:
     return MissingDataError(
-        f"cmu: {shown(path)} not found. The motion capture is free, but it is not shipped: "
-        "bench data fetch cmu gets it, see docs/reference/datasets.md. To try the suite without it: make demo"
+        f"cmu: {shown(path)} not found. The motion capture is free, but not part of this repository: "
+        "bench data fetch cmu downloads it, see docs/reference/datasets.md. To try the suite without it: make demo"
     )

@@ -1,4 +1,4 @@
-"""What a data set holds, as text: `bench data describe`."""
+"""A summary of a data set as text, for `bench data describe`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.data.registry import dataset_named
 
 
 def contents(name: str, root: str | Path | None = None, keypoints: str = "gt") -> str:
-    """What a data set holds: videos and frames of each subject and action, images, fingerprint."""
+    """The content of a data set as text: videos and frames per subject and action, image sizes, fingerprint."""
     dataset = load_dataset(name, root, keypoints)
     videos = dataset.sequences
     by_subject = videos.groupby("subject", sort=False).agg(

@@ -1,6 +1,6 @@
-"""What a data set is to the suite: a class that says what its numbers are made from, and reads its videos.
+"""The interface of a data set: a class that states the origin of its numbers, and reads its videos.
 
-docs/how-to/adding-a-dataset.md shows one from an empty folder to a row in a table.
+docs/how-to/adding-a-dataset.md builds one, from an empty folder to a row in a table.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from bench.geometry.camera import View
 from bench.geometry.skeleton import Skeleton
 from bench.system.errors import BenchError, unknown
 
-FARTHEST = 10.0  # metres from the root that no joint can be: beyond it poses are in millimetres
-SMALLEST_PX = 4  # where all keypoints of a video lie nearer to the corner, they are no pixels
+FARTHEST = 10.0  # metres from the root: if a joint lies farther away, the poses are in millimetres
+SMALLEST_PX = 4  # if all keypoints of a video are nearer to the corner, they are not in pixels
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What the numbers of a data set follow from; its fingerprint is the hash of this.
+    """Everything that determines the numbers of a data set; the fingerprint is its hash.
 
-    options: whatever changes the numbers, as text: the version of the reader, the kind of keypoints, seeds.
-    files: the files that are read; their names and contents count, not where they lie.
+    options: settings that change the numbers, as text: the version of the reader, the kind of keypoints, seeds.
+    files: the files that are read; their names and contents count, their folders do not.
     """
 
     options: Sequence[str]
@@ -38,9 +38,9 @@ class Origin:
 class Dataset(ABC):
     """One data set, named by an entry point of the group `bench.datasets`. It is built without arguments.
 
-    name: that of the entry point. skeleton: the joints of its 2D and 3D. fps: frames per second.
-    keypoints: the kinds of 2D that a benchmark may ask for, each with what `describe` and `read` are asked for then.
-    cameras: the views by name, where no two subjects have different cameras of one name; else override `camera`.
+    name: the same as that of the entry point. skeleton: the joints of its 2D and 3D. fps: frames per second.
+    keypoints: kind of 2D that a benchmark may request -> name that `describe` and `read` then receive.
+    cameras: the views by name; if subjects have different cameras of the same name, override `camera` instead.
     """
 
     name: ClassVar[str]
@@ -51,36 +51,36 @@ class Dataset(ABC):
 
     @abstractmethod
     def describe(self, root: Path, keypoints: str) -> Origin:
-        """What the numbers are made from. root: the data folder. Reads no more than it must.
+        """The origin of the numbers. root: the data folder. It is called often and should read as little as possible.
 
-        Raises MissingDataError, saying how to get it, if a file is not there.
+        Raises MissingDataError, saying how to get the file, if one is missing.
         """
 
     @abstractmethod
     def read(self, root: Path, keypoints: str) -> Iterable[Video]:
-        """Every video, in any order, best one at a time: what was handed over need not stay in memory.
+        """Yield every video, in any order; one at a time, so that they need not all be in memory.
 
-        Raises BenchError, naming file, subject and sequence, if the files do not hold what they should.
+        Raises BenchError, naming file, subject and sequence, if the content of a file is invalid.
         """
 
     def camera(self, subject: str, name: str) -> View:
-        """The image that a camera takes; with its lens, a Camera, where that is known. Raises BenchError if unknown."""
+        """The image size of a camera; a Camera if its calibration is known. Raises BenchError for an unknown name."""
         if name not in self.cameras:
             raise unknown(f"camera in {type(self).__name__}.cameras", name, self.cameras)
         return self.cameras[name]
 
-    # --- what the suite makes of these
+    # --- how the suite reads a data set
 
     def fingerprint(self, root: Path, keypoints: str) -> str:
-        """SHA-256 of what the numbers are made from. Raises MissingDataError if a file is not there."""
+        """The fingerprint: SHA-256 of the origin of the numbers. Raises MissingDataError if a file is missing."""
         origin = self.describe(root, keypoints)
         return archive.fingerprint(origin.options, origin.files)
 
     def collect(self, root: Path, keypoints: str, fingerprint: str) -> Builder:
         """Every video, checked and converted, to be stored or built.
 
-        Raises BenchError, naming the video, for one that is not what `Video` says, that is there twice, or whose camera
-        is not known; and if there is none.
+        Raises BenchError, naming the video, if one is not as `Video` describes it, occurs twice, or has an unknown
+        camera; and if there is no video.
         """
         builder = Builder(self.name, keypoints, self.fps, fingerprint, self.skeleton)
         names = set()
@@ -89,7 +89,7 @@ class Dataset(ABC):
             self._check(where, video)
             if (name := (video.subject, video.sequence, video.camera.name)) in names:
                 raise BenchError(
-                    f"{where}: read() gives this video twice; sequences of a subject need names of their own"
+                    f"{where}: read() gives this video twice; each sequence of a subject needs its own name"
                 )
             names.add(name)
             builder.add(video)
@@ -108,7 +108,7 @@ class Dataset(ABC):
         frames, joints = len(video.poses_camera), len(self.skeleton)
         for label, block, axes in (("keypoints_px", video.keypoints_px, 2), ("poses_camera", video.poses_camera, 3)):
             if block.shape != (frames, joints, axes) or not frames or block.dtype.kind != "f":
-                expected = f"({frames or 'frames'}, {joints}, {axes}) numbers with a fraction"
+                expected = f"({frames or 'frames'}, {joints}, {axes}) floating-point numbers"
                 raise BenchError(f"{where}: {label} is {block.shape} {block.dtype}, expected {expected}")
             if not np.isfinite(block).all():
                 raise BenchError(

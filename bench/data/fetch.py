@@ -1,8 +1,8 @@
-"""Fetching the CMU motion capture database from its site: what is missing, checked, going on where it was stopped.
+"""Download the CMU motion capture database: missing files only, checked, resuming an interrupted download.
 
-`cmu_trials.csv` names the trials that the shipped benchmarks were set up on, what they show, and what their files hold:
-SHA-256 of the text with plain line ends, since public copies differ in these. A trial without one was cut in the copy
-that was at hand; it is only read once to see that it is whole.
+`cmu_trials.csv` lists the trials of the shipped benchmarks, with their action and the SHA-256 of their files. It is
+taken of the text with plain line ends, since public copies differ in these. Trials without a SHA-256 were truncated in
+the available copy; they are only parsed once, to check that they are complete.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ ACKNOWLEDGEMENT = (
     "EIA-0196217."
 )
 
-ATTEMPTS = 4  # to get one file
-PATIENCE = 20.0  # seconds without a byte, then the connection is given up
+ATTEMPTS = 4  # per file
+PATIENCE = 20.0  # seconds without data until a connection is dropped
 PAUSE = 1.0  # seconds before the second attempt; doubles with each
 CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
 class Listed:
-    """One line of `cmu_trials.csv`. sha256: of motion and skeleton, empty where it is not known."""
+    """One line of `cmu_trials.csv`. sha256: of motion and skeleton, empty if unknown."""
 
     trial: str
     action_group: str
@@ -58,15 +58,15 @@ def listed_trials() -> dict[str, Listed]:
 
 
 def fetch_cmu(root: Path, subjects: Sequence[str] = (), trials: Sequence[str] = (), url: str = SITE) -> None:
-    """Fetch trials that are not there yet into `cmu/` below `root`, and write `cmu/trials.csv` if there is none.
+    """Download missing trials into `cmu/` below `root`, and write `cmu/trials.csv` if it is missing.
 
-    subjects: all listed trials of these; trials: these, listed or not; neither: all listed ones. Each file is named on
-    standard error as it arrives. Raises BenchError for a name that cannot be, if the server cannot be reached, and at
-    the end for files that it does not have or that are not what they should be; what has arrived is kept, and the same
-    call goes on where it stopped.
+    subjects: all listed trials of these subjects; trials: exactly these, listed or not; neither: all listed trials.
+    Progress is printed on standard error, one line per file. Raises BenchError for an invalid name, if the server
+    cannot be reached, and at the end for files that the server does not have or that failed the check. Files that
+    arrived are kept, and the same call resumes.
     """
     if not re.match(r"https?://", url):
-        raise BenchError(f"{url!r} is no address of a server: it should begin with http:// or https://")
+        raise BenchError(f"{url!r} is not the address of a server: it should begin with http:// or https://")
     wanted = _chosen(subjects, trials)
     folder = _folder(root)
     try:
@@ -94,7 +94,7 @@ def _chosen(subjects: Sequence[str], trials: Sequence[str]) -> dict[str, Listed]
             raise unknown("listed CMU subject", subject, of_subjects)
     for trial in trials:
         if not re.fullmatch(r"\d{2,3}_\d{2,3}", trial):
-            raise BenchError(f"{trial!r} is no name of a CMU trial, like 02_01")
+            raise BenchError(f"{trial!r} is not the name of a CMU trial, such as 02_01")
     if not subjects and not trials:
         return known
     chosen = {trial: one for trial, one in known.items() if trial.partition("_")[0] in subjects}
@@ -105,13 +105,13 @@ def _chosen(subjects: Sequence[str], trials: Sequence[str]) -> dict[str, Listed]
 
 
 def _folder(root: Path) -> Path:
-    """`cmu` below the data folder, or the data folder itself where trials lie in it already."""
+    """`cmu` below the data folder, or the data folder itself if it already contains trials."""
     own = not (root / "cmu").is_dir() and any(root.glob("*/*_*.amc*"))
     return root if own else root / "cmu"
 
 
 def _list_trials(path: Path) -> None:
-    """Name actions and sampling rates for the reader; a list that is there stays."""
+    """Write actions and sampling rates for the reader; an existing list is kept."""
     if not path.is_file():
         lines = [f"{one.trial},{one.action_group},{one.rate_hz}\n" for one in listed_trials().values()]
         paths.write_text(path, "trial,action_group,rate_hz\n" + "".join(lines))
@@ -132,7 +132,7 @@ def _fetch_all(folder: Path, wanted: dict[str, Listed], url: str) -> dict[str, s
             if found := _already(path):
                 there += path == amc
                 if path == amc and sha256 and _digest(found) != sha256:
-                    say(f"kept     {paths.shown(found)}, though it is not what is listed")
+                    say(f"kept     {paths.shown(found)}, though it differs from the listed file")
                 continue
             if path not in failed:
                 try:
@@ -160,28 +160,28 @@ def _digest(path: Path) -> str:
 
 
 class NotFetchedError(Exception):
-    """One file that the server does not give; others may come."""
+    """One file could not be downloaded; others may be."""
 
 
 def _fetch(address: str, path: Path, sha256: str, asf: Path) -> None:
-    """Get one file whole and checked. What has arrived of it waits in a .part file beside it."""
+    """Download and check one file. A partial download is kept in a .part file beside it."""
     part = path.with_name(f"{path.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
     resumed = part.is_file()
     _download(address, part)
     problem = _problem(part, sha256, asf)
-    if problem and resumed:  # perhaps of another file: once more from the start
+    if problem and resumed:  # the partial file may be of another version: start again
         part.unlink()
         _download(address, part)
         problem = _problem(part, sha256, asf)
     if problem:
         part.unlink()
-        raise NotFetchedError(f"{address} is not what it should be and was deleted: {problem}")
+        raise NotFetchedError(f"{address} failed the check and was deleted: {problem}")
     paths.publish(part, path)
 
 
 def _problem(part: Path, sha256: str, asf: Path) -> str:
-    """What is wrong with a file that has arrived; nothing if it is what is listed, or can be read."""
+    """What is wrong with a downloaded file; empty if its SHA-256 is the listed one, or else if it can be read."""
     if sha256:
         found = _digest(part)
         return "" if found == sha256 else f"SHA-256 {found}, expected {sha256}"
@@ -196,7 +196,7 @@ def _problem(part: Path, sha256: str, asf: Path) -> str:
 
 
 def _download(address: str, part: Path) -> None:
-    """Receive a file, trying again and going on where it broke off.
+    """Download a file, retrying and resuming after interruptions.
 
     Raises NotFetchedError if the server does not have it, BenchError if it cannot be reached or does not answer.
     """
@@ -206,7 +206,7 @@ def _download(address: str, part: Path) -> None:
         try:
             return _receive(address, part)
         except urllib.error.HTTPError as error:
-            if error.code == 416:  # there is nothing after what we have: it is whole, or of another file
+            if error.code == 416:  # no bytes follow those we have: complete, or another version
                 return
             if error.code < 500 and error.code != 429:
                 raise NotFetchedError(f"{address} is not available: {error.code} {error.reason}") from None
@@ -215,12 +215,12 @@ def _download(address: str, part: Path) -> None:
             reason = str(getattr(error, "reason", "") or error) or type(error).__name__
     raise BenchError(
         f"{address} cannot be fetched, tried {ATTEMPTS} times: {reason}. Check the network, wait, or name a mirror "
-        "with --url; the same command goes on where this one was"
+        "with --url; the same command resumes"
     )
 
 
 def _receive(address: str, part: Path) -> None:
-    """One attempt: append to what is there, or start anew if the server sends all of it."""
+    """One attempt: append to the partial file, or start again if the server sends the whole file."""
     have = part.stat().st_size if part.is_file() else 0
     headers = {"User-Agent": "bench"} | ({"Range": f"bytes={have}-"} if have else {})
     request = urllib.request.Request(address, headers=headers)
@@ -228,7 +228,7 @@ def _receive(address: str, part: Path) -> None:
         appending = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         if response.status == 206 and not appending:
             part.unlink()
-            raise http.client.HTTPException("the server sent another part than it was asked for")
+            raise http.client.HTTPException("the server sent another part than requested")
         received = 0
         with part.open("ab" if appending else "wb") as stream:
             for chunk in _chunks(response):

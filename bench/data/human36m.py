@@ -25,12 +25,12 @@ from bench.system.paths import shown
 Array = NDArray[Any]
 
 RECORDED_JOINTS = 32
-FARTHEST = 50.0  # metres from the studio's origin that no joint can be: beyond it the file is in millimetres
-READER = "h36m, reader 2"  # a change of any number made here changes this line
+FARTHEST = 50.0  # metres from the studio's origin: if a joint lies farther away, the file is in millimetres
+READER = "h36m, reader 2"  # change it when an edit here changes numbers
 
 
 class Human36M(Dataset):
-    """Every sequence of the annotated subjects, seen by its four cameras. Keypoints are the suffix of the 2D file.
+    """Every sequence of the annotated subjects, seen by its four cameras. `keypoints` is the suffix of the 2D file.
 
     Subjects with 2D but no 3D are left out.
     """
@@ -41,12 +41,12 @@ class Human36M(Dataset):
     keypoints = {"gt": "gt", "cpn": "cpn_ft_h36m_dbb"}
 
     def describe(self, root: Path, keypoints: str) -> Origin:
-        """The reader's version and the two files. Raises MissingDataError if one of them is not there."""
+        """The reader's version and the two files. Raises MissingDataError if one of them is missing."""
         return Origin([READER, keypoints], files(root, keypoints))
 
     def read(self, root: Path, keypoints: str) -> Iterator[Video]:
-        """Raises MissingDataError if a file is not there; BenchError, naming file, subject, sequence and camera, if the
-        files do not hold what they should or do not belong together.
+        """Raises MissingDataError if a file is missing; BenchError, naming file, subject, sequence and camera, if the
+        content of a file is invalid or the two files do not belong together.
         """
         return _videos(*files(root, keypoints))
 
@@ -79,9 +79,9 @@ def _videos(path_3d: Path, path_2d: Path) -> Iterator[Video]:
 
 
 _MISMATCH = "The two files come from different preparations: docs/reference/datasets.md says how to make both"
-# What is to be done where a file is missing.
-_PREPARED = "What you downloaded is made ready with: bench data prepare h36m --raw DIR"
-_DETECTED = "Detections cannot be made of the raw data"
+# What to do if a file is missing.
+_PREPARED = "To convert the raw download: bench data prepare h36m --raw DIR"
+_DETECTED = "Detections cannot be made from the raw data"
 
 
 def files(root: Path, keypoints: str) -> tuple[Path, Path]:
@@ -112,12 +112,12 @@ def _positions(path: Path, key: str, content: dict[str, Any]) -> dict[str, dict[
             raise BenchError(f"{shown(path)}: {subject} holds {type(sequences).__name__}, not sequences by name")
         for name in (subject, *sequences):
             if not isinstance(name, str):
-                raise BenchError(f"{shown(path)}: {name} is no name of a subject or a sequence")
+                raise BenchError(f"{shown(path)}: {name} is not the name of a subject or a sequence")
     return positions
 
 
 def _emptied(sequences: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The sequences by name, each taken out of the dictionary: what was converted need not stay in memory."""
+    """Sequences by name, each removed from the dictionary, so that converted ones can be freed."""
     for sequence in sorted(sequences):
         yield sequence, sequences.pop(sequence)
 
@@ -149,7 +149,7 @@ def _by_camera(where: str, seen: Any, subject: str, frames: int) -> Iterator[tup
             raise BenchError(f"{where}, camera {index}: expected (frames, {joints}, 2), found {_found(view)}")
         if shape[0] < frames:
             raise BenchError(f"{where}, camera {index}: {shape[0]} frames of 2D, {frames} of 3D. {_MISMATCH}")
-        keypoints_px = np.asarray(view, np.float32)[:frames, :, :2]  # videos run on after the motion capture stops
+        keypoints_px = np.asarray(view, np.float32)[:frames, :, :2]  # videos continue after the motion capture stops
         if not np.isfinite(keypoints_px).all():
             frame = int(np.argwhere(~np.isfinite(keypoints_px))[0, 0])
             raise BenchError(f"{where}, camera {index}: frame {frame} holds numbers that are not finite")
@@ -162,19 +162,19 @@ def _by_camera(where: str, seen: Any, subject: str, frames: int) -> Iterator[tup
 
 
 def _shape_of_numbers(recorded: Any) -> tuple[int, ...]:
-    """The shape of an array of numbers; of anything else that of nothing."""
+    """The shape of an array of numbers; () for anything else."""
     return recorded.shape if isinstance(recorded, np.ndarray) and recorded.dtype.kind in "fiu" else ()
 
 
 def _found(recorded: Any) -> str:
-    """What is there in place of an array of numbers, or the array's shape."""
+    """What was found, for a message: the shape of an array, or the type of anything else."""
     if not isinstance(recorded, np.ndarray):
         return f"a {type(recorded).__name__}"
     return f"{recorded.shape}" if recorded.dtype.kind in "fiu" else f"{recorded.shape} of {recorded.dtype}"
 
 
 def _check_joint_order(path: Path, metadata: Any) -> None:
-    """COCO has 17 keypoints too: left and right tell the layouts apart."""
+    """Check the layout by left and right joints: COCO has 17 keypoints too."""
     if not isinstance(metadata, dict) or "keypoints_symmetry" not in metadata:
         return
     try:

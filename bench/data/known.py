@@ -1,15 +1,15 @@
-"""What whole files hold: names, frames and rates of the two community data sets, and of variants that go round."""
+"""Content of complete files: names, frames and rates of the two community data sets, and of variants in circulation."""
 
 from __future__ import annotations
 
-# Human3.6M: in S1 the release itself names two actions otherwise, which the community's files rename.
+# Human3.6M: the release names two actions of S1 differently; the community's files rename them.
 H36M_ACTIONS = (
     "Directions", "Discussion", "Eating", "Greeting", "Phoning", "Photo", "Posing", "Purchases", "Sitting",
     "SittingDown", "Smoking", "Waiting", "WalkDog", "Walking", "WalkTogether",
 )  # fmt: skip
 H36M_RENAMED = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
 
-# Each action was recorded twice, as "Eating" and "Eating 1" but for these: the numbers of the takes that were kept.
+# Each action was recorded twice, as "Eating" and "Eating 1", except for these: the numbers of their takes.
 _TAKES: dict[str, dict[str, tuple[str, str]]] = {
     "S1": {"Eating": ("", "2"), "Sitting": ("1", "2"), "SittingDown": ("", "2")},
     "S5": {
@@ -34,7 +34,7 @@ H36M_SEQUENCES = {
     for subject, names in H36M_RECORDED.items()
 }
 
-# Frames over the four cameras, as users of the files count them.
+# Frames of all four cameras, as reported by users of the files.
 H36M_FRAMES = {
     ("S1",): 248_376,
     ("S5",): 396_316,
@@ -43,7 +43,7 @@ H36M_FRAMES = {
     ("S9", "S11"): 543_344,
 }
 H36M_TEST_FRAMES_OF_VIDEOS = 566_920  # of the files that were cut from the videos, not from the motion capture
-# The labels of these sequences drift away from the images, in everybody's files: detections do not fit them.
+# The labels of these sequences drift away from the images, in all copies of the files: detections do not fit them.
 H36M_DRIFTING = {("S9", "Greeting"), ("S9", "SittingDown 1"), ("S9", "Waiting 1")}
 
 # MPI-INF-3DHP: frames that the training file keeps of each sequence, and its frames per second.
@@ -59,5 +59,5 @@ MPI_INF_3DHP_VALID_BEFORE = {"TS1": 603, "TS2": 540, "TS3": 505, "TS4": 553, "TS
 
 
 def thinned(found: int, whole: int, slack: int) -> int | None:
-    """Whether only every second or fifth frame is left: 2, 5 or None. slack: how many frames rounding may cost."""
+    """The step if only every second or fifth frame is left: 2, 5 or None. slack: frames that rounding may cost."""
     return next((step for step in (2, 5) if abs(found * step - whole) <= slack * step), None)

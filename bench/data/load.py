@@ -1,4 +1,4 @@
-"""Data sets in use: each is read once, checked, and then memory-mapped from a cache keyed by what it was made from."""
+"""Load a data set: it is read and checked once, then memory-mapped from a cache keyed by its fingerprint."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bench.system.errors import BenchError, MissingDataError
 
 
 def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt") -> PoseDataset:
-    """A data set, memory-mapped. root: the folder of its files ($BENCH_DATA, else `data/`).
+    """A data set, memory-mapped. root: the folder of its files (default: $BENCH_DATA, else `data/`).
 
     keypoints: where the 2D comes from, `gt` or a detector the data set knows (`cpn` for h36m, `det` for cmu and
-    synthetic). Raises MissingDataError if files are missing, BenchError if they are not what they should be.
+    synthetic). Raises MissingDataError if files are missing, BenchError if their content is invalid.
     """
     dataset, kind = dataset_named(name), kind_of(name, keypoints)
     folder = Path(root) if root is not None else paths.data()
@@ -28,18 +28,18 @@ def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt
     if stored.skeleton != dataset.skeleton or stored.fps != dataset.fps:
         raise BenchError(
             f"{name}: its skeleton or frame rate has changed, but not what describe() says, so finished runs would "
-            "pass for runs on the new data; change an option there, like the reader's version"
+            "be taken for runs on the new data; change an option there, such as the reader's version"
         )
     return stored
 
 
 def cache_folder(name: str, kind: str, fingerprint: str) -> Path:
-    """Where the memory-mapped copy of a data set lies. kind: its keypoints, as the data set calls them."""
+    """The folder of the memory-mapped copy of a data set. kind: its keypoints, as the data set calls them."""
     return paths.cache() / "data" / f"{name}-{kind}-{fingerprint[:16]}"
 
 
 def available(name: str, root: str | Path | None = None) -> list[str]:
-    """The kinds of keypoints whose files are there."""
+    """The kinds of keypoints whose files exist."""
     dataset, folder = dataset_named(name), Path(root) if root is not None else paths.data()
     found = []
     for keypoints, kind in dataset.keypoints.items():

@@ -39,14 +39,14 @@ TEST_CAMERAS = {
     "TS5": View("0", 1920, 1080),
     "TS6": View("0", 1920, 1080),
 }
-MM = 1000.0  # in a metre
-FARTHEST = 50.0  # metres from the camera that no joint can be; a file whose numbers stay below it is in metres
-READER = "3dhp, reader 1"  # a change of any number made here changes this line
+MM = 1000.0  # per metre
+FARTHEST = 50.0  # metres: no joint is this far from the camera, so a file whose numbers stay below is in metres
+READER = "3dhp, reader 1"  # change it when an edit here changes numbers
 
 
 @dataclass(frozen=True)
 class Labels:
-    """One of the two kinds of 3D labels that the authors give: the data set it makes, its skeletons, its files."""
+    """One of the two kinds of 3D labels of the authors: name of the data set, skeletons, files."""
 
     dataset: str
     skeleton: str  # as `bench data prepare --skeleton` calls it
@@ -54,7 +54,7 @@ class Labels:
     test: str
 
 
-# univ_annot3: everybody scaled to one height; annot3: as measured
+# univ_annot3: all people scaled to one height; annot3: as measured
 UNIVERSAL = Labels("3dhp", "universal", "data_train_3dhp.npz", "data_test_3dhp.npz")
 MEASURED = Labels("3dhp-annot3", "camera", "data_train_3dhp_annot3.npz", "data_test_3dhp_annot3.npz")
 
@@ -71,12 +71,12 @@ class MpiInf3dhp(Dataset):
     labels = UNIVERSAL
 
     def describe(self, root: Path, keypoints: str) -> Origin:
-        """The reader's version and the files. Raises MissingDataError if one of the two needed is not there."""
+        """The reader's version and the files. Raises MissingDataError if one of the two required ones is missing."""
         return Origin([READER, keypoints], files(root, self.labels))
 
     def read(self, root: Path, keypoints: str) -> Iterator[Video]:
-        """Raises MissingDataError if a file is not there; BenchError, naming file, sequence and camera, if the files do
-        not hold what they should.
+        """Raises MissingDataError if a file is missing; BenchError, naming file, sequence and camera, if the content of
+        a file is invalid.
         """
         return _videos(root, self.labels)
 
@@ -86,9 +86,9 @@ class MpiInf3dhp(Dataset):
 
 
 class MpiInf3dhpAnnot3(MpiInf3dhp):
-    """The same with the skeletons as measured, not scaled to one height as `3dhp` has them.
+    """The same with the skeletons as measured; those of `3dhp` are scaled to one height.
 
-    A data set of its own, because numbers of the two kinds of labels do not compare (docs/reference/datasets.md).
+    A separate data set, because numbers of the two kinds of labels are not comparable (docs/reference/datasets.md).
     """
 
     name = MEASURED.dataset
@@ -126,8 +126,8 @@ def files(root: Path, labels: Labels) -> list[Path]:
         if not there and name != ACTIVITY_FILE:
             raise MissingDataError(
                 f"{labels.dataset}: {name} not found, looked for {' and '.join(shown(place) for place in places)}. "
-                "MPI-INF-3DHP has terms of its own; how to get it: docs/reference/datasets.md. What you downloaded is "
-                f"made ready with: bench data prepare 3dhp --raw DIR --skeleton {labels.skeleton}. To try the suite "
+                "MPI-INF-3DHP has terms of its own; how to get it: docs/reference/datasets.md. To convert the raw "
+                f"download: bench data prepare 3dhp --raw DIR --skeleton {labels.skeleton}. To try the suite "
                 "without it: make demo"
             )
         found += there[:1]
@@ -149,13 +149,13 @@ def _sequences(path: Path, pattern: str, known: str) -> dict[str, Any]:
 
 
 def _emptied(sequences: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The sequences by name, each taken out of the dictionary: what was converted need not stay in memory."""
+    """Sequences by name, each removed from the dictionary, so that converted ones can be freed."""
     for name in sorted(sequences):
         yield name, sequences.pop(name)
 
 
 def _views(where: str, recorded: Any) -> dict[str, Any]:
-    """What each camera saw of a training sequence, by the camera's name."""
+    """The view of each camera in a training sequence, by the camera's name."""
     pair = isinstance(recorded, list | tuple) or getattr(recorded, "shape", ()) == (2,)
     if not pair or len(recorded) != 2 or not isinstance(recorded[0], dict):
         raise BenchError(f"{where}: expected [views by camera, frames per second], found {type(recorded).__name__}")
@@ -188,7 +188,7 @@ def _video(where: str, view: Any, tested: bool = False) -> tuple[Floats, Floats,
 
 
 def _block(where: str, recorded: Any, axes: int) -> Floats:
-    """(frames, 17, axes) finite numbers, of the float type that they were recorded in."""
+    """(frames, 17, axes) finite numbers, in the float type of the file."""
     shape: tuple[int, ...] = recorded.shape if isinstance(recorded, np.ndarray) else ()
     joints = len(MPI_INF_3DHP_17)
     if len(shape) != 3 or shape[1:] != (joints, axes) or not shape[0] or recorded.dtype.kind not in "fiu":
@@ -209,7 +209,7 @@ def _valid(where: str, recorded: Any, frames: int) -> NDArray[np.bool_]:
         raise BenchError(f"{where}, valid: expected {frames} values of 0 or 1, found {found}")
     valid: NDArray[np.bool_] = np.asarray(recorded).astype(bool)
     if not valid.any():
-        raise BenchError(f"{where}, valid: no frame is valid, so that nothing could be scored")
+        raise BenchError(f"{where}, valid: no frame is valid, so nothing could be scored")
     return valid
 
 
@@ -223,7 +223,7 @@ def _activities(path: Path) -> dict[str, Any]:
 
 
 def _activity(where: str, activities: dict[str, Any], name: str, frames: int) -> NDArray[np.uint8]:
-    """What is done in each frame of a test sequence: 1 to 7, or 0 for nothing that has a name."""
+    """The activity of each frame of a test sequence: 1 to 7, or 0 for none of them."""
     if name not in activities:
         raise BenchError(f"{where} is missing, which the test file holds; make the two files from the same release")
     recorded, known = np.asarray(activities[name]), range(len(ACTIVITIES) + 1)

@@ -1,4 +1,4 @@
-"""What the evaluation of MPI-INF-3DHP (Mehta et al., 3DV 2017) counts together: activities, scenes, older weights.
+"""Groups in the evaluation of MPI-INF-3DHP (Mehta et al., 3DV 2017): activities, scenes, weights of older labels.
 
 Its groups of joints are `bench.geometry.skeleton.MPI_INF_3DHP_GROUPS`.
 """
@@ -22,14 +22,14 @@ SCENES = {
 }
 
 # Valid frames of each test sequence in an older release of the labels. The official README and P-STMO (Shan et al.,
-# ECCV 2022) weight the numbers of the six sequences by them, whatever the files that were tested hold.
+# ECCV 2022) weight the numbers of the six sequences by them, regardless of the files that were tested.
 README_WEIGHTS = MPI_INF_3DHP_VALID_BEFORE
 
 
 def w2929(by_sequence: dict[str, float]) -> float | None:
     """The mean of the six sequences' numbers with the weights of the older labels, 2,929 frames in all.
 
-    None unless all six have one.
+    None unless all six sequences have a number.
     """
     if by_sequence.keys() != README_WEIGHTS.keys():
         return None

@@ -1,4 +1,4 @@
-"""PoseDataset: every video of a data set in one contiguous float32 block, and a table of where each one lies."""
+"""PoseDataset: all videos of a data set in contiguous float32 blocks, and a table of where each one starts."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class PoseDataset:
     poses_3d: (total, joints, 3) metres, camera axes, root-relative; the root's row is zero.
     roots: (total, 3) metres, camera axes: where the root was, for drawing and reprojection.
     fingerprint: SHA-256 of what the numbers were made from (source files, options, reader version).
-    valid: (total,) which frames are scored; the others only surround them. None where all are.
-    activities: (total,) uint8, what is done in each frame, by number in the data set's own list, 0: nothing that it
-        names. None where the files do not say.
-    extent: metres, the largest absolute root-relative coordinate in the source files, whatever subjects and joints were
-        kept of them; None where nobody asks for it.
+    valid: (total,) which frames are scored; the others are context only. None: all.
+    activities: (total,) uint8, the activity of each frame, its number in the data set's list, 0: none of them. None:
+    unknown.
+    extent: metres, the largest absolute root-relative coordinate in the source files, over all their subjects and
+    joints; None: not known.
     scored: which joints are scored; None: all.
     """
 
@@ -71,7 +71,7 @@ class PoseDataset:
                 raise ValueError(f"{self.name}: {label} is {tuple(column.shape)} {column.dtype}, not {(total,)} {kind}")
 
     def pieces(self, block: str) -> list[NDArray[Any]]:
-        """A block's parts in the order of `sequences`: all of it, or nothing where it is None."""
+        """A block as a list of arrays in the order of `sequences`: a single one here, none if the block is None."""
         whole: Tensor | None = getattr(self, block)
         return [] if whole is None else [whole.numpy()]
 
@@ -93,7 +93,7 @@ class PoseDataset:
         return np.flatnonzero(self.valid.numpy()).astype(np.int64)
 
     def subset(self, subjects: Iterable[str]) -> PoseDataset:
-        """The videos of some subjects, with blocks that hold nothing else.
+        """A data set of the videos of some subjects, without the others.
 
         Raises BenchError if a subject is not in the data set.
         """
@@ -132,9 +132,9 @@ class PoseDataset:
         )
 
     def in_joints_of(self, skeleton: Skeleton) -> PoseDataset:
-        """The same videos for a method of another skeleton: its joints, in its order, 2D and 3D.
+        """The same videos in the joints of another skeleton, in its order, 2D and 3D.
 
-        A joint that the data do not have is the nearest that they have, and is not scored. Raises ValueError as
+        A joint that the data lack is replaced by the nearest one, and is not scored. Raises ValueError as
         `bench.geometry.skeleton.counterparts`.
         """
         if skeleton == self.skeleton:
@@ -146,7 +146,7 @@ class PoseDataset:
 
 @dataclass(frozen=True)
 class Video:
-    """One view of one sequence, as a data set's `read` hands it over.
+    """One view of one sequence, as a data set's `read` yields it.
 
     keypoints_px: (frames, joints, 2) pixels. poses_camera: (frames, joints, 3) metres, camera axes, absolute.
     valid: (frames,), which frames are scored; None: all. activities: (frames,) numbers, 0: none; None: 0 everywhere.
@@ -178,9 +178,9 @@ class _Converted:
 
 @dataclass
 class Builder:
-    """Collects videos, to be laid out as a PoseDataset. One place for root subtraction and normalisation.
+    """Collects videos and builds a PoseDataset; the one place for root subtraction and normalisation.
 
-    A video is converted as it is added, so that what it was made from need not stay in memory.
+    A video is converted as it is added, so that its source need not stay in memory.
     """
 
     name: str
@@ -216,11 +216,11 @@ class Builder:
         return pd.DataFrame(rows, columns=list(SEQUENCE_COLUMNS))
 
     def pieces(self, block: str) -> list[NDArray[Any]]:
-        """What each video adds to a block, in the order of `sequences`; nothing if no video adds to it."""
+        """The part of each video in a block, in the order of `sequences`; empty if no video has any."""
         parts = [(getattr(video, block), len(video.poses_3d)) for video in self._ordered()]
         if all(part is None for part, _ in parts):
             return []
-        filler = {"valid": np.bool_(True), "activities": np.uint8(0)}.get(block)  # of videos that do not say
+        filler = {"valid": np.bool_(True), "activities": np.uint8(0)}.get(block)  # of videos without the block
         return [np.full(frames, filler) if part is None else part for part, frames in parts]
 
     def _ordered(self) -> list[_Converted]:
@@ -247,12 +247,12 @@ class Builder:
 
 
 def offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each piece starts when pieces of these lengths are laid end to end."""
+    """The start of each piece if pieces of these lengths are concatenated."""
     return np.concatenate([[0], np.cumsum(np.asarray(lengths, np.int64))[:-1]]).astype(np.int64)[: len(lengths)]
 
 
 def subject_order(subject: str) -> tuple[str, int, str]:
-    """S9 before S11: letters first, then the number as a number."""
+    """Sort key that puts S9 before S11: letters first, then the number as a number."""
     digits = "".join(character for character in subject if character.isdigit())
     letters = "".join(character for character in subject if not character.isdigit())
     return letters, int(digits or 0), subject

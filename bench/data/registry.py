@@ -1,4 +1,4 @@
-"""The data sets by name, ours and a stranger's alike, through the entry-point group `bench.datasets`."""
+"""Data sets by name, the suite's own and those of other packages, through the entry-point group `bench.datasets`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bench.data.dataset import Dataset
 
 GROUP = "bench.datasets"
-NAME = r"\w[\w.-]*"  # part of the names of folders
+NAME = r"\w[\w.-]*"  # used in folder names
 
 
 def datasets() -> list[str]:
@@ -24,8 +24,8 @@ def datasets() -> list[str]:
 def dataset_named(name: str) -> Dataset:
     """The data set behind a name; its module is imported here.
 
-    Raises BenchError for a name that is not known or that two packages claim, and for an entry point that does not lead
-    to a subclass of Dataset with that name and a skeleton.
+    Raises BenchError if the name is unknown or claimed by two packages, or if the entry point is not a subclass of
+    Dataset with that name and a skeleton.
     """
     from bench.data.dataset import Dataset
     from bench.geometry.skeleton import Skeleton
@@ -50,7 +50,7 @@ def dataset_named(name: str) -> Dataset:
 
 
 def kind_of(name: str, keypoints: str) -> str:
-    """What a data set calls the keypoints that a user asks for. Raises BenchError for either that is not known."""
+    """The data set's own name for the requested keypoints. Raises BenchError if data set or keypoints are unknown."""
     kinds = dataset_named(name).keypoints
     if keypoints not in kinds and keypoints not in kinds.values():
         raise unknown(f"{name} keypoints", keypoints, kinds)

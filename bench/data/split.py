@@ -1,4 +1,4 @@
-"""The data of a benchmark by what they are for: to train on, to choose on, to test on."""
+"""The data of a benchmark, split into training, validation and test."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bench.data.pose_dataset import PoseDataset
 
 @dataclass(frozen=True)
 class Split:
-    """Parts of one data set, or of two where a benchmark tests on other data than it trains on.
+    """Parts of one data set, or of two if a benchmark tests on other data than it trains on.
 
-    everything: the data set that is trained on, all its subjects. validation: None where nothing is held out. testing:
-    in the joints of the training data, whatever its own are.
+    everything: all subjects of the training data set. validation: None if nothing is held out. testing: converted to
+    the joints of the training data set.
     """
 
     everything: PoseDataset
@@ -27,16 +27,16 @@ class Split:
     def load(cls, protocol: Protocol, data: str | Path | None = None) -> Split:
         """The data of a protocol, read once. data: the folder of their files, as `load_dataset`.
 
-        Raises MissingDataError if files are missing, BenchError if they are not what they should be.
+        Raises MissingDataError if files are missing, BenchError if their content is invalid.
         """
         trained_on = load_dataset(protocol.trained_on.dataset, data, protocol.trained_on.keypoints)
         return cls.of(protocol, trained_on, _tested_on(protocol, data) if protocol.crosses else None)
 
     @classmethod
     def of(cls, protocol: Protocol, trained_on: PoseDataset, tested_on: PoseDataset | None = None) -> Split:
-        """What a protocol says of its data sets. tested_on: None where it is the same one.
+        """Split loaded data sets by a protocol. tested_on: None if it is the same data set.
 
-        Raises BenchError if a subject is not there.
+        Raises BenchError if a subject is missing.
         """
         return cls(
             everything=trained_on,
@@ -47,12 +47,12 @@ class Split:
 
     @property
     def crosses(self) -> bool:
-        """Whether other data are tested on than are trained on."""
+        """Whether the benchmark tests on another data set than it trains on."""
         return self.training.fingerprint != self.testing.fingerprint
 
 
 def load_testing(protocol: Protocol, data: str | Path | None = None) -> PoseDataset:
-    """What a protocol tests on, without the data that it trains on. data and errors: as `Split.load`."""
+    """The test data of a protocol, without its training data. data and errors: as `Split.load`."""
     return testing_part(protocol, _tested_on(protocol, data))
 
 

@@ -2,8 +2,8 @@
 
 An action is a table of key angles over one cycle. Cubic B-splines join the keys (smooth, and never outside their
 range), every take varies tempo, amplitude, posture, sides and heading, and forward kinematics turns angles into
-joints. The lowest joints carry the body: their height sets the pelvis' height, and since they must not slide, walking
-moves through the room by itself.
+joints. The lowest joints support the body: they set the height of the pelvis, and since they must not slide, walking
+moves the person through the room.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from bench.system.errors import unknown
 
 Array = NDArray[Any]
 
-SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")  # Human3.6M's names, so that its splits hold here too
+SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")  # Human3.6M's names, so that its splits apply here too
 FPS = 50.0
 SEED = 36
 MOTION_REVISION = 1  # raise it whenever the numbers change: it is part of the fingerprint
 
 
 class Synthetic(Dataset):
-    """Every subject, action and take, seen by four cameras; 2D exact, or as a simulated detector sees it."""
+    """Every subject, action and take, seen by four cameras; 2D is projected, or detected in simulation."""
 
     name = "synthetic"
     skeleton = H36M_17
     fps = FPS
     keypoints = {"gt": "gt", "det": "det"}
-    cameras = LENSES  # each sequence has them standing elsewhere
+    cameras = LENSES  # their positions differ between sequences
 
     def describe(self, root: Path, keypoints: str) -> Origin:
-        """Seed, version and detector. There are no files: `root` is not looked at."""
+        """Seed, version and detector. There are no files: `root` is ignored."""
         detector = [str(Detector())] if keypoints == "det" else []
         return Origin(["synthetic", keypoints, f"revision {MOTION_REVISION}", f"seed {SEED}", *detector])
 
@@ -77,7 +77,7 @@ def joint_angles(subject: str, action: str, take: int = 0, seed: int = SEED) -> 
 
 
 def bone_lengths(subject: str, seed: int = SEED) -> dict[str, float]:
-    """A subject's bones in metres; left and right are alike. Typical adult proportions, chosen by hand."""
+    """A subject's bones in metres; left and right are equal. Typical adult proportions, chosen by hand."""
     if subject not in SUBJECTS:
         raise unknown("synthetic subject", subject, SUBJECTS)
     typical = {
@@ -126,7 +126,7 @@ def _perform(name: str, rng: np.random.Generator) -> tuple[dict[str, Array], Arr
 
 
 def _both_sides(keys: dict[str, Keys], alternate: bool = False) -> dict[str, Keys]:
-    """Spell sided names out; `alternate` shifts the right side by half a cycle."""
+    """Expand sided names to left and right; `alternate` shifts the right side by half a cycle."""
     spelt: dict[str, Keys] = {}
     for name, values in keys.items():
         half = len(values) // 2 if alternate else 0
@@ -138,7 +138,7 @@ def _both_sides(keys: dict[str, Keys], alternate: bool = False) -> dict[str, Key
 
 
 def _keys(keyed: dict[str, Keys], channel: str, swapped: Array) -> Array:
-    """(cycles, keys) values of a degree of freedom; cycles that are swapped do it with the other side."""
+    """(cycles, keys) values of a degree of freedom; swapped cycles use the other side."""
     side, _, name = channel.partition(" ")
     there = f"{'right' if side == 'left' else 'left'} {name}" if name else channel
     sign = -1 if channel in ("lean", "yaw", "side", "twist", "look") else 1
@@ -156,7 +156,7 @@ def _turning(action: Action, frames: int, rng: np.random.Generator) -> Array:
 
 
 def _wander(rng: np.random.Generator, frames: int, seconds: float) -> Array:
-    """(frames,) smooth noise of about unit size that forgets itself after `seconds`."""
+    """(frames,) smooth noise of about unit size, correlated over about `seconds`."""
     at = 1 + np.arange(frames) / (FPS * seconds)
     return _spline(rng.normal(0, 1.4, int(at[-1]) + 3), at)
 
@@ -170,7 +170,7 @@ def _spline(points: Array, at: Array) -> Array:
 
 
 def _soft_clip(values: Array, low: float, high: float, width: float = 5.0) -> Array:
-    """Keep values between two limits without a kink; `width` is how early the limit is felt."""
+    """Clamp values smoothly between two limits; clamping starts `width` before a limit."""
     above = low + width * np.logaddexp(0, (values - low) / width)
     return np.asarray(high - width * np.logaddexp(0, (high - above) / width)).clip(low, high)
 
@@ -224,7 +224,7 @@ def _joints(angles: dict[str, Array], heading: Array, bones: dict[str, float]) -
     return np.stack([at[joint] for joint in H36M_17.joints], axis=1)
 
 
-# How high each joint lies when it carries the body, in metres.
+# Height of each joint when it supports the body, in metres.
 _SUPPORTS = {
     "left ankle": 0.08, "right ankle": 0.08, "left knee": 0.06, "right knee": 0.06, "pelvis": 0.12,
 }  # fmt: skip
@@ -244,7 +244,7 @@ def _place(joints: Array, lift: Array, rng: np.random.Generator, softness: float
 
 
 def _cushioned(path: Array, seconds: float = 0.14) -> Array:
-    """Soften the moments when weight moves from one support to another. (frames, 3) to (frames, 3)."""
+    """Smooth the transitions of weight from one support to another. (frames, 3) to (frames, 3)."""
     reach = round(seconds * FPS / 2)
     window = np.hanning(2 * reach + 1)[1:-1] / np.hanning(2 * reach + 1).sum()
     ends = [2 * path[:1] - path[reach - 1 : 0 : -1], path, 2 * path[-1:] - path[-2 : -reach - 1 : -1]]

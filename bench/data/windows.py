@@ -46,7 +46,7 @@ def test_windows(lengths: Lengths, window: Window, accounting: Accounting = SHAR
 
 
 def recounted(table: Table, lengths: Lengths, window: Window, accounting: Accounting) -> Table:
-    """Windows that count every frame once, made to count what an accounting counts: the one place of this rule.
+    """Change windows that count every frame once to count as an accounting does: the one place of this rule.
 
     tail "twice": every real frame of every window. padding "counted": where a video is padded, the padding too.
     Windows that answer for one frame count that one, whatever the accounting.
@@ -63,9 +63,9 @@ def recounted(table: Table, lengths: Lengths, window: Window, accounting: Accoun
 
 
 def scored_windows(dataset: PoseDataset, window: Window, accounting: Accounting = SHARED) -> Table:
-    """The windows of which predictions are made: as an accounting lays them, each frame counted once.
+    """The windows to predict: laid out as an accounting requires, each frame counted once.
 
-    Those that count no valid frame are left out. What else the accounting counts, `recounted` says of them.
+    Windows that count no valid frame are left out. `recounted` adds what else the accounting counts.
     """
     table = test_windows(dataset.lengths, window, replace(SHARED, short=accounting.short))
     if dataset.valid is None:
@@ -102,7 +102,7 @@ def train_windows(lengths: Lengths, window: Window, layout: Literal["tail", "cen
 
 
 def _windows_to_cover(length: Numbers, frames: int, hop: int) -> Numbers:
-    """How many windows every `hop` frames cover videos of these lengths; the last is shifted back to fit."""
+    """The number of windows, one every `hop` frames, that cover each video; the last is shifted back to fit."""
     return -(-np.maximum(length - frames, 0) // hop) + 1
 
 
@@ -115,7 +115,7 @@ def _every_frame(lengths: Lengths, window: Window, every: int) -> Table:
 
 
 def _numbered(count: Numbers) -> tuple[Numbers, Numbers]:
-    """Of each window, where videos have `count` windows each: the number of its video, and its own number there."""
+    """For videos with `count` windows each: the video of each window, and its number within the video."""
     sequence = np.repeat(np.arange(len(count)), count)
     return sequence, np.arange(len(sequence)) - offsets(count)[sequence]
 
@@ -138,7 +138,7 @@ def counted_frames(table: Table, window: Window) -> NDArray[np.bool_]:
 
 
 def answered_part(table: Table, window: Window) -> tuple[Table, Window]:
-    """The same windows without the frames that only surround those that are answered for: one frame, or all."""
+    """The same windows without context: only the frames that are answered for, one or all."""
     if window.targets == "all":
         return table, window
     return table + np.eye(4, dtype=np.int64)[START] * window.answered.start * window.step, Window(1)

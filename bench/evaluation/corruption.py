@@ -1,9 +1,9 @@
-"""2D keypoints that are worse than those in training: noise, and joints that no detector has found.
+"""Corrupted 2D keypoints: noise, and missing joints.
 
-As in published code (Zhou et al., ICCV Workshops 2023), with three differences. The noise follows from the seed, the
-video and the setting alone, so it is the same for every method and does not depend on batches. A frame has the same
+As in published code (Zhou et al., ICCV Workshops 2023), with three differences. The noise is determined by the seed,
+the video and the setting alone, so it is the same for every method and does not depend on batches. A frame has the same
 noise in every window that shows it. And the mirrored input is the mirror image of the noisy one; published code draws
-noise for it anew, so that averaging the two predictions removes noise that stays in a real image and its mirror image.
+new noise for it, so that averaging the two predictions removes noise that a real image shares with its mirror image.
 """
 
 from __future__ import annotations

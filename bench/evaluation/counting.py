@@ -29,10 +29,11 @@ from bench.metrics import joint_errors
 
 @dataclass(frozen=True)
 class CountedFrames:
-    """The predicted frames that count, in the order of the windows; one that counts twice is there twice.
+    """The predicted frames that count, in the order of the windows; one that counts twice appears twice.
 
-    windows, slots: (frames,) which window each is of, and which of the frames that it answers for. rows: (frames,)
-    where it lies in the blocks of the data set. videos, actions: (frames,) which video it is of, what it counts for.
+    windows, slots: (frames,) the window of each frame, and its place among the frames that the window answers for.
+    rows: (frames,) its row in the blocks of the data set. videos, actions: (frames,) its video, and the action that it
+    counts for.
     """
 
     windows: NDArray[np.int64]
@@ -51,10 +52,10 @@ class ScoredPoses:
     """Predicted and true poses of the scored frames, as the function of a metric sees them.
 
     predicted, target: (frames, scored joints, 3) float64, mm, root-relative in camera axes. The frames of a video stand
-    in their order, one video after the other. The predicted root is zero, unless an accounting other than `shared` has
-    it otherwise. root_errors: (frames,) mm, how far from zero it was predicted.
+    in their order, one video after the other. The predicted root is zero, unless an accounting other than `shared`
+    keeps it. root_errors: (frames,) mm, how far from zero it was predicted.
 
-    predictions, dataset, accounting, counted: where they come from, for metrics that accountings have rules for.
+    predictions, dataset, accounting, counted: their origin, for metrics that depend on the accounting.
     """
 
     predicted: Tensor
@@ -67,7 +68,7 @@ class ScoredPoses:
 
     @classmethod
     def of(cls, predictions: Predictions, dataset: PoseDataset, accounting: Accounting) -> ScoredPoses:
-        """What counts of some predictions. Raises ValueError unless each valid frame is predicted exactly once."""
+        """The scored poses of some predictions. Raises ValueError unless each valid frame is predicted exactly once."""
         counted = count(predictions, dataset, accounting)
         predicted = torch.from_numpy(predictions.poses_3d[counted.windows, counted.slots]).double() * MM
         target = dataset.poses_3d[torch.from_numpy(counted.rows)].double() * MM
@@ -115,12 +116,12 @@ class ScoredPoses:
         return joint_errors(self.predicted, self.target).float()
 
     def copied(self) -> ScoredPoses:
-        """The same with poses of its own, for a function that is not to be trusted with these."""
+        """A copy with its own poses, for a function that might modify them."""
         return replace(self, predicted=self.predicted.clone(), target=self.target.clone())
 
 
 def count(predictions: Predictions, dataset: PoseDataset, accounting: Accounting) -> CountedFrames:
-    """What counts under an accounting. Raises ValueError unless each valid frame is predicted exactly once."""
+    """The counted frames of an accounting. Raises ValueError unless each valid frame is predicted once."""
     table, window = answered_part(predictions.table, predictions.window)
     rows = block_rows(dataset, table, window)
     _check_once(rows[counted_frames(table, window)], dataset)
@@ -140,7 +141,7 @@ def count(predictions: Predictions, dataset: PoseDataset, accounting: Accounting
 
 
 def evaluation_batches(poses: ScoredPoses) -> NDArray[np.int64]:
-    """The evaluation batch of each frame, (frames,): so many windows in the order of the data set, of one action."""
+    """The evaluation batch of each frame, (frames,): consecutive windows of one action, as in the data set."""
     predictions, counted = poses.predictions, poses.counted
     windows = np.bincount(test_windows(poses.dataset.lengths, predictions.window)[:, SEQUENCE])  # of each video
     hop = predictions.window.answers

@@ -54,8 +54,8 @@ def official_tables(scores: Scores) -> dict[str, pd.DataFrame]:
     """What the evaluation script of MPI-INF-3DHP prints (Mehta et al., 3DV 2017): by `sequence` and by `activity`.
 
     Columns: PCK and AUC of each group of joints and `Total`, MPJPE of each joint and `Average`; percent and mm. The
-    activities end with `All`, every scored frame once; one without frames has NaN. Only tables that the data allow; of
-    another data set none.
+    activities end with `All`, every scored frame once; one without frames has NaN. Only tables that the data allow;
+    none for another data set.
     """
     if not scores.official:
         return {}
@@ -77,7 +77,7 @@ def official_tables(scores: Scores) -> dict[str, pd.DataFrame]:
 
 
 def _labels(scores: Scores) -> dict[str, pd.Series[str]]:
-    """Kind of group -> the name of the group that each scored frame belongs to, "" where it belongs to none."""
+    """Kind of group -> the name of the group that each scored frame belongs to, "" if it belongs to none."""
     frames = scores.per_frame
     found = {"sequence" if (frames["subject"] == frames["sequence"]).all() else "subject": frames["subject"]}
     if scores.activities is not None:

@@ -1,9 +1,9 @@
-"""Several samples per window, combined into one prediction: their mean, and two choices that look at the truth.
+"""Several samples per window, combined into one prediction: their mean, and two choices that use the ground truth.
 
 Of H hypotheses papers report the mean, the best one, and joints chosen by reprojection (Shan et al., "Diffusion-Based
 3D Human Pose Estimation with Multi-Hypothesis Aggregation", ICCV 2023). Only the mean is a prediction. The best is
-chosen by its error: an oracle. To be reprojected, a pose has to be put where the person is, and a lifter does not know
-where: with the true place of the root that is an oracle too. The names of both say so.
+chosen by its error: an oracle. Reprojection needs the position of the root, which a lifter does not predict: with the
+true position it is an oracle too. Both are named as oracles.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def lift_hypotheses(
     label: str = "predict",
     accounting: Accounting = SHARED,
 ) -> dict[str, Predictions]:
-    """Lift every video `count` times, and combine the hypotheses into one prediction in each of the ways there are.
+    """Lift every video `count` times, and combine the hypotheses into one prediction in each of the three ways.
 
     MEAN: of each joint. BEST: in each frame the pose with the lowest MPJPE, its root at zero. REPROJECTED: for each
-    joint the hypothesis that falls nearest to the 2D keypoint when the pose stands at the true place of the root; left
-    out unless the lens of every camera is known. views: the camera of each video. The rest is as in
+    joint the hypothesis that falls nearest to the 2D keypoint when the root of the pose is at its true position; left
+    out unless every camera is calibrated. views: the camera of each video. The rest is as in
     `bench.evaluation.predict`, whose prediction is the first hypothesis. One hypothesis is in memory at a time.
     """
 

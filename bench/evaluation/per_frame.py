@@ -1,7 +1,7 @@
-"""What each metric of the suite is of every scored frame: the functions that `bench.results.metrics.METRICS` names.
+"""The metrics of the suite for every scored frame: the functions that `bench.results.metrics.METRICS` names.
 
 Each takes `ScoredPoses` and returns (frames,) values in the metric's unit, NaN where a frame has none, or None where
-the metric is not defined. The formulas are those of `bench.metrics`; what accountings change is here.
+the metric is not defined. The formulas are those of `bench.metrics`; what an accounting changes is here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def mpjpe(poses: ScoredPoses) -> Values:
 
 
 def mpjpe_raw_root(poses: ScoredPoses) -> Values | None:
-    """MPJPE had the root not been set to zero, mm."""
+    """MPJPE with the root as predicted, mm."""
     if poses.accounting.root != "zero":
         return None
     values: Values = mpjpe(poses) + poses.root_errors.float().numpy().astype(np.float64) / len(poses.joints)
@@ -36,7 +36,7 @@ def mpjpe_raw_root(poses: ScoredPoses) -> Values | None:
 
 
 def p_mpjpe(poses: ScoredPoses) -> Values:
-    """P-MPJPE, mm; by some accountings the mean of the evaluation batch, where that mixes actions."""
+    """P-MPJPE, mm; under some accountings the mean of the evaluation batch, if that mixes actions."""
     values = metrics.p_mpjpe(poses.predicted, poses.target, reduce="none").float().numpy()
     return values if poses.accounting.p_mpjpe == "frame" else _averaged_in_mixed_batches(values, poses)
 
@@ -48,11 +48,11 @@ def n_mpjpe(poses: ScoredPoses) -> Values:
 
 
 def mpjve(poses: ScoredPoses) -> Values:
-    """MPJVE of the step to each frame, mm per frame, or what an accounting takes in its place; NaN for none."""
+    """MPJVE of the step to each frame, mm per frame, by the rule of the accounting; NaN for frames without a step."""
     rule, counted = poses.accounting.velocity, poses.counted
     if rule == "none":
         return np.full(len(counted.rows), np.nan, np.float32)
-    if rule == "windows":  # all frames of all windows, whichever of them count otherwise
+    if rule == "windows":  # all frames of all windows, whether they count or not
         whole = replace(poses.accounting, tail="twice", padding="counted", action="equal")
         joined = ScoredPoses.of(poses.predictions, poses.dataset, whole)
         steps = _steps(joined.predicted, joined.target, joined.videos)
@@ -88,7 +88,7 @@ def pck150(poses: ScoredPoses) -> Values:
 
 
 def accel(poses: ScoredPoses) -> Values:
-    """Acceleration error about each frame, mm per frame²; NaN unless the frames before and after are its neighbours."""
+    """Acceleration error at each frame, mm per frame²; NaN unless the frames before and after are its neighbours."""
     values = np.full(len(poses.predicted), np.nan)
     values[1:-1] = metrics.accel(poses.predicted, poses.target, reduce="none").numpy()
     values[1:-1][~(poses.follows[1:-1] & poses.follows[2:])] = np.nan
@@ -100,7 +100,7 @@ def _has_official_joints(poses: ScoredPoses) -> bool:
 
 
 def _averaged_in_mixed_batches(values: NDArray[np.float32], poses: ScoredPoses) -> NDArray[np.float32]:
-    """The values, but where an evaluation batch mixes actions its mean for each of its frames.
+    """The values; in an evaluation batch that mixes actions, the mean of the batch for each of its frames.
 
     Batches run over all videos in the order of the data set.
     """

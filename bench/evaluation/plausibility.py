@@ -1,7 +1,7 @@
-"""Mistakes that a score would hide: another unit, absolute coordinates, other axes, another order of joints.
+"""Detect mistakes that a score would hide: another unit, absolute coordinates, other axes, another order of joints.
 
-Poses of unknown origin are held against the ground truth before they are scored. What is refused here is no
-bad method but a good one, read wrongly.
+Poses from elsewhere are compared with the ground truth before they are scored. What is refused is not a bad method, but
+good poses in a wrong format.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ TIMES = 10.0  # no method's poses are so many times larger or smaller than the p
 UNITS = (
     (300.0, "millimetres; divide by 1000"),
     (30.0, "centimetres; divide by 100"),
-)  # at least so many times as large: the unit
+)  # at least this many times as large -> the unit
 FAR = 1.0  # metres: no root-relative pose has its root so far from zero
-SAMPLE = 300  # frames that axes and joints are tried on
-BETTER = 0.5  # poses that fit so much better in another order were meant in that order ...
-GOOD = 0.150  # ... if that makes them good, metres
+SAMPLE = 300  # frames on which other axes and joint orders are tried
+BETTER = 0.5  # another reading is taken to be meant if it reduces the error to this share ...
+GOOD = 0.150  # ... and to less than this, metres
 AXES = ("x", "y", "z")
 
 
@@ -44,7 +44,7 @@ def check(predictions: Predictions, testing: PoseDataset, where: str) -> None:
     _check_units(poses, target, testing, where)
     chosen = np.linspace(0, len(poses) - 1, min(SAMPLE, len(poses))).astype(np.int64)
     _check_order(poses[chosen], target[chosen], testing.skeleton, where)
-    _check_root(poses, testing, where)  # last: among joints in another order, some other one stands for the root
+    _check_root(poses, testing, where)  # last: with joints in another order, another joint is taken for the root
 
 
 def _check_units(poses: Poses, target: Poses, testing: PoseDataset, where: str) -> None:
@@ -55,7 +55,7 @@ def _check_units(poses: Poses, target: Poses, testing: PoseDataset, where: str) 
         unit = next((name for least, name in UNITS if times[video] > least), "another unit")
         raise BenchError(
             f"{where}: poses must be in metres. In {_named(wrong, testing)} joints lie {found[video]:.4g} from the "
-            f"root on average, in the data {expected[video]:.2g} m. It looks like {unit}"
+            f"root on average; in the data {expected[video]:.2g} m. It looks like {unit}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The predictions of a method for a test set: every window is lifted once, and kept."""
+"""The predictions of a method for a test set: every window is lifted once, and the result is kept."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from bench.system.device import float32_products
 from bench.system.errors import BenchError
 from bench.system.progress import Progress
 
-# Frames in one pass through the network, mirrored ones not counted. It bounds memory; it does not move a score.
+# Frames in one pass through the network, mirrored ones not counted. It bounds memory and does not change a score.
 FRAMES_PER_PASS = 4096
 
 TARGETS: tuple[Literal["all", "centre", "last"], ...] = ("centre", "all", "last")  # as files of predictions number them
@@ -94,10 +94,10 @@ def predict(
     """Lift every video of a data set.
 
     flip: average each window with the mirrored prediction for its mirror image, both in one pass. seed: of the noise
-    of methods that sample. device: where to compute, in float32; the method then goes back to where it was, in the mode
-    it was in. seen: the joints of the 2D, where they are not those of the poses. hypothesis: which of the samples that
-    such a method may draw. accounting: by its rule videos shorter than a window are padded. Raises BenchError if a
-    prediction is not finite or has another shape than the window's.
+    of methods that sample. device: where to compute, in float32; afterwards the method is back on its device and in its
+    mode. seen: the skeleton of the 2D, if it is not that of the poses. hypothesis: number of the sample, for methods
+    that sample. accounting: states how videos shorter than a window are padded. Raises BenchError if a prediction is
+    not finite or has another shape than the window's.
     """
     window = method.window
     table = scored_windows(dataset, window, accounting)
@@ -136,14 +136,14 @@ def predict(
 
 
 def window_keys(dataset: PoseDataset, table: Table) -> list[str]:
-    """A name for every window that does not depend on which other windows are tested."""
+    """A name for every window, independent of which other windows are tested."""
     videos = dataset.sequences[["subject", "sequence", "camera"]].agg("/".join, axis=1).tolist()
     return [f"{videos[sequence]}/{start}" for sequence, start in table[:, [SEQUENCE, START]].tolist()]
 
 
 @contextmanager
 def _lifting(method: Method, device: torch.device | str) -> Iterator[None]:
-    """A method on a device and in evaluation mode; at the end, its caller has it back as it was."""
+    """Context with the method on a device and in evaluation mode; afterwards device and mode are restored."""
     modes = {module: module.training for module in method.modules()}
     home = next((tensor.device for tensor in (*method.parameters(), *method.buffers())), None)
     try:

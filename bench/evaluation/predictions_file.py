@@ -80,9 +80,7 @@ def _check_keys(path: Path, content: Mapping[str, Any], expected: Sequence[str])
         nearest = f" (nearest to the first: {near[0]!r})" if near else ""
         lines.append(f"not among them are {len(surplus)} of its arrays: {_listed(surplus)}{nearest}")
     if any(np.asarray(array).dtype.hasobject or isinstance(array, dict) for array in content.values()):
-        lines.append(
-            "a dictionary of arrays is written with numpy.savez_compressed(FILE, **arrays), two stars before it"
-        )
+        lines.append("a dictionary of arrays is written with numpy.savez_compressed(FILE, **arrays), with two stars")
     raise BenchError("; ".join(lines) + ". `bench export template` writes a file with the right keys")
 
 

@@ -1,7 +1,7 @@
-"""What one method scored on one test set: every metric of every scored frame, and the means of them.
+"""The scores of one method on one test set: every metric of every scored frame, and their means.
 
-Accounting `shared`: every valid test frame counts exactly once, and the predicted root is zero as the target's is. By
-other accountings frames may count twice, or for other actions than those of their videos.
+Accounting `shared`: every valid test frame counts exactly once, and the predicted root is zero as the target's is.
+Under other accountings frames may count twice, or for other actions than those of their videos.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ MM = 1000.0  # in a metre
 class Scores:
     """Errors of one method on one test set, per scored frame and joint.
 
-    sequences: the videos, rows as in PoseDataset. rows: (frames,) where in its blocks each scored frame lies.
+    sequences: the videos, rows as in PoseDataset. rows: (frames,) the row of each scored frame in its blocks.
     errors: (frames, scored joints) mm, the root zeroed unless the accounting leaves it raw. joints: their names.
-    values: metric -> (frames,) in its unit; NaN where a frame has none, as the first of a video has no velocity.
+    values: metric -> (frames,) in its unit; NaN if a frame has none, such as the velocity of a video's first frame.
     averaging: what the headline is a mean over, actions or frames.
-    activities: (frames,) what is done in each, by number, where the data set says it.
-    actions: (frames,) what each frame counts for, if not for the action of its video.
-    weights: of the actions in the mean over them, if they are not alike.
+    activities: (frames,) the activity of each, by number; None if unknown.
+    actions: (frames,) the action that each frame counts for, if not that of its video.
+    weights: of the actions in the mean over them, if they are not equal.
     """
 
     sequences: pd.DataFrame
@@ -48,12 +48,12 @@ class Scores:
 
     @property
     def units(self) -> dict[str, str]:
-        """The metrics that were taken, and the unit of each."""
+        """The computed metrics, and the unit of each."""
         return {name: self.unit(name) for name in self.values}
 
     @property
     def official(self) -> bool:
-        """Whether all joints of MPI-INF-3DHP were scored, of which its own evaluation speaks."""
+        """Whether all joints of MPI-INF-3DHP were scored, as its own evaluation requires."""
         return self.joints == MPI_INF_3DHP_17.joints
 
     @cached_property
@@ -92,11 +92,11 @@ class Scores:
 
     @cached_property
     def summary(self) -> dict[str, float]:
-        """The headline numbers: each metric over what `averaging` says, and the other mean beside it.
+        """The headline numbers: each metric averaged as `averaging` says, and the other mean beside it.
 
-        That one is called `<metric>_frames` where the headline is a mean over actions, else `<metric>_actions`. Of the
-        six test sequences of MPI-INF-3DHP also `<metric>_w2929`, by the weights of its older labels. A metric without a
-        value is left out, as the velocity where no two scored frames are neighbours.
+        The other one is called `<metric>_frames` where the headline is a mean over actions, else `<metric>_actions`. Of
+        the six test sequences of MPI-INF-3DHP also `<metric>_w2929`, by the weights of its older labels. A metric
+        without a value is left out, such as the velocity if no two scored frames are neighbours.
         """
         means = ("average", ""), ("all frames", "_frames")
         if self.averaging == "frames":
@@ -109,7 +109,7 @@ class Scores:
         return found
 
     def unit(self, name: str) -> str:
-        """The unit of a number of `summary`. Raises KeyError for a name that is none."""
+        """The unit of a number of `summary`. Raises KeyError for an unknown name."""
         metric = described(name)
         if metric is None:
             raise KeyError(name)

@@ -22,7 +22,7 @@ from bench.method.base import Method
 from bench.results.metrics import Metric, metrics
 from bench.system.progress import say
 
-# Raised by hand when scoring comes to other numbers: records say by which they were scored.
+# Raise it by hand when scoring gives other numbers: each record holds the revision that it was scored by.
 SCORING_REVISION = 1
 
 
@@ -35,9 +35,9 @@ def score(
 ) -> Scores:
     """Score predictions on the scored joints of the data set they were made for, by every metric defined for it.
 
-    averaging: what the headline is a mean over, unless the accounting says. only: these metrics; default all. Raises
-    ValueError unless the predictions have each valid frame exactly once. A metric of an installed package that fails is
-    left out, which is said on standard error.
+    averaging: over what the headline is a mean, unless the accounting states it. only: metrics to take, default all.
+    Raises ValueError unless the predictions have each valid frame exactly once. A metric of an installed package that
+    fails is left out, with a line on standard error.
     """
     poses = ScoredPoses.of(predictions, dataset, accounting)
     rows = poses.counted.rows
@@ -69,7 +69,7 @@ def _values(metric: Metric, poses: ScoredPoses) -> NDArray[np.float64] | None:
             return None
         values = np.array(found.detach().cpu().numpy() if isinstance(found, torch.Tensor) else found, np.float64)
         problem = _problem(values, len(poses.predicted))
-    except Exception as error:  # a stranger's function may raise anything; the other numbers are not its to lose
+    except Exception as error:  # a function of another package may raise anything; the other metrics must not be lost
         problem = f"{type(error).__name__}: {error}"
     if problem:
         say(f"metric {metric.name!r} of the package {metric.package} is left out: {problem}")
@@ -78,7 +78,7 @@ def _values(metric: Metric, poses: ScoredPoses) -> NDArray[np.float64] | None:
 
 
 def _problem(values: NDArray[np.float64], frames: int) -> str | None:
-    """Why a metric's values cannot be used, if so."""
+    """Why the values of a metric cannot be used; None if they can."""
     if values.shape != (frames,):
         return f"its function returned the shape {values.shape}, expected one value per scored frame, ({frames},)"
     if np.isinf(values).any():
@@ -97,7 +97,7 @@ def evaluate(
 ) -> Scores:
     """Predict and score the test subjects of a benchmark, by the accounting that its protocol states.
 
-    dataset: the whole data set that is tested on, or its test part. benchmark: one, its protocol, or its name.
+    dataset: the data set to test on, whole or only its test subjects. benchmark: a benchmark, its protocol or its name.
     options: as `predict`.
     """
     if isinstance(benchmark, str):

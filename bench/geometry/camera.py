@@ -1,7 +1,7 @@
 """Cameras: world to camera axes and back, projection with lens distortion, screen normalisation.
 
 Conventions (Human3.6M; Ionescu et al., TPAMI 2014): world in metres, z up; camera axes x right, y down, z forward.
-Every function keeps the float type of its points, so float32 data take the float32 route of the community files.
+Every function keeps the float type of its points, so float32 data are computed in float32, as in the community's files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class View:
-    """A camera of which only the image is known. Width and height in pixels."""
+    """A camera of which only the image size is known. Width and height in pixels."""
 
     name: str
     width: int
@@ -58,7 +58,7 @@ class Camera(View):
         return project(points_camera, self.intrinsics)
 
     def moved_to(self, translation: Array) -> Camera:
-        """The same camera standing somewhere else. translation: (3,) metres."""
+        """The same camera at another position. translation: (3,) metres."""
         return replace(self, translation=(float(translation[0]), float(translation[1]), float(translation[2])))
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A joint set. parents[j] is the joint that j hangs from, -1 for the root; left[i] mirrors right[i].
+    """A joint set. parents[j] is the parent of joint j, -1 for the root; left[i] mirrors right[i].
 
-    Raises ValueError for joints that do not make a tree below the root, or sides that do not pair.
+    Raises ValueError if the joints do not form a tree below the root, or left and right are not pairs.
     """
 
     name: str
@@ -22,7 +22,7 @@ class Skeleton:
     def __post_init__(self) -> None:
         joints, sided = range(len(self.joints)), (*self.left, *self.right)
         if len(set(self.joints)) != len(self.joints):
-            raise ValueError(f"skeleton {self.name}: two joints have one name")
+            raise ValueError(f"skeleton {self.name}: two joints have the same name")
         if len(self.parents) != len(self.joints) or not set(self.parents) <= {-1, *joints}:
             raise ValueError(
                 f"skeleton {self.name}: each of its {len(joints)} joints needs a parent, or -1 for the root"
@@ -77,13 +77,13 @@ MPI_INF_3DHP_17 = Skeleton(
     root=14,
 )  # fmt: skip
 
-# The groups of joints that the evaluation script of MPI-INF-3DHP prints, under its names; what is in none of them
-# (pelvis, spine, head) does not count in PCK and AUC.
+# The groups of joints that the evaluation script of MPI-INF-3DHP prints, under its names; joints in none of them
+# (pelvis, spine, head) do not count in PCK and AUC.
 MPI_INF_3DHP_GROUPS = {
     "Head": (0,), "Neck": (1,), "Shou": (2, 5), "Elbow": (3, 6), "Wrist": (4, 7), "Hip": (8, 11), "Knee": (9, 12),
     "Ankle": (10, 13),
 }  # fmt: skip
-# COCO (Lin et al., ECCV 2014), what 2D detectors find. It has no pelvis: as a tree it hangs from the nose. 2D only.
+# COCO (Lin et al., ECCV 2014), what 2D detectors find. It has no pelvis: the nose is the root of its tree. 2D only.
 COCO_17 = Skeleton(
     name="COCO-17",
     joints=(
@@ -96,7 +96,7 @@ COCO_17 = Skeleton(
     right=(2, 4, 6, 8, 10, 12, 14, 16),
     root=0,
 )  # fmt: skip
-# The suite's own by name; a data set may declare any other.
+# The suite's skeletons by name; a data set may declare another.
 KNOWN = {skeleton.name: skeleton for skeleton in (H36M_17, MPI_INF_3DHP_17, COCO_17)}
 
 # Human3.6M and MPI-INF-3DHP have the pelvis and the joints of the limbs in common. From the spine up they share names,
@@ -111,7 +111,7 @@ MPI_INF_3DHP_17_OF_28 = (7, 5, 14, 15, 16, 9, 10, 11, 23, 24, 25, 18, 19, 20, 4,
 
 
 def counterparts(skeleton: Skeleton, other: Skeleton) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """What stands in another skeleton for each joint of this one, and which joints of this one are the same there.
+    """The counterpart of each joint in another skeleton, and which joints are the same in both.
 
     Returns indices into `other`, one for each joint of `skeleton`: the same place on the body, or the nearest; and
     indices into `skeleton`, ascending, of the joints that are the same. Raises ValueError for other skeletons.

@@ -1,1 +1,1 @@
-"""What people look at: tables, the report, drawings, comparisons."""
+"""What a reader sees of the results: tables, the report, drawings, comparisons."""

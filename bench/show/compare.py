@@ -1,7 +1,7 @@
-"""Two methods of a benchmark side by side, from their records alone: difference, interval, p-value, and what it says.
+"""Two methods of a benchmark side by side, from their records alone: difference, interval, p-value, verdict.
 
-With one seed each, the verdict is about these networks. About methods it speaks only where training was repeated, and
-never about two seeds of one method (docs/explanation/statistics.md has the reasons).
+With a single seed each, the verdict is about these networks. It is about methods only if training was repeated, and
+never about two seeds of the same method (docs/explanation/statistics.md has the reasons).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Side:
 
     @property
     def seeds(self) -> str:
-        """The seeds as a person reads them."""
+        """The seeds as text."""
         return ", ".join(str(one.seed) for one in self.records)
 
     @property
@@ -42,12 +42,12 @@ class Side:
 
     @property
     def fixed(self) -> bool:
-        """Whether there is nothing to train, so that a seed is as good as many."""
+        """Whether there is nothing to train, so that a single seed suffices."""
         return self.records[0].training.get("kept") == stats.NOTHING_TRAINED
 
     @property
     def repeated(self) -> bool:
-        """Whether it is known what another seed would do."""
+        """Whether the spread over seeds is known."""
         return self.fixed or (self.trained_here and len(self.records) > 1)
 
     @property
@@ -63,7 +63,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sides under one metric. actions: action -> sequences, values of both, their difference and its interval."""
+    """Two sides by one metric. actions: action -> sequences, values of both, their difference and its interval."""
 
     benchmark: Benchmark
     metric: Metric
@@ -97,7 +97,7 @@ class Comparison:
         if self.same_method:
             return (
                 f"Verdict: no difference of methods. Both are {self.first.records[0].method}; {p_value} over sequences "
-                "says how far two of its networks lie apart, which is what seeds do."
+                "says how far two of its networks lie apart, which is the effect of the seed."
             )
         if self.found.methods is None:
             return f"Verdict, on these networks: {self._ranked(self.found.significant, p_value)} {self._not_repeated()}"
@@ -120,7 +120,7 @@ class Comparison:
         return (first.method, first.weights, first.scored_from) == (second.method, second.weights, second.scored_from)
 
     def _ranked(self, significant: bool, p_value: str) -> str:
-        """Which of the two is better on sequences like those, or that it does not show."""
+        """Which of the two is better on sequences like those, or that no difference is shown."""
         networks, metric = self.found.networks, self.metric
         if not significant:
             return f"no difference between {self.first.networks} and {self.second.networks} is shown ({p_value})."
@@ -131,7 +131,7 @@ class Comparison:
         return f"{better} is better than {worse} by {found} on sequences like these ({p_value})."
 
     def _not_repeated(self) -> str:
-        """Why this is about networks, and how it would be about methods."""
+        """Why the verdict is about networks, and what is missing for one about methods."""
         once = [side for side in (self.first, self.second) if not side.repeated]
         said = (
             f"This says nothing about methods: of {' and '.join(one.name for one in once)} there is a single network, "
@@ -201,7 +201,7 @@ def compare(benchmark: Benchmark, first: str, second: str, metric: str = "mpjpe"
     """Compare two methods of a benchmark, or what was scored on it, by their records.
 
     first, second: a name for all its seeds, `NAME:SEED` for one, `NAME:weights` for published weights where the method
-    was trained as well. Raises BenchError for what has no record, for records without blocks, and for the same twice.
+    was trained as well. Raises BenchError if a side has no record or one without blocks, or if both sides are the same.
     """
     if benchmark.protocol.accounting != "shared":
         raise BenchError(
@@ -243,7 +243,7 @@ def _side(benchmark: Benchmark, known: Sequence[Record], text: str) -> Side:
         if name in benchmark.methods:
             raise BenchError(f"{name} has no record on {benchmark.name}; this makes one: {command}")
         raise unknown(f"method or submission on {benchmark.name}", name, {one.method for one in known})
-    # Which of them fits comes before which of them is the newest: a trial with --set is newer, and does not.
+    # First keep the records that fit, then take the newest: a trial with --set may be newer, but does not fit.
     fitting = sorted(records.newest(one for one in mine if not departures(one, benchmark)), key=lambda one: one.seed)
     if not fitting:
         reasons = "; ".join(departures(mine[-1], benchmark))
@@ -265,13 +265,13 @@ def _side(benchmark: Benchmark, known: Sequence[Record], text: str) -> Side:
 
 
 def _check_blocks(benchmark: Benchmark, record: Record, metric: str) -> None:
-    """Raise BenchError if a record does not say how each test sequence scored."""
+    """Raise BenchError if a record does not hold a score per test sequence."""
     if record.lacks_blocks:
         again = f"bench run {benchmark.name} --methods {record.method} --seeds {record.seed + 1}"
         if record.scored_from:
             again = f"bench score {benchmark.name} --name {record.method}, with its file {record.training.get('file')}"
         raise BenchError(
-            f"results/records/{record.path.as_posix()} is from before records said how each test sequence scored; "
+            f"results/records/{record.path.as_posix()} was written before records held a score per test sequence; "
             f"this makes it anew: {again}"
         )
     taken = record.blocks[0].means

@@ -1,4 +1,4 @@
-"""A picture of what accuracy costs: MPJPE against multiply-adds, one point per method.
+"""A figure of accuracy against cost: MPJPE against multiply-adds, one point per method.
 
 matplotlib and torch are imported by the functions: `import bench.show.cost_figure` costs nothing.
 """
@@ -44,9 +44,9 @@ class CostPoint:
 def cost_figure(path: Path, benchmark: Benchmark) -> None:
     """Draw a benchmark: measured points filled, published ones outlined, area by parameters, cost on a log scale.
 
-    A bar is the confidence interval of a record, or ± the standard deviation over seeds. A method that multiplies
-    nothing, or whose cost is unknown, has no place on a log scale: it is named below the title. The file's suffix
-    chooses the format. Raises BenchError for another suffix, and for a benchmark with no number to draw.
+    A bar is the confidence interval of a record, or ± the standard deviation over seeds. A method without
+    multiply-adds, or of unknown cost, cannot be on a log scale: it is named below the title. The suffix of the file
+    decides the format. Raises BenchError for another suffix, and for a benchmark with no number to draw.
     """
     if path.suffix.lstrip(".") not in FORMATS:
         raise BenchError(f"a figure is written as {', '.join(FORMATS)}, not as {path.suffix or 'no suffix'}")
@@ -93,7 +93,7 @@ def _size(benchmark: Benchmark, row: Row) -> tuple[float | None, float] | None:
     from bench.method.registry import build
 
     model = benchmark.methods[row.method].model
-    joints = len(H36M_17)  # as many as every joint set has
+    joints = len(H36M_17)  # as every joint set of the suite
     method = build(benchmark.registered(row.method), frames=row.frames, joints=joints, **model)
     return macs_per_frame(method, joints), method.parameter_count
 
@@ -141,7 +141,7 @@ def draw(title: str, found: Sequence[CostPoint]) -> Figure:
     axes.tick_params(colors=INK, labelsize=9)
     axes.set_title(title, loc="left", fontsize=11, color=INK, pad=22)
     axes.annotate(_below_title(found), (0, 1), (0, 7), "axes fraction", "offset points", fontsize=8, color="#6b7280")
-    figure.draw_without_rendering()  # settles the axes, which labels are placed in
+    figure.draw_without_rendering()  # fixes the axes, so that labels can be placed
     _label(axes, areas, colours)
     return figure
 
@@ -167,7 +167,7 @@ def _below_title(found: Sequence[CostPoint]) -> str:
     """What a reader of the picture needs to know, in a line."""
     parameters = [one.parameters for one in found if one.macs]
     kinds = {one.kind for one in found}
-    parts = ["filled: measured, hollow: published"] if len(kinds) > 1 else [f"all {kinds.pop()}"]
+    parts = ["filled: measured, outlined: published"] if len(kinds) > 1 else [f"all {kinds.pop()}"]
     few, many = short_count(min(parameters)), short_count(max(parameters))
     parts.append(f"area: parameters, {few} to {many}" if few != many else f"{few} parameters each")
     left_out = [
@@ -198,7 +198,7 @@ def _label(axes: Any, areas: Mapping[CostPoint, float], colours: Mapping[str, st
             if inside and not any(place.overlaps(other) for other in taken):
                 break
             text.remove()
-        else:  # every place is taken: better over another name than not at all
+        else:  # no free place: draw it over another name
             text = axes.annotate(one.label, (one.macs, one.mpjpe), (reach, 0), ha="left", va="center", **style)
             place = text.get_window_extent(renderer)
         taken.append(place)

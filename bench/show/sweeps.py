@@ -22,7 +22,7 @@ from bench.system import paths
 def write(outcome: Outcome) -> Path:
     """Write an outcome under `results/sweeps/`, and its figure beside it; return the path.
 
-    A file whose points are the same stays as it is, for it may be committed. Raises BenchError for NaN, for infinity
+    A file with the same points is left as it is, since it may be committed. Raises BenchError for NaN, for infinity
     and for text that looks like a path of this machine.
     """
     path = folder() / outcome.path
@@ -127,7 +127,7 @@ def _note(outcome: Outcome) -> str:
     text = f"Seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     text += ", the mean over them." if len(seeds) > 1 else "."
     if any(line.oracle for line in lines(outcome)):
-        text += " A row marked oracle looks at the truth to choose: it is no prediction."
+        text += " A row marked oracle uses the ground truth to choose: it is not a prediction."
     return text
 
 

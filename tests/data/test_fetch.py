@@ -161,7 +161,7 @@ def test_a_trial_that_is_not_listed_is_fetched_by_name_and_must_be_readable(comm
     server.files["/subjects/02/02_98.amc"] = b"<html>please log in</html>"
     text = command("--trials", "02_98,02_99", status=2)
     assert "1 of 2 trials were not fetched:\n  02_98: " in text
-    assert "02_98.amc is not what it should be and was deleted: " in text
+    assert "02_98.amc failed the check and was deleted: " in text
     assert "cmu/02/02_99.amc" in files()
     assert "cmu/02/02_98.amc" not in files()
 
@@ -219,7 +219,7 @@ def test_a_hash_that_is_wrong_deletes_the_file_and_the_others_are_fetched(comman
     text = command(status=2)
     wrong, right = (hashlib.sha256(one).hexdigest() for one in (server.files["/subjects/02/02_01.amc"], AMC))
     assert "2 of 3 trials in cmu, 0 were there before" in text
-    assert f"is not what it should be and was deleted: SHA-256 {wrong}, expected {right}" in text
+    assert f"failed the check and was deleted: SHA-256 {wrong}, expected {right}" in text
     assert files() == [name for name in WHOLE if "02_01" not in name]
     assert fetch.ACKNOWLEDGEMENT in text
 
@@ -254,7 +254,7 @@ def test_a_server_that_stays_silent_is_given_up(command, server):
     text = command(status=2)
     assert "02_03.amc cannot be fetched, tried 4 times: " in text
     assert "timed out" in text
-    assert "the same command goes on where this one was" in text
+    assert "the same command resumes" in text
     assert server.asked[-1] == "02_03.amc", "the rest would be no better"
     assert files() == ["cmu/02/02.asf", "cmu/02/02_01.amc", "cmu/trials.csv"]
 
@@ -277,7 +277,7 @@ def test_files_that_are_there_stay_plain_or_packed(command, server):
     Path("cmu/02/02_03.amc").write_bytes(b"mine")
     Path("cmu/trials.csv").write_text("trial,action_group,rate_hz\n02_01,stroll,120\n")
     text = command("--subjects", "02")
-    assert "kept     cmu/02/02_03.amc, though it is not what is listed" in text
+    assert "kept     cmu/02/02_03.amc, though it differs from the listed file" in text
     assert "02_01" not in text
     assert server.asked == ["02.asf"]
     assert Path("cmu/02/02_03.amc").read_bytes() == b"mine"
@@ -296,9 +296,9 @@ def test_trials_that_lie_in_the_data_folder_itself_get_company_there(command):
     ("options", "message"),
     [
         (["--subjects", "2"], "No listed CMU subject '2'. Did you mean '02'? Known: 02, 05"),
-        (["--trials", "2-1"], "'2-1' is no name of a CMU trial, like 02_01"),
-        (["--trials", "../../etc_01"], "is no name of a CMU trial"),
-        (["--url", "file:///etc"], "'file:///etc' is no address of a server"),
+        (["--trials", "2-1"], "'2-1' is not the name of a CMU trial, such as 02_01"),
+        (["--trials", "../../etc_01"], "is not the name of a CMU trial"),
+        (["--url", "file:///etc"], "'file:///etc' is not the address of a server"),
     ],
 )
 def test_mistakes_ask_nothing_of_the_server(command, server, options, message):

@@ -333,7 +333,7 @@ def test_files_cut_from_the_videos_are_recognised_by_their_frames(h36m, monkeypa
     monkeypatch.setattr(known, "H36M_FRAMES", {("S9", "S11"): 400})
     monkeypatch.setattr(known, "H36M_TEST_FRAMES_OF_VIDEOS", 8 * FRAMES)
     report = h36m()
-    assert findings(report) == ["frames: these are the files cut from the videos, as in MotionBERT's line of work"]
+    assert findings(report) == ["frames: these are the files cut from the videos, as in MotionBERT and its followers"]
     assert report.findings[0].where == ["S9 and S11: 560 frames, not 400"]
 
 

@@ -35,7 +35,7 @@ def one_video(poses: np.ndarray) -> np.ndarray:
     [
         (GOOD * 1000, r"in metres\. In 'S1/sit 1/a' and 7 other videos .* millimetres; divide by 1000"),
         (GOOD * 100, r"centimetres; divide by 100"),
-        (GOOD * 0, r"joints lie 0 from the root on average, in the data 0\.\d+ m\. It looks like another unit"),
+        (GOOD * 0, r"joints lie 0 from the root on average; in the data 0\.\d+ m\. It looks like another unit"),
         (one_video(GOOD * 1000), r"In 'S1/sit 1/b' joints lie"),
         (GOOD + AWAY, r"root-relative\. In 'S1/sit 1/a' and 7 .* lies 4\.0 m .* Subtract joint 0 \(pelvis\)"),
         (one_video(GOOD + 1.25 * AWAY), r"In 'S1/sit 1/b' the root lies 5\.0 m"),

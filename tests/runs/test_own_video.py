@@ -229,7 +229,7 @@ def test_weights_for_other_joints_or_of_no_lifter_are_refused(command, published
         (["--keypoints", "people.json", "--size", "64x64"], "of the keypoints lie outside an image of 64 x 64"),
         (["--keypoints", "nowhere.json", "--size", "64x64"], "nowhere.json not found: no keypoints there"),
         ([*PEOPLE, "--max-gap", "0.05"], "the person is missing for 3 frames (0.1 s) from frame 10 on"),
-        ([*PEOPLE, "--min-score", "0.95"], "nobody in it"),
+        ([*PEOPLE, "--min-score", "0.95"], "no person found"),
         ([*PEOPLE, "--person", "2"], "does not number its people"),
         ([*PEOPLE, "--checkpoint", "nowhere.pt"], "nowhere.pt not found: no checkpoint there"),
         ([*PEOPLE, "--checkpoint", "people.json"], "people.json is not a checkpoint"),

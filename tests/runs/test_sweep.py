@@ -133,7 +133,7 @@ def test_oracles_have_rows_of_their_own(finished, swept):
     assert {found[1] for found in ways.values()} == {recorded(finished, "diff3dhpe")}
     assert ways["best_oracle"][3] < ways["best_oracle"][1]
     assert "diff3dhpe, best of H, oracle" in text
-    assert "A row marked oracle looks at the truth to choose: it is no prediction." in text
+    assert "A row marked oracle uses the ground truth to choose: it is not a prediction." in text
 
 
 def test_receptive_fields_are_ordinary_runs(finished, swept):

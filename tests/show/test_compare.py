@@ -229,7 +229,7 @@ def test_the_folder_of_a_finished_run_serves_where_the_committed_record_is_older
     whole = record("mixste")
     records.write(whole.model_copy(update={"blocks": ()}))
     records.write(record("diff3dhpe", level=60))
-    with pytest.raises(BenchError, match="before records said"):
+    with pytest.raises(BenchError, match="before records held"):
         compare(load_benchmark("toy.yaml"), "mixste", "diff3dhpe")
     path = paths.cache() / "runs" / "toy" / whole.path.stem / "record.json"
     paths.write_text(path, records.text(whole))
@@ -262,7 +262,7 @@ def test_tables_have_intervals_and_note_what_ties_with_the_best(project):
     rows = dict(re.findall(r"^\| (mixste|diff3dhpe|mean_pose)(.*)", text, re.M))
     assert f"54.0 [{low:.1f}, {high:.1f}]" in rows["mixste"].replace("**", "")
     assert [("<sup>1</sup>" in rows[name]) for name in ("mixste", "diff3dhpe", "mean_pose")].count(True) == 1
-    assert re.search(r"^1\. MPJPE does not differ from that of \w+ beyond chance; said of these networks", text, re.M)
+    assert re.search(r"^1\. MPJPE does not differ from that of \w+ beyond chance; this is about these", text, re.M)
     assert "[a, b] is the 95 % interval" in text
     assert tables.write(root=project, check=True) == []
     records.write(record("mean_pose", 1, 200, blocks=()), project / "results" / "records")

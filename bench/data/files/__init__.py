@@ -1,1 +1,1 @@
-"""Safe readers of the files that data sets come in, and the cache that they are kept in."""
+"""Safe readers for the files of data sets, and the cache of converted data."""

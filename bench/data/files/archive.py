@@ -32,21 +32,21 @@ from bench.system.errors import BenchError, MissingDataError
 
 # --- the community's pickled archives
 
-# What zipfile, zlib, numpy and the machine for pickles raise over bytes that are not what was written.
+# What zipfile, zlib, numpy and the pickle reader raise for damaged bytes.
 _DAMAGED = (
     ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, OverflowError, RuntimeError, SyntaxError,
     struct.error, tokenize.TokenError, zlib.error,
 )  # fmt: skip
 
-UNPACKED_TIMES, UNPACKED_BYTES = 50, 100e6  # motion packs to less than half; beyond both it is a bomb
+UNPACKED_TIMES, UNPACKED_BYTES = 50, 100e6  # motion compresses about twofold; beyond both it is a zip bomb
 
 
 def read_npz(path: Path) -> dict[str, Any]:
-    """Every array of an .npz file; object arrays are read by `bench.data.files.pickled`. 0-d ones give their content.
+    """Every array of an .npz file, object arrays by `bench.data.files.pickled`. 0-d arrays give their content.
 
-    Raises MissingDataError if there is no such file, BenchError if it is no .npz file, is damaged, holds a pickle of
-    anything but arrays, dictionaries, lists, tuples, numbers and strings, or would fill the memory with less than it
-    holds.
+    Raises MissingDataError if there is no such file, BenchError if it is not an .npz file, is damaged, holds a pickle
+    of anything but arrays, dictionaries, lists, tuples, numbers and strings, or would unpack to far more memory than
+    its content needs.
     """
     if not path.is_file():
         raise MissingDataError(f"{paths.shown(path)} not found")
@@ -73,16 +73,16 @@ def _key(member: zipfile.ZipInfo) -> str:
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
-    """Refuse what no .npz file has, before anything is unpacked. size: bytes of the file."""
+    """Refuse archives with features that no .npz file has, before unpacking anything. size: bytes of the file."""
     for member in members:
         if not member.filename.isprintable() or len(member.filename) > pickled.LONG_TEXT:
-            raise pickle.UnpicklingError("it holds an array with a name that nobody can read")
+            raise pickle.UnpicklingError("it holds an array whose name is not readable text")
         if member.flag_bits & 1:
             raise pickle.UnpicklingError(f"{member.filename[:80]!r} in it is encrypted")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise pickle.UnpicklingError(f"{member.filename[:80]!r} in it is packed as .npz files never are")
     if len({_key(member) for member in members}) < len(members):
-        raise pickle.UnpicklingError("it holds two arrays of one name")
+        raise pickle.UnpicklingError("it holds two arrays with the same name")
     unpacked = sum(member.file_size for member in members)
     if unpacked > UNPACKED_TIMES * size + UNPACKED_BYTES:
         raise pickle.UnpicklingError(f"its {size / 1e6:,.1f} MB would unpack to {unpacked / 1e6:,.0f} MB")
@@ -92,7 +92,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
     with archive.open(member) as stream:
         try:
             return _read_npy(stream, member.file_size)
-        finally:  # its check sum is compared at the end: a damaged file should be called that, and not worse
+        finally:  # read to the end, where the checksum is compared, so that damage is reported as damage
             while stream.read(1 << 20):
                 pass
 
@@ -107,12 +107,12 @@ def _read_npy(stream: IO[bytes], size: int) -> Any:
     if kind.hasobject and kind.kind == "O":
         array = pickled.load(stream, size)
         if not isinstance(array, np.ndarray) or array.shape != shape:
-            raise ValueError("its pickle does not hold the array that its header promises")
+            raise ValueError("its pickle does not hold the array that its header describes")
         return array.item() if array.shape == () else array
     if kind.kind not in "biufcSU":
         raise pickle.UnpicklingError(f"it holds an array of {str(kind)[:80]}, not of numbers, strings or objects")
     if math.prod(shape) * kind.itemsize != size - stream.tell():
-        raise ValueError("an array has not the size that its header promises")
+        raise ValueError("an array does not have the size that its header states")
     stream.seek(0)
     return np.lib.format.read_array(stream, allow_pickle=False)
 
@@ -131,7 +131,7 @@ def fingerprint(parts: Iterable[str], files: Iterable[Path] = ()) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, remembered under its size and times so that big files are hashed once."""
+    """SHA-256 of a file's content, cached by its size and time stamps, so that big files are hashed once."""
     try:
         return _remembered_digest(path)
     except OSError as error:
@@ -141,7 +141,7 @@ def file_digest(path: Path) -> str:
 def _remembered_digest(path: Path) -> str:
     status = path.stat()
     memo = paths.cache() / "digests" / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]}.json"
-    # A copying tool may set the time of a change of content, but not that of a change of status.
+    # Tools that copy files can set the modification time (mtime), but not the status-change time (ctime).
     stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
     try:
         known = json.loads(memo.read_text(encoding="utf-8"))
@@ -151,7 +151,7 @@ def _remembered_digest(path: Path) -> str:
         pass  # not seen before, or not readable: hash it
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    with contextlib.suppress(OSError):  # a results folder that cannot be written to costs time, no more
+    with contextlib.suppress(OSError):  # if the results folder is read-only, files are hashed every time
         paths.write_text(memo, json.dumps({"stamp": stamp, "sha256": digest}))
     return digest
 
@@ -226,7 +226,7 @@ def memory_mapped(folder: Path) -> PoseDataset:
 
 
 def _skeleton(stored: str | dict[str, Any]) -> Skeleton:
-    """A skeleton as it was stored: whole, or in copies of earlier versions the name of one of the suite's own."""
+    """A stored skeleton: its fields, or in older copies the name of one of the suite's skeletons."""
     if isinstance(stored, str):
         return KNOWN[stored]
     whole: dict[str, Any] = {key: tuple(part) if isinstance(part, list) else part for key, part in stored.items()}
@@ -234,7 +234,7 @@ def _skeleton(stored: str | dict[str, Any]) -> Skeleton:
 
 
 def _remove(path: Path) -> None:
-    """A folder or a file that is in the way, if there is one."""
+    """Delete a folder or a file, if there is one."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -246,7 +246,7 @@ _NPY_HEADER = 128  # bytes: of every .npy file of a block
 
 
 def _save(path: Path, pieces: list[NDArray[Any]]) -> bool:
-    """Write pieces end to end as one .npy file, without a copy of the whole in memory. False if there is none."""
+    """Concatenate pieces into one .npy file, without a copy of the whole in memory. False if there are no pieces."""
     if not pieces:
         return False
     shape = (sum(map(len, pieces)), *pieces[0].shape[1:])
@@ -259,7 +259,7 @@ def _save(path: Path, pieces: list[NDArray[Any]]) -> bool:
 
 
 def _seal(folder: Path, about: dict[str, Any]) -> str:
-    """SHA-256 over what a stored data set says of itself, its table, and the size and form of its blocks."""
+    """SHA-256 over the metadata of a stored data set, its table, and the size and shape of its blocks."""
     seal = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     seal.update((folder / _TABLE).read_bytes())
     for block in about["blocks"]:

@@ -1,8 +1,9 @@
-"""Pickled arrays, read as data: a machine that knows what arrays, containers, numbers and strings need, and no more.
+"""Read pickled arrays as data: a small pickle interpreter for arrays, containers, numbers and strings only.
 
-A pickle is a program. Python's own unpickler looks up every name that it is given and lets the program allocate what it
-likes; this one looks up nothing, calls nothing of the file's choosing and builds no more than the file itself holds.
-Opcodes: `pickletools` in Python's library. What NumPy 1 and 2 write under Python 2 and 3 (protocols 0 to 5) is read.
+A pickle is a program. Python's own unpickler imports every name that it is given and lets the program allocate any
+amount of memory; this one imports nothing, calls no function that the file names, and builds no more data than the file
+itself holds. Opcodes: `pickletools` in Python's library. Files written by NumPy 1 and 2 under Python 2 and 3 (protocols
+0 to 5) are supported.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from typing import IO, Any
 
 import numpy as np
 
-STEPS = 300_000  # a pickle of Human3.6M has thirty thousand; a step of one byte can build an object of a hundred
-OBJECT_ARRAYS = 2_000  # a pose file has at most one per sequence; they are freed one inside the other, on the C stack
-LONG_TEXT = 1_000  # characters: only the bytes of an array are longer, and nothing refers to these twice
+STEPS = 300_000  # Human3.6M's pickle has thirty thousand; a step of one byte can build an object of 100 bytes
+OBJECT_ARRAYS = 2_000  # a pose file has at most one per sequence; nested ones are freed recursively, on the C stack
+LONG_TEXT = 1_000  # characters: only the bytes of an array are longer, and no pickle refers to those twice
 _MARK, _FORGOTTEN = object(), object()
 
 
 def load(stream: IO[bytes], size: int) -> Any:
-    """What the pickle at the head of `stream` holds. size: bytes that the stream holds in all.
+    """Read the pickle at the start of `stream`. size: bytes of the whole stream.
 
-    Raises UnpicklingError, saying what it wants, for a pickle of anything but arrays, dictionaries, lists, tuples,
+    Raises UnpicklingError, naming what was found, for a pickle of anything but arrays, dictionaries, lists, tuples,
     numbers and strings; ValueError, LookupError or TypeError for one that is damaged.
     """
     machine = _Machine(size)
@@ -37,7 +38,7 @@ def load(stream: IO[bytes], size: int) -> Any:
 
 
 class _Name:
-    """A function or class that the pickle names: a word, never the thing."""
+    """The name of a function or class in the pickle; it is never imported."""
 
     def __init__(self, module: str, name: str) -> None:
         package = re.sub(r"^numpy\.core\b", "numpy._core", module)
@@ -47,7 +48,7 @@ class _Name:
 
 
 class _Kind:
-    """What a pickle says a dtype is: its letter and size first, its byte order after that."""
+    """A dtype as a pickle builds it: first its letter and size, then its byte order."""
 
     def __init__(self, code: Any) -> None:
         if not re.fullmatch(r"[biufc]\d+|[SU][1-9]\d*|O8?", _text(code)):
@@ -56,13 +57,13 @@ class _Kind:
 
 
 class _Machine:
-    """The stack, the marks and the memory that a pickle works on."""
+    """The state of the interpreter: stack, marks and memo."""
 
     def __init__(self, size: int) -> None:
         self._stack: list[Any] = []
         self._memory: dict[int, Any] = {}
         self._object_arrays = 0
-        self._room = 2 * size  # bytes: text may become bytes and these an array, so twice what was read
+        self._room = 2 * size  # bytes: text may become bytes and then an array, so up to twice the file
 
     def pop(self) -> Any:
         return self._stack.pop()
@@ -131,10 +132,10 @@ class _Machine:
     def _set(self, items: list[Any]) -> None:
         target = _expected(dict, self._stack[-1])
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, str | int):  # a nested tuple would be hashed without end
+            if not isinstance(key, str | int):  # hashing a nested tuple may never end
                 raise UnpicklingError(f"it holds a dictionary with a {type(key).__name__} for a key")
             if not (key.isprintable() and len(key) <= LONG_TEXT if isinstance(key, str) else abs(key) < 2**63):
-                raise UnpicklingError("it holds a dictionary with a key that nobody can read")
+                raise UnpicklingError("it holds a dictionary with a key that is not readable text")
             target[key] = value
 
     def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:
@@ -156,7 +157,7 @@ class _Machine:
             text = _text(arguments[0])
             self._fill(len(text))
             return _bytes(text)
-        if name in ("builtins.bytes", "__builtin__.bytes") and not arguments:  # no bytes, before protocol 3
+        if name in ("builtins.bytes", "__builtin__.bytes") and not arguments:  # empty bytes, before protocol 3
             return b""
         raise UnpicklingError(f"it wants to call {name} with something else than an array")
 
@@ -172,16 +173,16 @@ class _Machine:
             content = _expected(list, raw) if dtype.hasobject else _bytes(raw)
             length = math.prod(shape) * (1 if dtype.hasobject else dtype.itemsize)
             if version != 1 or len(content) != length:
-                raise ValueError(f"an array of shape {shape} is promised, but not there")
+                raise ValueError(f"an array of shape {shape} is announced, but its data are missing")
             checked: Any = (1, shape, dtype, bool(fortran), content)
             target.__setstate__(checked)
         else:
             raise UnpicklingError(f"it wants to change a {type(target).__name__}")
 
     def _admitted(self, kind: Any, shape: Any) -> np.dtype[Any]:
-        """The dtype of an array for which there is room."""
+        """The dtype of an array, after checking that the array fits into the memory limit."""
         if not all(type(length) is int and 0 <= length < 2**31 for length in _expected(tuple, shape)):
-            raise ValueError("an array has a shape that is none")
+            raise ValueError("an array has an invalid shape")
         dtype: np.dtype[Any] = _expected(_Kind, kind).dtype
         self._fill(math.prod(shape) * dtype.itemsize)
         self._object_arrays += dtype.hasobject
@@ -192,7 +193,7 @@ class _Machine:
     def _fill(self, size: int) -> None:
         self._room -= size
         if self._room < 0:
-            raise UnpicklingError("it builds more than it holds")
+            raise UnpicklingError("it builds more data than the file holds")
 
 
 def _expected(kind: type | UnionType, value: Any) -> Any:

@@ -1,1 +1,1 @@
-"""Motion capture as videos: reading it, making it up, filming it, detecting it."""
+"""Motion capture as videos: file readers, synthetic motion, simulated cameras and a simulated detector."""

@@ -1,7 +1,7 @@
 """Acclaim ASF/AMC, the motion-capture format of the CMU database: a skeleton file, a motion file, the bones' far ends.
 
 An ASF file gives every bone a direction and a length in the rest pose, and a local frame in which an AMC file turns it,
-frame by frame. World axes and lengths are the files' own (y up), but lengths leave here in metres.
+frame by frame. World axes are those of the files (y up); lengths are converted to metres.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ ROOT = ("tx", "ty", "tz", *AXES)
 class Bone:
     """One bone. offset: (3,) metres from its near to its far end in the rest pose, world axes.
 
-    frame: (3, 3) columns are the axes that it turns about, world axes of the rest pose. channels: which of rx, ry, rz
-    the motion file holds, in its order; none if the bone is rigid with its parent.
+    frame: (3, 3), its columns are the axes of rotation, in world axes of the rest pose. channels: which of rx, ry, rz
+    the motion file holds, in its order; empty if the bone cannot turn.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Bone:
 
 @dataclass(frozen=True)
 class Figure:
-    """A skeleton. bones and parents (name of each bone's parent) go from the root outwards, the root left out."""
+    """A skeleton. bones, parents (name of each bone's parent): ordered from the root outwards, without the root."""
 
     bones: tuple[Bone, ...]
     parents: tuple[str, ...]
@@ -98,7 +98,7 @@ def read_motion(amc: Path, figure: Figure) -> dict[str, Array]:
     """Every frame of an AMC file (.amc or .amc.gz): channel values of the root and of each turning bone.
 
     Each is (frames, channels) in the file's units (root translation in length units, angles in degrees). Raises
-    MissingDataError if there is no file, BenchError with file and line if it does not fit the figure or is cut.
+    MissingDataError if there is no file, BenchError with file and line if it does not fit the skeleton or is truncated.
     """
     lines = [(number, words) for number, words in _words(amc) if words[0][0] != ":"]
     channels = figure.channels
@@ -146,8 +146,8 @@ def _order(amc: Path, lines: list[tuple[int, list[str]]], channels: dict[str, tu
 def read_figure(asf: Path) -> Figure:
     """The skeleton in an ASF file.
 
-    Raises MissingDataError if there is no file, BenchError with file and line if it says what is not supported here
-    (a root that is not at the origin, angles other than degrees in XYZ order) or leaves out what is needed.
+    Raises MissingDataError if there is no file, BenchError with file and line if it is incomplete or not supported here
+    (a root that is not at the origin, angles other than degrees in XYZ order).
     """
     section, unit = "", 0.0
     root_channels: tuple[str, ...] = ()
@@ -179,7 +179,7 @@ def read_figure(asf: Path) -> Figure:
         elif section == ":hierarchy" and key not in ("begin", "end"):
             for child in rest:
                 if child not in bones or child in parents or (key != "root" and key not in parents):
-                    raise _wrong(asf, number, f"cannot hang {child!r} from {key!r}: unknown bone, or twice")
+                    raise _wrong(asf, number, f"cannot attach {child!r} to {key!r}: unknown bone, or twice")
                 parents[child] = key
     missing = [part for part, known in ((":units length", unit), (":root order", root_channels)) if not known]
     missing += [f"{name} in :hierarchy" for name in bones if name not in parents] or ([] if bones else [":bonedata"])
@@ -208,11 +208,11 @@ def _bone(asf: Path, end: int, entry: dict[str, tuple[int, list[str]]], unit: fl
     return Bone(entry["name"][1][0], direction * length * unit, frame, channels)
 
 
-# --- lines, numbers, mistakes
+# --- lines, numbers, errors
 
 
 def _words(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, words) of every line that is not empty and no comment."""
+    """(line number, words) of every line that is neither empty nor a comment."""
     if not path.is_file():
         raise MissingDataError(f"{shown(path)} not found")
     try:

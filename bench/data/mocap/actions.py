@@ -1,4 +1,4 @@
-"""What the synthetic people do: key angles of every action, and how far each joint goes."""
+"""Actions of the synthetic people: key angles of every action, and limits of every joint."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 Keys = tuple[float, ...]
 
-# Degrees of freedom, in degrees but for `lift` (metres above the support). Sided ones exist as "left ..." and
-# "right ...". Thighs are measured from the vertical, so that a trunk that tilts leaves the feet where they are.
+# Degrees of freedom, in degrees but for `lift` (metres above the support). Those in SIDED exist as "left ..." and
+# "right ...". Thighs are measured from the vertical, so that tilting the trunk does not move the feet.
 SIDED = {
     "hip": (-45.0, 130.0),  # forward
     "hip out": (-15.0, 50.0),
@@ -36,8 +36,8 @@ LIMITS = MIDDLE | {f"{side} {name}": limits for side in ("left", "right") for na
 class Action:
     """Key angles at equal steps of a cycle of `seconds`. A sided name without a side means both.
 
-    alternate: the right side does what the left does, half a cycle later. either: each cycle picks its side.
-    turning: degrees per second, at most, by which the heading changes; steady: at one rate, on a circle.
+    alternate: the right side does what the left does, half a cycle later. either: the side is drawn per cycle.
+    turning: largest change of the heading in degrees per second; steady: at a constant rate, on a circle.
     """
 
     seconds: float

@@ -1,4 +1,4 @@
-"""A simulated 2D detector: what a network would have seen, for data that come without images.
+"""A simulated 2D detector, for data that come without images.
 
 Errors of real detectors are not white: they follow a joint for a while, grow with the person's size in the image and
 towards the ends of the limbs, jump when a joint is hidden, and now and then take the left leg for the right one.
@@ -16,7 +16,7 @@ from bench.geometry.skeleton import Skeleton
 
 Array = NDArray[Any]
 
-# How much harder than an average joint, by the last word of its name; joints that are not named here count 1.
+# Difficulty relative to an average joint, by the last word of the joint's name; 1 for joints not listed here.
 DIFFICULTY = {
     "pelvis": 0.6, "hip": 0.8, "spine": 0.8, "thorax": 0.7, "neck": 0.7, "head": 0.8,
     "shoulder": 0.9, "elbow": 1.2, "wrist": 1.6, "knee": 1.1, "ankle": 1.4,
@@ -35,11 +35,11 @@ class Detector:
     drift_seconds: float = 0.15  # after which it has decayed to 1/e
     jitter: float = 0.002  # error that is new in every frame
     bias: float = 0.005  # error that stays for the whole video
-    occlusions_per_second: float = 0.4  # of the whole person; which joint it is follows the difficulty
+    occlusions_per_second: float = 0.4  # of the whole person; harder joints are hidden more often
     occlusion_seconds: float = 0.4  # mean length (exponential); the error swells and fades within it
     occlusion_error: float = 0.03  # error at the height of an occlusion
-    occlusion_pull: float = 0.4  # at its height a hidden joint lies up to this far on the way to its parent (0..1)
-    swaps_per_second: float = 0.03  # of each pair of limbs
+    occlusion_pull: float = 0.4  # at its height, largest share (0..1) of its way to the parent that a joint moves
+    swaps_per_second: float = 0.03  # per pair of limbs
     swap_seconds: float = 0.15  # mean length (exponential)
 
     def __post_init__(self) -> None:
@@ -47,7 +47,7 @@ class Detector:
             if not 0 <= getattr(self, setting.name) < np.inf:
                 raise ValueError(f"Detector: {setting.name} is {getattr(self, setting.name)}, not a positive number")
         if self.occlusion_pull > 1:
-            raise ValueError(f"Detector: occlusion_pull is {self.occlusion_pull}, more than the whole way")
+            raise ValueError(f"Detector: occlusion_pull is {self.occlusion_pull}, not in 0..1")
 
 
 def detect(
@@ -56,7 +56,7 @@ def detect(
     """What the detector reports for one video of one person.
 
     keypoints_px: (frames, joints, 2) true pixels; returns the same shape and type. fps: frames per second.
-    The numbers follow from `rng` alone. Raises ValueError if the joints are not the skeleton's.
+    The result is determined by `rng` alone. Raises ValueError if the joints are not the skeleton's.
     """
     settings = settings or Detector()
     if keypoints_px.ndim != 3 or keypoints_px.shape[1:] != (len(skeleton), 2):
@@ -123,7 +123,7 @@ def _bursts(
     frames: int, fps: float, per_second: float, seconds: float, rng: np.random.Generator
 ) -> list[tuple[int, int]]:
     """(first, last + 1) frames of events that begin at random. Some have begun before the video, some outlast it."""
-    before = int(5 * seconds * fps)  # what began earlier is over with 99 percent certainty
+    before = int(5 * seconds * fps)  # events that began earlier are over with a probability of 99 %
     count = rng.poisson(per_second * (frames + before) / fps)
     starts = rng.integers(-before, frames, count)
     stops = starts + np.maximum(1, np.round(rng.exponential(seconds, count) * fps)).astype(int)
@@ -131,7 +131,7 @@ def _bursts(
 
 
 def _limbs(skeleton: Skeleton) -> list[tuple[list[int], list[int]]]:
-    """Pairs of limbs: the left joints that hang from one another, and the right ones in the same order."""
+    """Pairs of limbs: chains of connected left joints, and the right joints in the same order."""
     limbs: dict[int, tuple[list[int], list[int]]] = {}
     for left, right in zip(skeleton.left, skeleton.right, strict=True):
         top = left

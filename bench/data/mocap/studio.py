@@ -1,4 +1,4 @@
-"""The studio: motion that was recorded without cameras is filmed by the four cameras of a Human3.6M subject.
+"""Simulated cameras: recorded motion is projected into the four cameras of a Human3.6M subject.
 
 Lenses and viewing directions are the real ones; only the cameras' positions are made up. A motion may need more floor
 than the Human3.6M studio has, so each camera steps back along its optical axis until it sees all of it.
@@ -20,9 +20,9 @@ from bench.geometry.skeleton import Skeleton
 
 Array = NDArray[Any]
 
-MARGIN = 0.92  # of the half image: where the outermost joint may lie
+MARGIN = 0.92  # share of the half image within which all joints must lie
 NEAREST = 1.0  # metres: no joint comes closer to a camera
-# The cameras by name, for their lenses, which are the same in all seven rigs; where they stand is another matter.
+# The cameras by name, for their lenses only: these are the same in all seven rigs, the positions are not.
 LENSES = {camera.name: camera for camera in h36m_cameras()["S1"]}
 
 
@@ -39,9 +39,9 @@ def film(
 ) -> Iterator[Video]:
     """The four views of one motion.
 
-    motion: (frames, joints, 3) metres, world axes, z up. The rig (one of Human3.6M's seven) and the heading follow
-    from seed, subject and sequence alone, so "gt" and "det" show the same views. "gt": 2D is the exact projection.
-    "det": the simulated detector sees it, with noise that follows from seed, subject, sequence and camera.
+    motion: (frames, joints, 3) metres, world axes, z up. The rig (one of Human3.6M's seven) and the heading are
+    determined by seed, subject and sequence alone, so "gt" and "det" show the same views. "gt": 2D is the exact
+    projection. "det": the simulated detector sees it, with noise determined by seed, subject, sequence and camera.
     Raises ValueError if the motion is empty, not finite, or of other joints than the skeleton's.
     """
     if motion.shape[1:] != (len(skeleton), 3) or not len(motion) or not np.isfinite(motion).all():
@@ -65,7 +65,7 @@ def sight(rig: tuple[Camera, ...]) -> Array:
     centres = np.array([camera.translation[:2] for camera in rig])
     axes = np.array([rotate(np.array([0.0, 0.0, 1.0]), camera.orientation)[:2] for camera in rig])
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
-    across = np.eye(2) - axes[:, :, None] * axes[:, None, :]  # what is left of an offset beside each axis
+    across = np.eye(2) - axes[:, :, None] * axes[:, None, :]  # removes the part of an offset along each axis
     spot: Array = np.linalg.solve(across.sum(axis=0), np.einsum("cij,cj->i", across, centres))
     return spot
 
@@ -85,7 +85,7 @@ def stage(motion: Array, heading: float, centre: Array) -> Array:
 def step_back(camera: Camera, motion: Array) -> Camera:
     """The camera moved back along its axis by the least distance at which it sees every joint of every frame.
 
-    motion: (frames, joints, 3) metres, world axes. Worked out without lens distortion, which pulls the corners of
+    motion: (frames, joints, 3) metres, world axes. Computed without lens distortion, which pulls the corners of
     the image inwards.
     """
     x, y, z = np.moveaxis(camera.to_camera(motion), -1, 0)
@@ -99,5 +99,5 @@ def step_back(camera: Camera, motion: Array) -> Camera:
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:
-    """Random numbers that follow from a seed and names, alike on every machine."""
+    """A random generator determined by a seed and names, the same on every machine."""
     return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])

@@ -1,1 +1,1 @@
-"""Keypoint files of one person's own videos."""
+"""Keypoint files of a user's own videos."""

@@ -1,6 +1,6 @@
 """From COCO's 17 keypoints, which 2D detectors find, to Human3.6M's 17 joints, which lifters read.
 
-Hips, knees, ankles, shoulders, elbows and wrists are the same joints. The others are made of what is near:
+Hips, knees, ankles, shoulders, elbows and wrists are the same joints. The others are combined from nearby keypoints:
 
     pelvis = middle of the hips                    thorax = middle of the shoulders
     spine  = middle of pelvis and thorax           neck   = thorax + 2/3 (nose - thorax)
@@ -8,7 +8,7 @@ Hips, knees, ankles, shoulders, elbows and wrists are the same joints. The other
 
 The last two were chosen by hand, so that a body of usual proportions gets about the lengths that Human3.6M's skeletons
 have from thorax to neck (12 cm) and on to head (12 cm). A detector's joints lie elsewhere than those of motion capture,
-hips above all: no formula makes up for that.
+hips above all: no formula corrects that.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MADE = {
 
 
 def _shares() -> Array:
-    """(17, 17): how much of each COCO keypoint is in each Human3.6M joint."""
+    """(17, 17): the weight of each COCO keypoint in each Human3.6M joint."""
     shares = np.zeros((len(H36M_17), len(COCO_17)))
     for row, joint in enumerate(H36M_17.joints):
         for keypoint, share in _MADE.get(joint, {joint: 1.0}).items():
@@ -51,5 +51,5 @@ def to_h36m(keypoints_2d: Array) -> Array:
 
 
 def touched(keypoints: Array) -> Array:
-    """Which of Human3.6M's joints are made of any of these COCO keypoints: (..., 17) bool to (..., 17) bool."""
+    """Which of Human3.6M's joints depend on any of these COCO keypoints: (..., 17) bool to (..., 17) bool."""
     return np.asarray(keypoints @ (_shares() != 0).T)

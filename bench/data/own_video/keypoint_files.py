@@ -1,13 +1,13 @@
-"""Files of 2D keypoints in the wild: what detectors write, and plain arrays, read into people by frame.
+"""Read files of 2D keypoints, as detectors write them or as plain arrays, into people by frame.
 
 | file | recognised by |
 |---|---|
-| `.npz` of ours | `keypoints` (frames, 17, 2 or 3) pixels; if known `width`, `height`, `fps`, `layout` |
+| `.npz` of the suite | `keypoints` (frames, 17, 2 or 3) pixels; if known `width`, `height`, `fps`, `layout` |
 | `.npz` of VideoPose3D's custom data sets | `positions_2d` {video: {action: [view]}} and `metadata` |
 | JSON of AlphaPose, or Detectron2's in COCO's results format | a list of people, each with `image_id` and `keypoints` |
 | JSON of MMPose | a list of frames, each with `instances`, or that list under `instance_info` |
 
-A third number of a keypoint is its score. Which format it is follows from the content, not from the name.
+A third number of a keypoint is its score. The format is recognised by the content, not by the name.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from bench.system.paths import shown
 Array = NDArray[Any]
 
 LAYOUTS = {"coco": COCO_17, "h36m": H36M_17}
-JOINTS = 17  # of both
+JOINTS = 17  # in both layouts
 
 
 @dataclass(frozen=True)
 class Person:
-    """One person in one frame. keypoints: (17, 3) x and y in pixels, and score. track: who it is, where a file says."""
+    """One person in one frame. keypoints: (17, 3) x and y in pixels, and score. track: the person's id."""
 
     keypoints: Array
     track: str | None = None
@@ -43,7 +43,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Detections:
-    """What a file says of one video. frames: who is seen, by the frame's number in the file; None: it does not say."""
+    """The content of a file for one video. frames: people by frame number in the file. None: the file does not say."""
 
     frames: Mapping[int, Sequence[Person]]
     layout: Skeleton | None = None
@@ -55,8 +55,8 @@ class Detections:
 def read_keypoints(path: Path, video: str | None = None) -> Detections:
     """Read a file of any of these formats.
 
-    video: which one, where a file holds several. Raises MissingDataError if there is no such file; BenchError if it is
-    of another format or another joint set, damaged, or wants to run something.
+    video: which one, if the file holds several. Raises MissingDataError if there is no such file; BenchError if it is
+    of another format or joint set, damaged, or would execute code.
     """
     if not path.is_file():
         raise missing_file(shown(path), "no keypoints there")
@@ -118,7 +118,7 @@ def _videopose3d(path: Path, content: Mapping[str, Any], video: str | None) -> D
 
 
 def _layout(path: Path, metadata: Mapping[str, Any]) -> Skeleton | None:
-    """By its name, else by which joints are left and right."""
+    """The layout by its name, else by which joints are left and right."""
     name = metadata.get("layout_name")
     if name is not None and str(name) not in LAYOUTS:
         raise unknown(f"layout of keypoints in {shown(path)}", str(name), LAYOUTS)
@@ -129,7 +129,7 @@ def _layout(path: Path, metadata: Mapping[str, Any]) -> Skeleton | None:
 
 
 def _frames(where: str, keypoints: Any) -> dict[int, list[Person]]:
-    """One person, in every frame where any of the keypoints is a number."""
+    """One person, in every frame in which at least one keypoint is a number."""
     shape = np.shape(keypoints)
     if len(shape) != 3 or shape[1] != JOINTS or shape[2] not in (2, 3):
         raise BenchError(f"{where}: expected keypoints (frames, {JOINTS}, 2 or 3), found {shape}")
@@ -170,13 +170,13 @@ def _json(path: Path) -> Detections:
 
 
 def _named(about: Any) -> Skeleton:
-    """The joint set that MMPose's meta_info names. What it detects is COCO's unless that says otherwise."""
+    """The joint set named in MMPose's meta_info; COCO's if it names none."""
     name = str(about.get("dataset_name", "")) if isinstance(about, dict) else ""
     return H36M_17 if name.lower() in ("h36m", "human36m") else COCO_17
 
 
 def _flat(path: Path, people: Iterable[Mapping[str, Any]]) -> dict[int, list[Person]]:
-    """One person per line. Track: `idx` of AlphaPose with tracking, or `track_id`."""
+    """One person per entry. Track: `idx` of AlphaPose with tracking, or `track_id`."""
     frames: dict[int, list[Person]] = {}
     for number, entry in enumerate(people):
         where = f"{shown(path)}, entry {number}"
@@ -216,11 +216,11 @@ def _flat_numbers(where: str, numbers: Any) -> Array:
 
 
 def _scored(where: str, keypoints: Any) -> Array:
-    """(..., 17, 2 or 3) to (..., 17, 3): without a score, what is there is certain. What is not finite scores 0."""
+    """(..., 17, 2 or 3) to (..., 17, 3): without a score it is 1; keypoints that are not finite score 0."""
     if np.shape(keypoints)[-2] != JOINTS:
         raise BenchError(
             f"{where}: {np.shape(keypoints)[-2]} keypoints, expected {JOINTS} in COCO's or Human3.6M's order; "
-            "choose such a model of the detector"
+            "choose a detector model with such keypoints"
         )
     try:
         given = np.asarray(keypoints, np.float64)

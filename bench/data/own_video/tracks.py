@@ -1,4 +1,4 @@
-"""One person through a video: which of the detected people it is, and how gaps in the detections are filled."""
+"""Follow one person through a video: choose among the detected people, and fill gaps in the detections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.system.errors import BenchError, unknown
 
 Array = NDArray[Any]
 
-LEAST_OVERLAP = 0.1  # intersection over union of a person's boxes in neighbouring frames; with less it is another one
+LEAST_OVERLAP = 0.1  # intersection over union with the person's last box; with less it is another person
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Track:
     """One person in every frame of a video.
 
     frames: (frames,) their numbers in the file. keypoints_2d: (frames, joints, 2) pixels. interpolated: (frames,
-    joints), true where the detector gave none. who: how the person was chosen, as text.
+    joints), true where the detector found no keypoint. who: how the person was chosen, as text.
     """
 
     skeleton: Skeleton
@@ -36,11 +36,11 @@ class Track:
 
     @property
     def longest_gap(self) -> int:
-        """The most frames in a row in which one joint was filled in."""
+        """The longest run of frames in which a joint was interpolated."""
         return max(int(_gaps(column)[:, 1].max(initial=0)) for column in self.interpolated.T)
 
     def as_h36m(self) -> Track:
-        """The same person in Human3.6M's joints; a joint made of any keypoint that was filled in counts as such."""
+        """The same person in Human3.6M's joints; one that depends on an interpolated keypoint is interpolated."""
         if self.skeleton == H36M_17:
             return self
         keypoints_2d, interpolated = coco.to_h36m(self.keypoints_2d), coco.touched(self.interpolated)
@@ -59,17 +59,17 @@ def follow(
 ) -> Track:
     """One person's keypoints in every frame, gaps filled: interpolated linearly in time, ends held.
 
-    person: a track of the file; default: the one seen in most frames, and where there are no tracks the largest person
-    of the video, followed by overlap from frame to frame. min_score: a keypoint below it is not used. max_gap: seconds
-    that may be filled; eyes and ears alone may be missing for longer. where: the file, for messages.
-    Raises BenchError if there is nobody, no such track, or too long a gap.
+    person: a track of the file; default: the track seen in most frames; without tracks, the largest person of the
+    video, followed by overlap from frame to frame. min_score: a keypoint below it is not used. max_gap: longest gap
+    that is filled, in seconds; eyes and ears alone may be missing for longer. where: the file, for messages. Raises
+    BenchError if there is no person or no such track, or if a gap is too long.
     """
     frames = {
         number: [one for one in people if _seen(one, min_score).any()]
         for number, people in sorted(detections.frames.items())
     }
     if not any(frames.values()):
-        raise BenchError(f"{where}: nobody in it: no keypoint has a score of {min_score:g} or more (--min-score)")
+        raise BenchError(f"{where}: no person found: no keypoint has a score of {min_score:g} or more (--min-score)")
     chosen, who = _choose(where, frames, person)
     limit = int(max_gap * fps + 1e-9)
     first, last = min(frames), max(frames)
@@ -87,11 +87,11 @@ def follow(
     return Track(layout, np.arange(first, last + 1), keypoints_2d, interpolated, who)
 
 
-# --- who
+# --- choosing the person
 
 
 def _choose(where: str, frames: dict[int, list[Person]], person: str | None) -> tuple[dict[int, Person], str]:
-    """The person's part of each frame in which they are seen, and who that is."""
+    """The chosen person in each frame in which they are seen, and how they were chosen, as text."""
     everybody = [one for people in frames.values() for one in people]
     tracks: dict[str, dict[int, Person]] = {}
     for number, people in frames.items():
@@ -131,7 +131,7 @@ def _seen_in(chosen: dict[int, Person], frames: dict[int, list[Person]]) -> str:
 
 
 def _largest_followed(frames: dict[int, list[Person]]) -> dict[int, Person]:
-    """From the largest person of the video forwards and backwards, each time to whom the last box overlaps most."""
+    """Follow the largest person of the video forwards and backwards, each time to the box with the largest overlap."""
     start, largest = max(
         ((number, one) for number, people in frames.items() for one in people), key=lambda found: _weight(found[1])
     )
@@ -153,7 +153,7 @@ def _seen(person: Person, min_score: float) -> NDArray[np.bool_]:
 
 
 def _box(person: Person) -> Array:
-    """(4,) left, top, right, bottom. Of all keypoints: what a format calls its box differs from one to the next."""
+    """(4,) left, top, right, bottom. It is taken of all keypoints, since each format defines its box differently."""
     points = person.keypoints[:, :2]
     return np.concatenate([np.nanmin(points, axis=0), np.nanmax(points, axis=0)])
 
@@ -164,7 +164,7 @@ def _area(person: Person) -> float:
 
 
 def _weight(person: Person) -> float:
-    """Area times mean score, so that a large mistake of the detector is not taken for the main person."""
+    """Area times mean score, so that a large false detection is not taken for the main person."""
     return _area(person) * float(person.keypoints[:, 2].mean())
 
 
@@ -192,14 +192,14 @@ def _refuse_absence(where: str, numbers: Sequence[int], limit: int, fps: float) 
         if absent > limit:
             raise BenchError(
                 f"{where}: the person is missing for {absent} frames ({absent / fps:.1f} s) from frame {before + 1} "
-                f"on; more than {limit} are not made up. Cut the video there, or choose another --max-gap or --person"
+                f"on; more than {limit} are not filled. Cut the video there, or choose another --max-gap or --person"
             )
 
 
 def _lend_faces(keypoints_2d: Array) -> None:
-    """An eye or ear that is never seen, like the far one of a profile, takes the place of those that are; in place.
+    """Put an eye or ear that is never seen, like the far one in profile, where the visible ones are; in place.
 
-    So does the nose of somebody seen from behind.
+    The same for the nose of a person seen from behind.
     """
     face = [COCO_17.joints.index(joint) for joint in coco.FACE]
     unseen = [joint for joint in face if np.isnan(keypoints_2d[:, joint]).all()]
@@ -221,7 +221,7 @@ def _refuse_long_gaps(
         if longest > limit and joint not in coco.HEAD:
             raise BenchError(
                 f"{where}: the {joint} is not seen for {longest} frames ({longest / fps:.1f} s) from frame "
-                f"{first + start} on; more than {limit} are not made up. A lower --min-score uses less certain "
+                f"{first + start} on; more than {limit} are not filled. A lower --min-score uses less certain "
                 "keypoints, a longer --max-gap fills more"
             )
 

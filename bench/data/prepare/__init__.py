@@ -1,4 +1,4 @@
-"""Raw downloads to the community's files, which the data sets read: one module for each."""
+"""Convert raw downloads to the community's files, which the data sets read: one module per data set."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def prepare(
     partial: bool = False,
     force: bool = False,
 ) -> str:
-    """Make a data set's files of its raw download; what was made, as text.
+    """Make the files of a data set from its raw download; returns a report as text.
 
     raw: the folder of the download, unpacked or not. output: default the data set's folder below the data folder.
-    skeleton: which 3D labels of 3dhp, "universal" or "camera". partial: make files of what is there, where something
-    is missing. force: replace files that hold something else. What was converted is kept below the cache until all is
-    written, so that a preparation that was stopped goes on where it was.
-    Raises MissingDataError if files are missing, BenchError if one is not what it should be.
+    skeleton: which 3D labels of 3dhp, "universal" or "camera". partial: accept an incomplete download. force: replace
+    existing files of other content. Converted arrays are kept below the cache until everything is written, so that an
+    interrupted preparation resumes. Raises MissingDataError if files are missing, BenchError if the content of one is
+    invalid.
     """
     if name not in PREPARED:
         raise unknown("raw data set", name, PREPARED)
@@ -36,6 +36,6 @@ def prepare(
 
 
 def next_command(dataset: str, output: Path) -> str:
-    """What to type now."""
+    """The next command to run."""
     elsewhere = "" if output.resolve() == (paths.data() / dataset.partition("-")[0]).resolve() else f" --data {output}"
     return f"next: bench data verify {dataset}{elsewhere}"

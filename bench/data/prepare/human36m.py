@@ -25,15 +25,15 @@ from bench.system.paths import shown
 
 Array = NDArray[Any]
 
-READER = "h36m, preparation 1"  # a change of any number made here changes this line
-MM = 1000.0  # in a metre
+READER = "h36m, preparation 1"  # change it when an edit here changes numbers
+MM = 1000.0  # per metre
 CAMERAS = 4
 DROPPED = " ".join(known.H36M_DROPPED)
 ARCHIVES = ("*.zip", "*D3_Positions*.tgz", "*D3_Positions*.tar.gz", "*D3_Positions*.tar")
 
 
 def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force: bool) -> str:
-    """Make the two files; what was made, as text. See `bench.data.prepare.prepare`."""
+    """Make the two files; returns a report as text. See `bench.data.prepare.prepare`."""
     if skeleton is not None:
         raise BenchError("h36m has one kind of 3D labels; --skeleton is for 3dhp")
     layout, recordings = _recordings(raw)
@@ -43,7 +43,7 @@ def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force:
     if missing and not partial:
         raise BenchError(
             f"{shown(raw)} lacks{_listed(missing)}\nCopy what is missing, or make files of what is there with "
-            "--partial, whose numbers do not compare with anyone's"
+            "--partial; numbers on such files are not comparable"
         )
     recordings.pop(DROPPED, None)
     if not recordings:
@@ -63,7 +63,7 @@ def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force:
 
 
 def _files(output: Path, made: Mapping[str, Mapping[str, Kept]]) -> dict[Path, dict[str, Any]]:
-    """What each file is to hold."""
+    """The content of each file."""
     positions_3d: dict[str, dict[str, Kept]] = {}
     positions_2d: dict[str, dict[str, list[Kept]]] = {}
     for subject in known.H36M_RECORDED:
@@ -82,7 +82,7 @@ def _files(output: Path, made: Mapping[str, Mapping[str, Kept]]) -> dict[Path, d
 
 
 def _recordings(raw: Path) -> tuple[str, dict[str, Source]]:
-    """The layout that holds most, and its files by name."""
+    """The layout with the most files, and its files by name."""
     found = {layout: _by_name(sources) for layout, sources in find(raw, list(LAYOUTS), ARCHIVES).items()}
     layout = max(found, key=lambda layout: len(found[layout]))
     if not found[layout]:
@@ -99,9 +99,9 @@ def _by_name(sources: Iterable[Source]) -> dict[str, Source]:
 
 
 def _name(source: Source) -> str | None:
-    """Subject and sequence, as the community calls it; None for what nobody uses.
+    """Subject and sequence, by the community's names; None for a recording that is not used.
 
-    No 3D was published of the other subjects, and what is called _ALL are recordings for calibration.
+    No 3D was published for other subjects, and recordings named _ALL are for calibration.
     """
     subject, (action, _, number) = source.inside.parts[-4], source.inside.name.partition(".")[0].partition(" ")
     if subject not in known.H36M_RECORDED or action == "_ALL":
@@ -126,7 +126,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _listed(missing: list[str]) -> str:
-    """The sequences that each subject lacks, a line each."""
+    """The missing sequences, one line per subject."""
     lines = []
     for subject in known.H36M_RECORDED:
         lacking = [_split(name)[1] for name in missing if _split(name)[0] == subject]
@@ -196,7 +196,7 @@ def _metres(source: Source, recorded: Array) -> NDArray[np.float32]:
 
 
 def _projections(poses: NDArray[np.float32], subject: str) -> dict[str, Array]:
-    """What each camera sees of (frames, 32, 3) metres: (frames, 17, 2) pixels, lens distortion included."""
+    """Project (frames, 32, 3) metres into each camera: (frames, 17, 2) pixels, lens distortion included."""
     kept = poses[:, H36M_17_OF_32]
     return {
         camera.name: denormalise_screen(camera.project(camera.to_camera(kept)), camera.width, camera.height)

@@ -1,4 +1,4 @@
-"""Converted arrays are kept until a preparation is complete: one that was stopped goes on where it was.
+"""Converted arrays are kept until a preparation is complete, so that an interrupted one resumes.
 
 A converted file is a folder of .npy arrays below the cache, named after what it was made from. The final .npz files
 are written from there, one array in memory at a time.
@@ -29,7 +29,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Kept:
-    """An array on disk. It pickles as the array that it is, read only then."""
+    """An array on disk. It is only read when pickled, and pickles as an ordinary array."""
 
     path: Path
 
@@ -45,7 +45,7 @@ class Kept:
 
 
 class Conversion:
-    """Raw files to arrays, each once. name: a folder below the cache; reader: changes when what is made changes."""
+    """Converts each raw file to arrays once. name: a folder below the cache; reader: the version of the reader."""
 
     def __init__(self, name: str, reader: str) -> None:
         self._folder, self._reader = paths.cache() / "prepare" / name, reader
@@ -53,7 +53,7 @@ class Conversion:
     def convert(
         self, sources: Sequence[Source], read: Callable[[Source, Path], Mapping[str, Array]]
     ) -> list[dict[str, Kept]]:
-        """The arrays of each source by name, in their order; `read(source, path)` makes those that are not kept yet."""
+        """The arrays of each source by name, in their order; `read(source, path)` converts those not kept yet."""
         waiting = [source for source in sources if not self._place(source).is_dir()]
         done = len(sources) - len(waiting)
         if done:
@@ -65,7 +65,7 @@ class Conversion:
         return [{path.stem: Kept(path) for path in sorted(self._place(source).glob("*.npy"))} for source in sources]
 
     def forget(self) -> None:
-        """The preparation is complete: delete what was kept for another try."""
+        """Delete the kept arrays, after a complete preparation."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _place(self, source: Source) -> Path:
@@ -76,8 +76,8 @@ class Conversion:
             self._write(source, arrays)
         except OSError as error:
             raise BenchError(
-                f"{shown(self._folder)} cannot be written: {error.strerror or error}. What was converted is kept there "
-                "until all is; $BENCH_RESULTS moves it"
+                f"{shown(self._folder)} cannot be written: {error.strerror or error}. Converted arrays are kept there "
+                "until all are written; $BENCH_RESULTS changes the folder"
             ) from error
 
     def _write(self, source: Source, arrays: Mapping[str, Array]) -> None:
@@ -93,10 +93,10 @@ class Conversion:
 
 
 def write(files: Mapping[Path, Mapping[str, Any]], force: bool = False) -> list[str]:
-    """Write each .npz file whole or not at all; what was done with each, as lines of text.
+    """Write each .npz file whole or not at all; returns one line of text per file.
 
     files: path -> its arrays by name; dictionaries and lists of `Kept` become the community's pickled object arrays.
-    Raises BenchError, before anything is written, if a file is there already and holds something else, unless `force`.
+    Raises BenchError, before anything is written, if a file with other content exists, unless `force`.
     """
     same = {path for path, content in files.items() if path.exists() and not force and _holds(path, content)}
     for path, content in files.items():
@@ -113,7 +113,7 @@ def write(files: Mapping[Path, Mapping[str, Any]], force: bool = False) -> list[
 
 
 def _holds(path: Path, content: Mapping[str, Any]) -> bool:
-    """Whether a file holds just this; BenchError, saying where it does not, if it holds something else."""
+    """Whether a file exists with this content. Raises BenchError, naming the first difference, if not."""
     try:
         difference = _difference(archive.read_npz(path), content)
     except BenchError as error:
@@ -127,7 +127,7 @@ def _holds(path: Path, content: Mapping[str, Any]) -> bool:
 
 
 def _difference(found: Any, wanted: Any, where: str = "") -> str | None:
-    """Where two trees of dictionaries, lists and arrays first differ; None if they do not."""
+    """The first difference between two trees of dictionaries, lists and arrays; None if they are equal."""
     if isinstance(wanted, Mapping):
         if not isinstance(found, Mapping) or set(found) != set(wanted):
             return where

@@ -2,7 +2,7 @@
 
 Training sequences are `S*/Seq*/annot.mat` (MATLAB 5): a cell for each of 14 cameras, 28 joints. Test sequences are
 `TS*/annot_data.mat` (MATLAB 7.3, which is HDF5 with reversed axes): 17 joints, valid frames and activities.
-`universal` takes the skeletons scaled to one height (`univ_annot3`), `camera` those that were measured (`annot3`).
+`universal` uses the skeletons scaled to one height (`univ_annot3`), `camera` those that were measured (`annot3`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.system.paths import shown
 
 Array = NDArray[Any]
 
-READER = "3dhp, preparation 1"  # a change of any number made here changes this line
+READER = "3dhp, preparation 1"  # change it when an edit here changes numbers
 LABELS = {"universal": "univ_annot3", "camera": "annot3"}
 DATASETS = {"universal": "3dhp", "camera": "3dhp-annot3"}  # their names in the suite
 ENDINGS = {"universal": "", "camera": "_annot3"}  # of the files' names
@@ -37,12 +37,12 @@ ACTIVITIES = range(1, 8)
 
 
 def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force: bool) -> str:
-    """Make the files; what was made, as text. See `bench.data.prepare.prepare`."""
+    """Make the files; returns a report as text. See `bench.data.prepare.prepare`."""
     if skeleton is None:
         raise BenchError(
-            "3dhp has two kinds of 3D labels, whose numbers do not compare: --skeleton universal takes the skeletons "
-            "scaled to one height, as P-STMO and Diff3DHPE do; --skeleton camera takes those that were measured, as "
-            "D3DP does"
+            "3dhp has two kinds of 3D labels, whose numbers are not comparable: --skeleton universal takes the "
+            "skeletons scaled to one height, as P-STMO and Diff3DHPE do; --skeleton camera those "
+            "that were measured, as D3DP does"
         )
     if skeleton not in LABELS:
         raise unknown("skeleton of 3dhp", skeleton, LABELS)
@@ -57,7 +57,7 @@ def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force:
     if missing and not partial:
         raise BenchError(
             f"{shown(raw)} lacks {', '.join(missing)}. Copy what is missing, or make files of what is there with "
-            "--partial, whose numbers do not compare with anyone's"
+            "--partial; numbers on such files are not comparable"
         )
     conversion = Conversion(f"3dhp-{skeleton}", f"{READER}, {LABELS[skeleton]}, partial {partial}")
     names = {source: name for recordings in (train, test) for name, source in recordings.items()}
@@ -75,14 +75,14 @@ def prepare(raw: Path, output: Path, skeleton: str | None, partial: bool, force:
 
 
 def _by_name(sources: Iterable[Source], names: Collection[str]) -> dict[str, Source]:
-    """The files by sequence, "S1 Seq1" or "TS1"; others are no part of the data set."""
+    """The files by sequence, "S1 Seq1" or "TS1"; other files are ignored."""
     words = len(min(names).split(" "))
     named = [(" ".join(source.inside.parts[-1 - words : -1]), source) for source in sources]
     return once((name, source) for name, source in named if name in names)
 
 
 def _files(output: Path, ending: str, made: Mapping[str, Mapping[str, Kept]]) -> dict[Path, dict[str, Any]]:
-    """What each file is to hold. A file without any sequence is left out."""
+    """The content of each file. A file without any sequence is left out."""
     train = {
         name: [{camera.name: _view(made[name], f"{camera.name}_") for camera in TRAIN_CAMERAS}, fps]
         for name, (_, fps) in known.MPI_INF_3DHP_TRAIN.items()
@@ -136,7 +136,7 @@ def _read_train(source: Source, path: Path, labels: str, name: str, partial: boo
 
 
 def _read_test(source: Source, path: Path, labels: str) -> dict[str, Array]:
-    """One view, its valid frames and what the person does."""
+    """One view, with its valid frames and activities."""
     import h5py
 
     wanted = {"data_2d": "annot2", "data_3d": labels, "valid": "valid_frame", "activity": "activity_annotation"}

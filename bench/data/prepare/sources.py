@@ -1,4 +1,4 @@
-"""Raw files where a user has them: unpacked below a folder, or still inside the archives that were downloaded."""
+"""Find raw files: unpacked below a folder, or still inside the downloaded archives."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from bench.system.errors import BenchError, MissingDataError
 from bench.system.paths import shown
 from bench.system.progress import say
 
-_ABOVE = ("", "*/", "*/*/")  # folders that may lie between the one that is named and the data set's own
+_ABOVE = ("", "*/", "*/*/")  # folders that may lie between the given folder and that of the data set
 
 
 @dataclass(frozen=True)
 class Source:
-    """One raw file. path: it, or the archive that holds it as `member`."""
+    """One raw file. path: its path, or that of the archive that holds it as `member`."""
 
     path: Path
     member: str | None = None
 
     @property
     def inside(self) -> PurePath:
-        """Its path, of which the last parts say what it is."""
+        """Its path, whose last parts identify it."""
         return self.path if self.member is None else PurePosixPath(self.member)
 
     @property
     def stamp(self) -> str:
-        """What changes when the file changes."""
+        """A text that changes when the file changes."""
         status = self.path.stat()
         return f"{self.path.resolve()} {self.member} {status.st_size} {status.st_mtime_ns}"
 
@@ -46,7 +46,7 @@ class Source:
 
 
 def find(raw: Path, layouts: Sequence[str], archives: Sequence[str]) -> dict[str, list[Source]]:
-    """The files of each layout below `raw`, and in the archives that lie in it; names of files that are hidden apart.
+    """The files of each layout below `raw`, and in the archives in it, without hidden files.
 
     layouts: path patterns such as "S*/Seq*/annot.mat". archives: name patterns such as "*.zip". raw may be an archive.
     Raises MissingDataError if there is no `raw`, BenchError if an archive is damaged.
@@ -70,7 +70,7 @@ def find(raw: Path, layouts: Sequence[str], archives: Sequence[str]) -> dict[str
 
 
 def once(named: Iterable[tuple[str, Source]]) -> dict[str, Source]:
-    """Sources by name; what is unpacked before the archive it came from. BenchError for what is there twice."""
+    """Sources by name; an unpacked file takes precedence over its archive. Raises BenchError for duplicates."""
     known: dict[str, Source] = {}
     for name, source in named:
         first = known.setdefault(name, source)
@@ -82,7 +82,7 @@ def once(named: Iterable[tuple[str, Source]]) -> dict[str, Source]:
 def on_disk(sources: Iterable[Source]) -> Iterator[tuple[Source, Path]]:
     """Each source with a path to read it from.
 
-    What lies in an archive is unpacked one at a time, under a name of ours: no path of the archive is ever written to.
+    Archive members are unpacked one at a time, under a name chosen here: paths of the archive are never written to.
     """
     for path, group in itertools.groupby(sources, key=lambda source: source.path):
         members = [source for source in group if source.member is not None]
@@ -100,7 +100,7 @@ def on_disk(sources: Iterable[Source]) -> Iterator[tuple[Source, Path]]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Mapping[str, Callable[[], IO[bytes]]]]:
-    """The files in an archive, in its order: name -> what opens it for reading."""
+    """The files in an archive, in its order: name -> function that opens it."""
     kind = zipfile.ZipFile if zipfile.is_zipfile(path) else tarfile.open
     with blamed(Source(path)):
         archive: Any = kind(path)
@@ -113,17 +113,17 @@ def _opened(path: Path) -> Iterator[Mapping[str, Callable[[], IO[bytes]]]]:
         yield members
 
 
-# --- what is wrong with a raw file
+# --- errors in raw files
 
 
 @contextmanager
 def blamed(source: Source) -> Iterator[None]:
-    """Around the reading of a foreign file: whatever its reader raises over damaged bytes, the file is named."""
+    """Context for reading a raw file: any exception of its reader becomes a BenchError that names the file."""
     try:
         yield
     except BenchError:
         raise
-    except Exception as error:  # no reader of CDF, MAT, HDF5 or archives says which kinds it raises
+    except Exception as error:  # the readers of CDF, MAT, HDF5 and archives do not document what they raise
         what = f"{type(error).__name__}: {error}"
         raise BenchError(
             f"{source} cannot be read ({what}); it is damaged or of another kind: copy it again"

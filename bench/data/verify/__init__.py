@@ -1,7 +1,7 @@
-"""Are these the right files? Every check at once, on what the files hold, with the usual mix-ups called by name.
+"""Check the files of a data set: all checks in one pass, with common mix-ups diagnosed by name.
 
-`recordings` reads what it can, `bodies` looks at the 3D, `views` at how 2D and 3D fit, and here all of it is counted
-against what whole files hold. Videos are looked at one by one, `recordings.SAMPLED` frames of each.
+`recordings` reads all it can, `bodies` checks the 3D, `views` checks how 2D and 3D fit, and this module compares the
+counts with those of complete files. Videos are checked one by one, on `recordings.SAMPLED` frames each.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ Frames = dict[str, dict[str, int]]  # subject: sequence: frames of 3D
 
 
 def verify(name: str, root: str | Path | None = None, keypoints: str = "gt") -> Report:
-    """What is right, odd and wrong in a data set's files; `Report.is_wrong` sums it up.
+    """Check the files of a data set; `Report.is_wrong` is the overall result.
 
-    Of a data set that is not the suite's own, only that it can be read. Files that are there but cannot be read are a
-    finding. Raises MissingDataError if one is not there, BenchError for
-    an unknown data set or kind of keypoints.
+    For a data set of another package it checks only that it can be read. An unreadable file is a finding. Raises
+    MissingDataError if a file is missing, BenchError for an unknown data set or kind of keypoints.
     """
     kind, folder = kind_of(name, keypoints), Path(root) if root is not None else paths.data()
     report = Report(f"{name}, {kind} keypoints, in {paths.shown(folder)}")
@@ -66,7 +65,7 @@ def verify(name: str, root: str | Path | None = None, keypoints: str = "gt") -> 
 
 
 def _all_right(found: Frames, report: Report) -> None:
-    """What the reader's checks found nothing against."""
+    """Report what has passed the checks while reading."""
     report.ok("subjects", ", ".join(sorted(found, key=subject_order)) or "none")
     report.ok("sequences", f"{sum(map(len, found.values())):,}")
     report.ok("frames", f"{sum(sum(lengths.values()) for lengths in found.values()):,} of each camera")
@@ -76,7 +75,7 @@ def _all_right(found: Frames, report: Report) -> None:
 
 
 def _load(name: str, folder: Path, kind: str, report: Report) -> None:
-    """The last word has the reader that benchmarks use."""
+    """Finally, load the data with the reader that benchmarks use."""
     try:
         dataset = load_dataset(name, folder, kind)
     except MissingDataError:
@@ -89,7 +88,7 @@ def _load(name: str, folder: Path, kind: str, report: Report) -> None:
 
 # --- what whole files hold
 
-# What is there may be right, and is read and run: it is the benchmark that it is not.
+# Partial files may be correct and can be run on, but the result is not that of the benchmark.
 _PARTIAL = "benchmarks run on what is there, but no table shows it; prepare the file again, or copy it whole"
 
 
@@ -118,7 +117,7 @@ def _count_h36m(found: Frames, report: Report) -> None:
 
 
 def _count_frames_h36m(subjects: tuple[str, ...], here: int, whole: int, report: Report) -> None:
-    """Frames of some subjects, of which every sequence is there, over the four cameras."""
+    """Check the frames of subjects that have all their sequences, counted over the four cameras."""
     where = f"{' and '.join(subjects)}: {here:,} frames, not {whole:,}"
     videos = 4 * sum(len(known.H36M_SEQUENCES[subject]) for subject in subjects)
     if here == whole:
@@ -127,7 +126,7 @@ def _count_frames_h36m(subjects: tuple[str, ...], here: int, whole: int, report:
         what = f"only every {_TH[step]} frame is there: {50 / step:g} per second, not 50"
         report.wrong("frames", what, "the benchmarks use all frames", where)
     elif "S9" in subjects and here == known.H36M_TEST_FRAMES_OF_VIDEOS:
-        what = "these are the files cut from the videos, as in MotionBERT's line of work"
+        what = "these are the files cut from the videos, as in MotionBERT and its followers"
         report.wrong("frames", what, "take the files made from the 3D data; numbers of the two do not compare", where)
     else:
         what = "not as many frames as users of the files count: numbers may not compare"

@@ -1,4 +1,4 @@
-"""What bodies tell: bones keep their length, left is where the knees say, and a wrong order of joints shows in both."""
+"""Checks of the 3D: bones keep their length, knees tell left from right, and a wrong joint order shows in both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.geometry.skeleton import COCO_17, H36M_17, MPI_INF_3DHP_17, MPI_INF_3
 Array = NDArray[Any]
 Bone = tuple[int, int]  # joint and parent
 
-# Layouts by joint, in Human3.6M's words: what MPI-INF-3DHP calls the head lies near the nose, as the neck does there.
+# Layouts in Human3.6M's joint names: MPI-INF-3DHP's head lies near the nose, as Human3.6M's neck does.
 _WORDS = {"head top": "head", "neck": "thorax", "head": "neck"}
 _3DHP = tuple(_WORDS.get(joint, joint) for joint in MPI_INF_3DHP_17.joints)
 LAYOUTS = {
@@ -26,14 +26,14 @@ LAYOUTS = {
     "the raw 28 joints'": tuple(joint for _, joint in sorted(zip(MPI_INF_3DHP_17_OF_28, _3DHP, strict=True))),
 }
 
-LOOSE = 0.15  # of a limb's length: how much it may change before it is said. Trunk and shoulders are not rigid
-BROKEN = 0.25  # the same over half the limbs, when the joints cannot be what they are said to be
-DISORDER = 0.10  # from which another order of joints is looked for
-SURE = 0.3  # -1..1: how clear the knees must be about left and right
+LOOSE = 0.15  # share of a limb's length: larger changes are reported. Trunk and shoulders are not rigid
+BROKEN = 0.25  # the same for most limbs: then the joints cannot be those that the file claims
+DISORDER = 0.10  # above this, another joint order is tried
+SURE = 0.3  # -1..1: how clearly the knees must tell left from right
 
 
 class Bodies:
-    """Looks at the 3D of every take, and remembers the bones of every subject."""
+    """Checks the 3D of every take, and collects the bones of every subject."""
 
     def __init__(self, report: Report) -> None:
         self.report = report
@@ -42,7 +42,7 @@ class Bodies:
         self.skeleton = H36M_17
 
     def look(self, take: Take) -> float:
-        """Put the joints in order, measure the bones, and tell how sure left is left: -1 (it is right) to 1."""
+        """Put the joints in order, measure the bones, and return how clearly left is left: -1 (it is right) to 1."""
         self.skeleton = take.skeleton
         self._put_in_order(take)
         lengths = bone_lengths(take.body, limbs(take.skeleton))
@@ -59,7 +59,7 @@ class Bodies:
         return handedness(take.body, take.skeleton)
 
     def compare(self) -> None:
-        """Between the takes of a subject, and left with right."""
+        """Compare bones between the takes of a subject, and left with right."""
         for subject, takes in self.bones.items():
             lengths = np.array(takes)
             middle = np.median(lengths, axis=0)
@@ -81,14 +81,14 @@ class Bodies:
         return f"{self.skeleton.joints[parent]} to {self.skeleton.joints[joint]}"
 
     def _put_in_order(self, take: Take) -> None:
-        """If another order of joints makes better bodies, say so and go on with that order."""
+        """If another joint order gives more plausible bodies, report it and continue with that order."""
         orders = whole_orders(take.skeleton)
         disorder = {name: _disorder(take.body[:, order], take.skeleton) for name, order in orders.items()}
         best = min(disorder, key=lambda name: disorder[name])
         if best == take.skeleton.name or disorder[best] > 0.5 * disorder[take.skeleton.name]:
             return
         if disorder[take.skeleton.name] < DISORDER:
-            return  # hardly any motion, and nothing that could not be
+            return  # hardly any motion, and nothing implausible
         what = f"the 3D is in the order of {best}, not of {take.skeleton.name}"
         order = "put the joints in the order that docs/reference/datasets.md lists"
         self.report.wrong("joints", what, order, take.name)
@@ -125,7 +125,7 @@ def _sides(bones: Sequence[Bone], skeleton: Skeleton) -> tuple[list[int], list[i
 
 
 def _disorder(poses: Array, skeleton: Skeleton) -> float:
-    """How far from a body these joints are: what bones change over time, and left ones differ from right ones."""
+    """How implausible the joints are as a body: change of bone lengths over time, difference of left and right."""
     lengths = bone_lengths(poses, skeleton.bones)
     middle = np.median(lengths, axis=0).clip(1e-6)
     left, right = _sides(skeleton.bones, skeleton)
@@ -134,7 +134,7 @@ def _disorder(poses: Array, skeleton: Skeleton) -> float:
 
 
 def handedness(poses: Array, skeleton: Skeleton) -> float:
-    """1 where left joints lie on the left of the body, -1 where they lie on its right, near 0 where nothing tells.
+    """1 where left joints lie on the left of the body, -1 where they lie on its right, near 0 if unclear.
 
     Knees bend forwards, and shoulders lie above hips: that makes forward and up, and with them left, whatever the
     axes, as long as these are right-handed.

@@ -1,4 +1,4 @@
-"""What `bench data verify` found, gathered so that one mistake in 836 videos is one line and not 836."""
+"""What `bench data verify` found, grouped: one mistake in 836 videos is a single line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTH = 120
 
 @dataclass
 class Finding:
-    """One thing that was looked at. advice: what to do about it. where: the places, in the order they were met."""
+    """The result of one check. advice: what to do about it. where: the places, in the order they were found."""
 
     level: Level
     check: str
@@ -26,13 +26,13 @@ class Finding:
 
 @dataclass
 class Report:
-    """The findings over one data set. wrong: numbers from these files compare with nobody's, or cannot be made."""
+    """The findings on one data set. wrong: numbers from these files are not comparable, or cannot be computed."""
 
     title: str
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, level: Level, check: str, found: str, advice: str = "", where: str = "") -> None:
-        """The same thing found again only adds its place."""
+        """If the same finding is added again, only its place is added."""
         for known in self.findings:
             if (known.level, known.check, known.found) == (level, check, found):
                 break
@@ -49,7 +49,7 @@ class Report:
         self.add("warning", check, found, advice, where)
 
     def ok(self, check: str, found: str) -> None:
-        """What is as it should be; not said of a check that has found something else."""
+        """Report that a check passed, unless the same check has found something."""
         if not any(known.check == check and known.level != "ok" for known in self.findings):
             self.add("ok", check, found)
 
@@ -58,7 +58,7 @@ class Report:
         return any(finding.level == "wrong" for finding in self.findings)
 
     def __str__(self) -> str:
-        """For a person: what is wrong first, then what is odd, then what is right; what to do below each."""
+        """As text: first what is wrong, then warnings, then what is right, each with advice below."""
         levels: tuple[Level, ...] = ("wrong", "warning", "ok")
         lines = [self.title, ""]
         for level in levels:

@@ -1,6 +1,6 @@
-"""The files as they are: every sequence that can be made sense of, however wrong. What cannot is reported and left out.
+"""Read files leniently: every sequence that can be interpreted, even if wrong. Others are reported and left out.
 
-The data sets' own readers refuse what is wrong at once; these go on, so that one look shows all there is to repair.
+The data sets' own readers stop at the first error; these continue, so that one pass shows all errors.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from bench.system.paths import shown
 
 Array = NDArray[Any]
 
-SAMPLED = 60  # frames of a video that are looked at closely
-CHECKED = ("3dhp", "3dhp-annot3", "cmu", "h36m", "synthetic")  # the data sets that there are checks for
+SAMPLED = 60  # frames per video that are checked in detail
+CHECKED = ("3dhp", "3dhp-annot3", "cmu", "h36m", "synthetic")  # data sets that have checks
 UNITS = {"metres": (1.0, 0.3, 4.0), "centimetres": (100.0, 30.0, 300.0), "millimetres": (1000.0, 300.0, 4000.0)}
 
 
 @dataclass
 class Take:
-    """One sequence. frames: (n,) the sampled frames of its 3D; of `length` in all.
+    """One sequence. frames: (n,) the sampled frames of its 3D, out of `length`.
 
     body: (n, joints, 3) metres, in any axes. poses: of each camera of the rig, (n, joints, 3) metres, camera axes.
-    keypoints: of each camera that the file has, (its frames, its joints, 2) pixels; None if it is of no use.
+    keypoints: of each camera that the file has, (its frames, its joints, 2) pixels; None if unusable.
     """
 
     subject: str
@@ -57,7 +57,7 @@ class Take:
     cameras: list[View]
     poses: list[Array]
     keypoints: list[Array | None]
-    valid: int | None = None  # how many frames are scored, where a file says so
+    valid: int | None = None  # number of scored frames, if a file states it
     fps: float | None = None
 
     @property
@@ -68,7 +68,7 @@ class Take:
 def takes(name: str, root: Path, keypoints: str, report: Report) -> Iterator[Take]:
     """Every sequence of one of the data sets in `CHECKED`. keypoints: as it calls them.
 
-    Raises BenchError where a file is missing, damaged or something else altogether.
+    Raises BenchError if a file is missing, damaged or of another kind.
     """
     if name == "h36m":
         yield from _human36m(root, keypoints, report)
@@ -122,7 +122,7 @@ _MISMATCH = "take both files from one preparation"
 
 
 def _recorded_joints(recorded: Array | None, where: str, report: Report) -> Array | None:
-    """(frames, 32, 3) as it should be, or (frames, 17, 3) where somebody has selected already."""
+    """(frames, 32, 3) as expected, or (frames, 17, 3) if the joints were already selected."""
     shape = () if recorded is None else recorded.shape
     if recorded is None or shape[1] not in (human36m.RECORDED_JOINTS, len(H36M_17)) or shape[2] != 3:
         report.wrong("joints", f"the 3D is {_shape(shape)}, not (frames, 32, 3)", "prepare the file again", where)
@@ -135,7 +135,7 @@ def _recorded_joints(recorded: Array | None, where: str, report: Report) -> Arra
 
 
 def _views(views: Any, rig: Any, length: int, where: str, report: Report) -> list[Array | None]:
-    """The 2D of each camera that is there."""
+    """The 2D of each camera in the file."""
     if views is None:
         return []
     listed = list(views) if isinstance(views, (list, tuple, np.ndarray)) else []
@@ -148,7 +148,7 @@ def _views(views: Any, rig: Any, length: int, where: str, report: Report) -> lis
 
 
 def _check_layout(metadata: Any, path: Path, report: Report) -> None:
-    """Seventeen keypoints may be COCO's: the file says which joints are left and which right."""
+    """Check the layout by left and right joints: 17 keypoints may be COCO's."""
     if not isinstance(metadata, dict) or "keypoints_symmetry" not in metadata:
         return
     sides = [sorted(map(int, side)) for side in metadata["keypoints_symmetry"]]
@@ -199,7 +199,7 @@ def _mpi_inf_3dhp(root: Path, labels: Labels, report: Report) -> Iterator[Take]:
 
 
 def _filmed(subject: str, sequence: str, cameras: list[View], views: list[Any], report: Report) -> Take | None:
-    """A sequence of which every camera has 3D of its own."""
+    """A sequence in which every camera has its own 3D."""
     blocks: dict[View, Array] = {}
     keypoints: list[Array | None] = []
     length, usable, valid = 0, np.ones(0, bool), None
@@ -243,11 +243,11 @@ def _joints_3dhp(block: Array | None, where: str, report: Report) -> Array | Non
     return block
 
 
-# --- what is made here, and what all share
+# --- generated data sets, and shared helpers
 
 
 def _as_read(source: Dataset, root: Path, kind: str) -> Iterator[Take]:
-    """What a data set's own reader makes of its files."""
+    """The sequences as the data set's own reader reads them."""
     dataset = source.in_memory(root, kind)
     for (subject, sequence), videos in dataset.sequences.groupby(["subject", "sequence"], sort=False):
         length = int(videos["frames"].iloc[0])
@@ -298,7 +298,7 @@ def _finite(block: Array, what: str, where: str, report: Report) -> NDArray[np.b
 
 
 def _in_metres(poses: Array, expected: str, what: str, where: str, report: Report) -> Array:
-    """A person is between 0.3 and 4 m long, whatever he does: that tells the unit."""
+    """Infer the unit: a person measures between 0.3 and 4 m in any pose."""
     if not len(poses):
         return poses
     size = float(np.median(np.linalg.norm(np.ptp(poses, axis=1), axis=-1)))

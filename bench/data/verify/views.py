@@ -1,6 +1,6 @@
-"""How the 2D of each view fits its 3D: projected through the camera, or through a pinhole that is fitted.
+"""Checks of how 2D fits 3D: projected through the known camera, or through a fitted pinhole camera.
 
-Where they do not fit, every usual mix-up is tried: the one under which they do is the diagnosis.
+If they do not fit, all common mix-ups are tried; the one under which they fit is the diagnosis.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from bench.geometry.camera import Camera, View, denormalise_screen, project
 
 Array = NDArray[Any]
 
-EXACT = 0.01  # pixels: what projection in float32 leaves, with room
-REACH = 25  # frames: how far 2D and 3D are shifted against each other
-EXPLAINED = 0.8  # of the residual as it is: a mix-up must leave less
-FEWEST = 6  # frames from which a diagnosis is made
-NEARLY_ALL = 0.9  # of the videos: knees must agree before a whole file is said to have left and right exchanged
+EXACT = 0.01  # pixels: error of a projection in float32, with a margin
+REACH = 25  # frames: largest shift between 2D and 3D that is tried
+EXPLAINED = 0.8  # share of the plain residual: a mix-up must leave less
+FEWEST = 6  # frames needed for a diagnosis
+NEARLY_ALL = 0.9  # share of videos whose knees must agree before left and right count as exchanged in the file
 
-# Pixels that a whole file is usually off by (median): less is too good, more is something else.
+# Usual median residual of a whole file, in pixels: less is too good for a detector, more is another detector.
 USUAL = {"cpn_ft_h36m_dbb": (1.0, 12.0), "det": (1.0, 12.0)}
-FLAT = 0.02  # an axis that is scaled by less has no picture of the body
-ROUNDED = 0.5  # pixels (95 %): what storing in half precision leaves
+FLAT = 0.02  # smallest scale of an axis: with less, the 2D does not show the body
+ROUNDED = 0.5  # pixels (95 %): error of storage in half precision
 UNFIT = 30.0  # pixels (median): 2D and 3D that do not belong together
 UNIVERSAL = 3.0  # pixels (95 %): MPI-INF-3DHP's measured skeletons reproject within it, the universal ones do not
 
@@ -44,7 +44,10 @@ _MIRRORED_3D: Cause = ("left and right", "the 3D is mirrored: its x runs from ri
 
 @dataclass(frozen=True)
 class Guess:
-    """One way to lay 2D beside 3D, and what is mixed up if it fits. poses (n, joints, 3), keypoints (n, joints, 2)."""
+    """A way for 2D and 3D to correspond, and what is mixed up if it fits.
+
+    poses: (n, joints, 3). keypoints: (n, joints, 2).
+    """
 
     poses: Array
     keypoints: Array
@@ -55,10 +58,10 @@ class Guess:
 
 @dataclass(frozen=True)
 class Fit:
-    """What is left between 2D and projected 3D, (n * joints,) pixels: as it is, and with each axis fitted.
+    """The residual between 2D and projected 3D, (n * joints,) pixels: plain, and with each axis fitted.
 
-    scale, moved: (2,) by which the axes are stretched, and the middle of the 2D is off. Without a known camera there
-    is only the fit, and the scale is the focal length.
+    scale, moved: (2,) fitted scale of each axis, and offset of the 2D's middle. Without a known camera there is only
+    the fit, and the scale is the focal length.
     """
 
     guess: Guess
@@ -73,7 +76,7 @@ class Fit:
 
 
 class Views:
-    """Looks at the views of every take, and remembers how well they fit."""
+    """Checks the views of every take, and collects their residuals."""
 
     def __init__(self, report: Report, dataset: str, keypoints: str) -> None:
         self.report, self.dataset, self.keypoints = report, dataset, keypoints
@@ -82,7 +85,7 @@ class Views:
         self.handedness: dict[str, float] = {}  # of takes whose 2D agrees with the 3D
 
     def look(self, take: Take, handedness: float) -> None:
-        """Compare, and diagnose. handedness: what the bodies say about left and right in the 3D."""
+        """Compare 2D with 3D, and diagnose. handedness: how clearly left is left in the 3D, from `bodies`."""
         swapped = mirrored = False
         for index, keypoints in enumerate(take.keypoints):
             if keypoints is None:
@@ -111,7 +114,7 @@ class Views:
             self._sides(take, handedness, swapped)
 
     def _diagnose(self, take: Take, index: int, residual: float) -> set[Cause]:
-        """What makes 2D and 3D fit better by far: nothing, a mix-up, something about the image, or both."""
+        """What makes 2D and 3D fit far better: nothing, a mix-up, something about the image, or both."""
         fits = [_fit(guess) for guess in _guesses(take, index, exact=not self.inexact)]
         if not fits:
             return set()
@@ -148,7 +151,7 @@ class Views:
         self.report.wrong("left and right", what, _SIDES, take.name)
 
     def sum_up(self) -> None:
-        """What the fits say about the file as a whole."""
+        """Conclusions about the file as a whole."""
         turned = [name for name, sure in self.handedness.items() if sure < -SURE]
         for name in turned:
             if len(turned) >= NEARLY_ALL * len(self.handedness):
@@ -191,7 +194,7 @@ def _px(pixels: float) -> str:
     return "<0.001" if pixels < 0.001 else f"{pixels:.3g}"
 
 
-# --- guesses
+# --- hypotheses
 
 
 def _guess(take: Take, index: int, frames: Array, cause: Cause | None = None, other: int | None = None) -> Guess | None:
@@ -208,7 +211,7 @@ def _guess(take: Take, index: int, frames: Array, cause: Cause | None = None, ot
 
 
 def _guesses(take: Take, index: int, exact: bool) -> Iterator[Guess]:
-    """As it is, and then every mix-up. Those that leave too few frames to tell are left out."""
+    """The plain correspondence, then every mix-up. Those that leave too few frames are left out."""
     enough = min(FEWEST, len(take.frames))
     for guess in (*_other_joints(take, index, exact), *_other_frames(take, index)):
         if guess is not None and len(guess.poses) >= enough:
@@ -262,7 +265,7 @@ _RATE = "use both at the recorded rate"
 
 
 def _fit(guess: Guess) -> Fit:
-    """Lay the projected 3D over the 2D."""
+    """Fit the projected 3D to the 2D."""
     camera, seen = guess.camera, guess.keypoints.reshape(-1, 2)
     if isinstance(camera, Camera):
         screen = project(guess.poses, camera.intrinsics, distort=guess.distorted)

@@ -1,4 +1,4 @@
-"""Animations: a video's input, truth and predictions side by side; and one frame as it is denoised."""
+"""Animations: a video's input, truth and predictions side by side; and the denoising of one frame."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Span:
     step: int = 1
 
     def frames(self, scene: Scene) -> range:
-        """Their numbers. Raises BenchError if the video does not have them."""
+        """The frame numbers. Raises BenchError if the video does not have them."""
         stop = len(scene) if self.stop is None else self.stop
         if not 0 <= self.start < stop <= len(scene):
             raise BenchError(f"frames {self.start}:{stop} of a video that has {len(scene)}, numbered from 0")
@@ -92,7 +92,7 @@ def animate(
 def animate_denoising(
     path: Path, scene: Scene, frame: int, traces: dict[str, Trace], *, fps: float | None = None, panel: int = PANEL
 ) -> int:
-    """Write one frame as it is denoised, steps counting down: the noisy pose, and the clean pose that is estimated.
+    """Write the denoising of one frame, steps counting down: the noisy pose, and the clean pose that is estimated.
 
     traces: by method, of as many steps each. Returns the number of frames; the result is held. Raises BenchError as
     `animate`, and where the numbers of steps differ.
@@ -100,7 +100,7 @@ def animate_denoising(
     (steps, *others) = {trace.steps for trace in traces.values()}
     if others:
         raise BenchError("the methods' samplers take different numbers of steps; give one number with --steps")
-    assert scene.truth is not None  # of a test set it is known
+    assert scene.truth is not None  # known for a test set
     truth = upright(scene.truth[frame], scene.skeleton)
     view, keypoints_2d = _input(scene, None, panel, frame)
     panels, size = panels_in_a_row([view.width, panel, *[panel] * 2 * len(traces)], panel)

@@ -64,7 +64,7 @@ def pose_error(pose: Array, scene: Scene, frame: int) -> float:
 def _answers(figure: Any, rows: Any, scene: Scene, frame: int) -> None:
     """The input, the truth, and each prediction alone and over the truth."""
     draw_2d(figure.add_subplot(rows[0, 0]), scene.keypoints_2d[frame], scene.skeleton_2d, "2D input", "center")
-    assert scene.truth is not None  # of a test set it is known
+    assert scene.truth is not None  # known for a test set
     truth = upright(scene.truth[frame], scene.skeleton)
     poses = {label: upright(one[frame], scene.skeleton) for label, one in scene.predictions.items()}
     half = max(map(half_side, (truth, *poses.values())))

@@ -1,4 +1,4 @@
-"""A picture of a data set: a few frames from all over it, 2D beside 3D, for the eye to check."""
+"""A picture of a data set: a few frames from all over it, 2D beside 3D, to be checked by eye."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.show.draw import Sample, input_sheet
 
 
 def picture(path: Path, name: str, root: str | Path | None = None, keypoints: str = "gt", count: int = 16) -> None:
-    """Write a sheet of up to `count` frames of different subjects, actions and cameras. The suffix says the format.
+    """Write a sheet of up to `count` frames of different subjects, actions and cameras. The suffix decides the format.
 
     Raises what `load_dataset` raises.
     """
@@ -36,7 +36,7 @@ def picture(path: Path, name: str, root: str | Path | None = None, keypoints: st
 
 
 def _spread(videos: pd.DataFrame, count: int) -> list[int]:
-    """Rows of the table: each subject in turn, each time of an action and a camera that were seldom chosen."""
+    """Rows of the table: each subject in turn, each time the action and camera chosen least so far."""
     rows = list(zip(videos["subject"], videos["action"], videos["camera"], strict=True))
     subjects = list(dict.fromkeys(subject for subject, _, _ in rows))
     subjects = subjects[:: -(-len(subjects) // count)]

@@ -1,4 +1,4 @@
-"""The course of a sampler: the noisy poses that a method with a diffusion process goes through to its answer."""
+"""Record a sampler: the noisy poses of a method with a diffusion process, from noise to its answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Trace:
 
 
 def samples(method: Method) -> bool:
-    """Whether there is a course to follow: the method draws from a diffusion process, `method.diffusion`."""
+    """Whether the method has a sampler to follow: it draws from a diffusion process, `method.diffusion`."""
     return callable(getattr(getattr(method, "diffusion", None), "sample", None))
 
 
@@ -71,7 +71,7 @@ Course = tuple[list[Tensor], list[Tensor]]  # states and clean poses
 
 @contextmanager
 def _recorded(method: Any) -> Iterator[list[Course]]:
-    """While it lasts, every call of the sampler is recorded: the method itself is not changed."""
+    """Context in which every call of the sampler is recorded; the method itself is not changed."""
     courses: list[Course] = []
     sample = method.diffusion.sample
 
@@ -90,7 +90,7 @@ def _recorded(method: Any) -> Iterator[list[Course]]:
 
 @contextmanager
 def _of_steps(method: Any, steps: int | None) -> Iterator[None]:
-    """While it lasts, the sampler takes so many steps."""
+    """Context in which the sampler takes this number of steps."""
     before = method.sampling_steps
     if steps is not None:
         try:

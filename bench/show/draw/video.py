@@ -17,7 +17,7 @@ from bench.system.errors import BenchError, MissingDataError
 from bench.system.paths import shown, whole_file
 
 SUFFIXES = (".mp4", ".gif")
-QUALITY = 18  # H.264's constant rate factor: no loss that an eye would see
+QUALITY = 18  # H.264's constant rate factor: no visible loss
 COLOURS = 255  # of a GIF, one more being transparent
 Box = tuple[int, int, int, int]  # left, top, width, height
 

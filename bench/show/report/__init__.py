@@ -1,7 +1,7 @@
-"""The report: one HTML file that shows what the records and the finished runs hold; it asks the network for nothing.
+"""The report: one HTML file that shows what the records and the finished runs hold; it loads nothing from the network.
 
-`gather` collects what is shown as plain data, `runs` what the folders of finished runs add to the records, `render`
-puts the data, the style and the scripts into one page.
+`gather` collects what is shown as plain data, `runs` adds data from the folders of finished runs, `render` puts the
+data, the style and the scripts into one page.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from bench.system.paths import shown
 
 
 def default_path() -> Path:
-    """Where the report lies unless somebody says otherwise."""
+    """The default path of the report."""
     return paths.results() / "report.html"
 
 
 def write_report(output: Path | None = None, benchmarks: Sequence[str] = (), *, data: str | Path | None = None) -> str:
     """Write the report and return a summary of its content.
 
-    output: default `default_path()`. benchmarks: some of those in configs/, default all. data: the folder of the data
-    sets' files, where the cache does not have them. Raises BenchError for a benchmark that is not known, and for a
-    record that is broken or lies where another belongs.
+    output: default `default_path()`. benchmarks: names in configs/, default all. data: the folder of the data sets'
+    files, used if the cache lacks them. Raises BenchError if a benchmark is unknown, or a record is damaged or in the
+    wrong place.
     """
     path = output or default_path()
     content = gather(benchmarks, beside=path.parent, data=data)
@@ -37,7 +37,7 @@ def write_report(output: Path | None = None, benchmarks: Sequence[str] = (), *, 
 
 
 def log_report(path: Path) -> str:
-    """Keep a copy of a written report in the log, as a run of the experiment `report`; say where."""
+    """Keep a copy of a written report in the log, as a run of the experiment `report`; returns where, as text."""
     from bench.data.files.archive import file_digest
     from bench.results.tracking import open_tracker
 
@@ -51,13 +51,13 @@ def log_report(path: Path) -> str:
 
 
 def _line(benchmark: dict[str, Any]) -> str:
-    """What the report has of one benchmark."""
+    """What the report contains for one benchmark, as a line of text."""
     rows = [row for board in benchmark["boards"] for row in board["rows"]]
     records, courses = sum(len(row["records"]) for row in rows), len(benchmark["courses"])
     nothing = "published numbers only" if any(row["published"] for row in rows) else "nothing yet"
     parts = [f"{records} record{'s' * (records != 1)}" if records else nothing]
     if courses:
-        parts.append(f"{courses} course{'s' * (courses != 1)} of training")
+        parts.append(f"{courses} training curve{'s' * (courses != 1)}")
     if benchmark["pck"]:
         parts.append(f"predictions of {len(benchmark['pck']['curves'])} methods")
     if benchmark["viewer"]:

@@ -25,7 +25,7 @@ function boardSection(benchmark, board) {
     return chip;
   });
 
-  // Every column: its key for sorting, what it sorts by, and its cell.
+  // Every column: its key, the value it is sorted by, and its cell.
   function columns() {
     const list = [{ key: "label", title: "Method", sort: (row) => row.label.toLowerCase(), cell: method }, { key: "frames", title: "Frames", sort: (row) => row.frames, cell: (row) => h("td", {}, row.frames ?? NONE) }];
     for (const name of names.filter((one) => on.has(one))) {
@@ -53,7 +53,7 @@ function boardSection(benchmark, board) {
     list.scrollIntoView({ block: "center" });
   }
 
-  // Best of the column as shown, where there is a choice.
+  // Best of the column as shown, if it has at least two values.
   function best(name, kind) {
     const digits = DATA.metrics[name].digits;
     const values = board.rows.map((row) => (kind === "measured" ? (row.measured[name] || {}).value : row.published[name])).filter((value) => value !== undefined).map((value) => value.toFixed(digits));
@@ -88,7 +88,7 @@ function boardSection(benchmark, board) {
     const sorted = [...shown].sort((a, b) => {
       const [one, two] = [column.sort(a), column.sort(b)];
       if (one === two) return 0;
-      if (one === undefined || one === null) return 1; // what is not known stands last, either way
+      if (one === undefined || one === null) return 1; // unknown values are last in both directions
       if (two === undefined || two === null) return -1;
       return (one < two ? -1 : 1) * (by.up ? 1 : -1);
     });
@@ -111,7 +111,7 @@ function boardSection(benchmark, board) {
     });
     wrap.replaceChildren(h("table", { class: "board" }, h("caption", { class: "unseen" }, `Methods on ${benchmark.title}`),
       h("thead", {}, h("tr", {}, first), grouped ? h("tr", {}, second) : null),
-      h("tbody", {}, sorted.length ? sorted.map((row) => h("tr", {}, all.map((one) => one.cell(row)))) : h("tr", {}, h("td", { class: "text none", colspan: all.length }, "No method has these words in its name.")))));
+      h("tbody", {}, sorted.length ? sorted.map((row) => h("tr", {}, all.map((one) => one.cell(row)))) : h("tr", {}, h("td", { class: "text none", colspan: all.length }, "No method matches.")))));
     status.textContent = `${plural(sorted.length, "method")}, sorted by ${column.key.replace(".", " ")}, ${by.up ? "ascending" : "descending"}`;
   }
 
@@ -125,11 +125,11 @@ function boardSection(benchmark, board) {
   const cells = board.rows.flatMap((row) => Object.values(row.measured));
   const spreads = [cells.some((cell) => cell.sd !== null) ? "; ± is the standard deviation over seeds" : "", cells.some((cell) => cell.ci) ? "; a range is the 95 % interval over test sequences" : ""].join("");
   const lead = shared
-    ? `Measured numbers count every test frame once, the predicted root at zero${spreads}. The best of a column is bold.`
-    : "Each row is counted by the rules of its method’s own code. They differ, so rows compare only with their own published numbers.";
+    ? `Measured numbers count every test frame once, with the predicted root at zero${spreads}. The best of a column is bold.`
+    : "Each row is counted by the rules of its method’s own code. The rules differ, so each row is comparable only with its own published number.";
   return section(id, shared ? "Leaderboard" : "Accounting as published", lead,
     h("div", { class: "panel" }, h("div", { class: "tools" }, search, h("div", { class: "chips", role: "group", "aria-label": "Metrics" }, chips)), wrap, status,
       notes.length ? h("ol", { class: "notes", id: `${id}-notes`, tabindex: "-1" }, notes.map((note) => h("li", {}, `${note}.`))) : null,
-      anyMeasured ? null : how("Nobody has measured these here yet. This does:", `make bench-${benchmark.name}`)),
+      anyMeasured ? null : how("Not measured here yet. This command does it:", `make bench-${benchmark.name}`)),
     shared && benchmark.sources.length ? h("details", { class: "numbers" }, h("summary", {}, "Sources of the published numbers"), h("ul", {}, benchmark.sources.map((one) => h("li", {}, h("strong", {}, one.labels.join(", ")), `: ${one.source}`)))) : null);
 }

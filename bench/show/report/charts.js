@@ -12,7 +12,7 @@ function ticks(low, high, wanted) {
 
 const label = (value) => String(Number(value.toPrecision(6)));
 
-// A chart of lines. series: [{name, method, points: [[x, y]]}]; what the pointer is above is read out beside the names.
+// A line chart. series: [{name, method, points: [[x, y]]}]; the values under the pointer are shown beside the names.
 function lineChart({ series, x, y, title, value, read, marks = false, width = 640 }) {
   const W = NARROW ? 340 : width, H = NARROW ? 260 : 320, left = 40, right = 18, top = 12, bottom = 42;
   const across = (at) => left + ((at - x.low) / (x.high - x.low || 1)) * (W - left - right);
@@ -71,7 +71,7 @@ function pckSection(benchmark, rows) {
   const steps = [25, 50, 75, 100, 125, 150];
   const joints = benchmark.pck.joints.length;
   return section("pck", "PCK curves",
-    `The share of joints that lie within so many millimetres of the truth. ${joints} joints, all scored test frames pooled${joints === 14 ? " (the official ones)" : ", without the root, which is zero by definition"}. AUC is the mean over 0, 5, …, 150 mm.`,
+    `The share of joints within a distance of the ground truth, by distance in millimetres. ${joints} joints, all scored test frames pooled${joints === 14 ? " (the official ones)" : ", without the root, which is zero by definition"}. AUC is the mean over 0, 5, …, 150 mm.`,
     lineChart({
       series, title: "PCK (%) by threshold", x: { low: 0, high: 150, title: "threshold (mm)", ticks: [0, 25, 50, 75, 100, 125, 150] }, y: { low: 0, high: 100 },
       value: (one) => `AUC ${one.auc.toFixed(1)}`,
@@ -80,7 +80,7 @@ function pckSection(benchmark, rows) {
     numbersOf(["Method", ...steps.map((mm) => `${mm} mm (%)`), "AUC"], named.map((one) => [one.row.label, ...steps.map((mm) => one.pck[mm].toFixed(1)), one.auc.toFixed(1)])));
 }
 
-// One setting changed at test time. Values that are counts stand side by side, others where they belong on their axis.
+// Sweeps: one setting changed. Values that are counts are evenly spaced, others are placed to scale.
 const ORACLE_DASHES = ["2.5 3.5", "8 4"];
 
 function sweepsSection(benchmark, rows) {
@@ -108,7 +108,7 @@ function sweepsSection(benchmark, rows) {
     });
   };
   const cell = (line, at) => (line.mpjpe[at] === null ? NONE : line.mpjpe[at].toFixed(1) + (line.ci[at] ? ` (${line.ci[at].map((end) => end.toFixed(1)).join(" to ")})` : ""));
-  return section("sweeps", "Sweeps", `One setting changed, all else as in the benchmark; in the tables with the 95 % interval over test sequences.${sweeps.some((sweep) => sweep.lines.some((line) => line.oracle)) ? " An oracle looks at the truth to choose: it is no prediction, and is dashed." : ""}`,
+  return section("sweeps", "Sweeps", `One setting changed, all else as in the benchmark; in the tables with the 95 % interval over test sequences.${sweeps.some((sweep) => sweep.lines.some((line) => line.oracle)) ? " An oracle uses the ground truth to choose: it is not a prediction, and is dashed." : ""}`,
     h("div", { class: "pair" }, sweeps.map(chart)),
     sweeps.map((sweep) => numbersOf([sweep.name, ...sweep.values.map(label)], sweep.lines.map((line) => [line.label, ...sweep.values.map((_, at) => cell(line, at))]), `The numbers of ${sweep.name}`)));
 }
@@ -120,7 +120,7 @@ function trainingSection(benchmark, rows) {
   const epochs = Math.max(...named.map((one) => one.loss.length));
   const x = { low: 1, high: Math.max(2, epochs), title: "epoch", ticks: [...new Set(ticks(1, Math.max(2, epochs), 8).map(Math.round).filter((at) => at >= 1))] };
   if (!x.ticks.includes(1)) x.ticks.unshift(1);
-  const judged = named.filter((one) => one.validation.some((value) => value !== null))
+  const validated = named.filter((one) => one.validation.some((value) => value !== null))
     .map((one) => ({ name: name(one), method: one.row.method, points: one.validation.map((value, epoch) => [epoch + 1, value]).filter(([, value]) => value !== null) }));
   const lost = named.filter((one) => one.loss[0] > 0)
     .map((one) => ({ name: name(one), method: one.row.method, points: one.loss.map((value, epoch) => [epoch + 1, 100 * value / one.loss[0]]) }));
@@ -131,10 +131,10 @@ function trainingSection(benchmark, rows) {
     const step = steps.length > 1 ? steps[1] - steps[0] : 1;
     return { low: Math.floor(Math.min(from, ...values) / step) * step, high: Math.ceil(Math.max(...values) / step - 1e-9) * step };
   };
-  return section("training", "Training", "Each run, epoch by epoch. Losses of different methods are different things, so each is shown relative to its own first epoch. Stages that come before are not shown.",
+  return section("training", "Training", "Each run, epoch by epoch. Losses of different methods are not comparable, so each is shown relative to its first epoch. Pre-training is not shown.",
     h("div", { class: "pair" },
-      judged.length ? lineChart({
-        series: judged, title: "Validation MPJPE (mm)", x, y: bounds(judged, Infinity), marks: epochs <= 40, width: 460,
+      validated.length ? lineChart({
+        series: validated, title: "Validation MPJPE (mm)", x, y: bounds(validated, Infinity), marks: epochs <= 40, width: 460,
         value: (one) => `${last(one).toFixed(1)} mm`, read: { idle: "After the last epoch.", at: (epoch) => `After epoch ${epoch}`, value: (mm) => `${mm.toFixed(1)} mm` },
       }) : null,
       lost.length ? lineChart({
@@ -171,11 +171,11 @@ function costSection(board) {
   const decades = [];
   for (let power = Math.ceil(low); power <= high; power++) decades.push(power);
   if (decades.length < 2) for (const half of [low, high]) if (!decades.includes(half)) decades.push(half);
-  const picture = s("svg", { viewBox: `0 0 ${W} ${H}`, class: "chart wide", role: "img", "aria-label": "MPJPE against multiply-accumulates of one frame" },
+  const picture = s("svg", { viewBox: `0 0 ${W} ${H}`, class: "chart wide", role: "img", "aria-label": "MPJPE against multiply-accumulates per frame" },
     ticks(yLow, yHigh, 5).map((at) => s("g", { class: "grid" }, s("line", { x1: left, x2: W - right, y1: up(at), y2: up(at) }), s("text", { x: left - 8, y: up(at) + 4, "text-anchor": "end" }, label(at)))),
     decades.map((power) => s("g", { class: "grid" }, s("line", { x1: across(power), x2: across(power), y1: top, y2: H - bottom }), s("text", { x: across(power), y: H - bottom + 18, "text-anchor": "middle" }, size(10 ** power).replace(/\.0+ /, " ")))),
     s("line", { class: "axis", x1: left, x2: W - right, y1: H - bottom, y2: H - bottom }),
-    s("text", { class: "title", x: (left + W - right) / 2, y: H - 6, "text-anchor": "middle" }, NARROW ? "MACs for one frame (log scale)" : "multiply-accumulates for one frame (log scale)"),
+    s("text", { class: "title", x: (left + W - right) / 2, y: H - 6, "text-anchor": "middle" }, NARROW ? "MACs per frame (log scale)" : "multiply-accumulates per frame (log scale)"),
     marks.map((mark) => s("circle", { class: "bubble", cx: mark.x, cy: mark.y, r: mark.r, style: { fill: colour(mark.row.method), stroke: colour(mark.row.method) } },
       s("title", {}, `${mark.row.label}: ${mark.row.measured.mpjpe.value.toFixed(1)} mm, ${size(mark.row.macs)} MACs per frame, ${size(mark.row.parameters)} parameters`))),
     placed.map((one) => [
@@ -187,7 +187,7 @@ function costSection(board) {
       undrawn.length ? h("p", { class: "caption" }, `Not drawn, as the cost is unknown or zero: ${undrawn.join(", ")}.`) : null));
 }
 
-// A place for each name where it covers neither a disc nor another name.
+// Place each name where it covers neither a disc nor another name.
 function placeLabels(marks, area) {
   const taken = [];
   const hits = (box) => marks.some((mark) => {
@@ -213,7 +213,7 @@ function placeLabels(marks, area) {
 
 // --- per action
 
-// Dark is bad. Lightness falls all the way, so the scale also reads in grey; blue to yellow is told apart by everybody.
+// Dark is bad. Lightness decreases monotonically, so the scale works in grey; blue and yellow are safe for colour-blind readers.
 const SCALE = [[253, 246, 214], [250, 218, 138], [240, 172, 84], [214, 112, 66], [160, 60, 74], [92, 28, 80]];
 
 function shade(at) {

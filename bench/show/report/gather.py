@@ -1,7 +1,7 @@
 """What the report shows, as plain data that JSON can hold: from configs/, records and published numbers.
 
-Numbers are those of the tables (`bench.show.tables`), with the same rows in the same order. What only the folders of
-finished runs know comes from `bench.show.report.runs`, and is None or empty where they are gone.
+Numbers are those of the tables (`bench.show.tables`), with the same rows in the same order. Data that only the folders
+of finished runs hold come from `bench.show.report.runs`, and are None or empty if these are gone.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ CLIP_BUDGET = 3_300_000  # bytes of base64 for the clips of all benchmarks: keep
 def gather(benchmarks: Sequence[str] = (), *, beside: Path, data: str | Path | None = None) -> dict[str, Any]:
     """Everything that the page shows. benchmarks: default all. beside: the page's folder, for links to records.
 
-    data: the folder of the data sets' files, asked only where the cache does not have what runs were tested on.
+    data: the folder of the data sets' files, used only if the cache lacks the data that runs were tested on.
 
-    Raises BenchError for a benchmark that is not known and for a broken record.
+    Raises BenchError if a benchmark is unknown or a record is damaged.
     """
     names = list(dict.fromkeys(benchmarks)) or benchmark_names()
     numbers = records.published()
@@ -55,13 +55,13 @@ def gather(benchmarks: Sequence[str] = (), *, beside: Path, data: str | Path | N
             "packages": made_with["packages"],
         },
         "metrics": {name: _metric(metric) for name in [*columns(), *further()] if (metric := described(name))},
-        # Each is let go when it is done: the errors of a large test set take a lot of memory.
+        # One at a time, then freed: the errors of a large test set take a lot of memory.
         "benchmarks": [_benchmark(*shown.pop(0), numbers, beside, budget) for _ in names],
     }
 
 
 def _metric(metric: Metric) -> dict[str, Any]:
-    """What the page knows of a metric. at_first: whether the leaderboard shows it before a reader asks for it."""
+    """A metric as the page needs it. at_first: whether the leaderboard shows it by default."""
     return {
         "title": metric.title,
         "unit": metric.unit,
@@ -92,7 +92,7 @@ def _benchmark(
     problems = []
     try:
         skeleton = _skeleton(dataset_named(protocol.trained_on.dataset).skeleton)
-    except BenchError as error:  # its package is gone: the records are still worth showing
+    except BenchError as error:  # its package is not installed: the records can still be shown
         skeleton = None
         problems.append(f"no picture of the joints: {error}")
     return {
@@ -146,7 +146,7 @@ def _sweep(outcome: sweeps.Outcome) -> dict[str, Any]:
 
 
 def _id(row: Row) -> str:
-    """What tells a row from the others of its benchmark."""
+    """The identifier of a row, unique in its benchmark."""
     made = "" if row.trained else " published-weights"
     return f"{row.method}@{row.frames or '-'}{made}" + (f" from {row.scored_from}" if row.scored_from else "")
 
@@ -188,7 +188,7 @@ def _means(seeds: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, floa
 
 
 def _record(record: Record, beside: Path) -> dict[str, Any]:
-    """Where a record lies, seen from the page, and where its numbers come from."""
+    """Link to a record, relative to the page, and the provenance of its numbers."""
     origin = record.provenance
     return {
         "seed": record.seed,

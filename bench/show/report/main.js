@@ -40,7 +40,7 @@ function show() {
     }
     document.getElementById("main").replaceChildren(...(benchmark ? benchmarkPage(benchmark) : overview()));
     document.title = benchmark ? `${benchmark.title} · Lifters compared` : "Lifters compared";
-    document.dispatchEvent(new Event("theme")); // canvases are in the page only now
+    document.dispatchEvent(new Event("theme")); // canvases are in the page from now on
     scrollTo(0, 0);
   }
   if (part) document.getElementById(part)?.scrollIntoView();
@@ -53,15 +53,15 @@ function overview() {
     return h("li", {}, h("a", { class: "card", href: `#${one.name}` },
       h("span", { class: "card-name" }, one.name), h("span", { class: "card-title" }, one.title),
       bars(one),
-      h("span", { class: "card-facts" },
+      h("span", { class: "card-numbers" },
         best ? h("span", {}, h("strong", {}, `${best.measured.mpjpe.value.toFixed(1)} mm`), ` measured, ${best.label}`) : null,
         paper ? h("span", {}, h("strong", {}, `${paper.published.mpjpe.toFixed(1)} mm`), ` published, ${paper.label}`) : null,
-        best || paper ? null : h("span", {}, "Nobody has measured it yet."))));
+        best || paper ? null : h("span", {}, "Not measured yet."))));
   };
   const records = DATA.benchmarks.reduce((sum, one) => sum + one.boards.reduce((all, board) => all + board.rows.reduce((more, row) => more + row.records.length, 0), 0), 0);
   return [
     h("header", { class: "lead-in" }, h("h1", {}, "Lifters compared"),
-      h("p", { class: "lead" }, "Methods that turn 2D joints of a person in video into 3D poses, on the same protocols, beside what their papers report. Measured and published numbers are never mixed."),
+      h("p", { class: "lead" }, "Methods that lift the 2D joints of a person in video to 3D poses, on the same protocols, beside the numbers of their papers. Measured and published numbers are never mixed."),
       h("p", { class: "caption" }, `${plural(records, "record")} of ${plural(DATA.benchmarks.length, "benchmark")}. Made ${day(DATA.made.at)}.`)),
     ...KINDS.map(([kind, test]) => [kind, DATA.benchmarks.filter(test)]).filter(([, group]) => group.length).map(([kind, group]) =>
       h("section", {}, h("h2", {}, kind), kind === "Nothing yet" ? null : h("p", { class: "lead" }, kind === "Measured" ? "MPJPE in mm, as measured here; lower is better. The mean pose is left out." : "MPJPE in mm, as their papers report it; lower is better."),
@@ -90,8 +90,8 @@ function benchmarkPage(one) {
   const parts = [...one.boards.map((each) => boardSection(one, each))];
   if (anyMeasured) {
     const missing = (id, title) => section(id, title, null, one.problems.length
-      ? h("p", { class: "empty" }, "What is shown here comes from the folders of runs; the note at the top of this page says what was wrong with them.")
-      : how("What is shown here comes from the checkpoints and predictions of runs, which are not here. This makes them:", run));
+      ? h("p", { class: "empty" }, "This section needs the folders of runs; the note at the top of this page says what is wrong with them.")
+      : how("This section needs checkpoints and predictions of runs, which are missing. This command makes them:", run));
     parts.splice(1, 0,
       one.viewer ? viewerSection(one, rows) : missing("viewer", "Watch"),
       costSection(board), actionSection(board), jointSection(one, board),
@@ -102,12 +102,12 @@ function benchmarkPage(one) {
   }
   const found = parts.filter(Boolean);
   const { protocol } = one;
-  const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
+  const item = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
   return [
     h("header", { class: "lead-in" }, h("p", { class: "kicker" }, one.name), h("h1", {}, one.title),
-      h("dl", { class: "facts" }, fact("Data", protocol.tested_on.dataset), fact("2D keypoints", protocol.tested_on.keypoints),
-        protocol.trained_on ? fact("Trained on", `${protocol.trained_on.dataset}, ${protocol.trained_on.keypoints}`) : null,
-        fact("Frames", protocol.frames.join(", ")), fact("Tested on", protocol.test_subjects.join(", ")), fact("Mean over", protocol.averaging)),
+      h("dl", { class: "protocol" }, item("Data", protocol.tested_on.dataset), item("2D keypoints", protocol.tested_on.keypoints),
+        protocol.trained_on ? item("Trained on", `${protocol.trained_on.dataset}, ${protocol.trained_on.keypoints}`) : null,
+        item("Frames", protocol.frames.join(", ")), item("Tested on", protocol.test_subjects.join(", ")), item("Mean over", protocol.averaging)),
       one.problems.length ? h("ul", { class: "problems" }, one.problems.map((text) => h("li", {}, text))) : null,
       found.length > 1 ? h("nav", { class: "jump", "aria-label": "Sections" }, found.map((part) => h("a", { href: `#${one.name}/${part.id}` }, part.querySelector("h2").textContent))) : null),
     ...found,
@@ -121,7 +121,7 @@ function provenanceSection(one) {
   const packages = (record) => Object.entries(record.packages).map(([name, version]) => `${name} ${version}`).join(", ");
   const common = [["Data (SHA-256)", (record) => record.data], ["Packages", packages], ["Hardware", (record) => record.hardware], ["Test frames", (record) => record.frames.toLocaleString("en")], ["Test videos", (record) => record.sequences.toLocaleString("en")]];
   const shared = common.filter(([, pick]) => same(pick)), own = common.filter(([, pick]) => !same(pick));
-  return section("provenance", "Provenance", "What the runs have in common, then each run.",
+  return section("provenance", "Provenance", "First what all runs have in common, then each run.",
     h("div", { class: "panel" }, h("dl", { class: "origin" }, shared.map(([name, pick]) => h("div", {}, h("dt", {}, name), h("dd", {}, pick(lines[0].record))))),
       h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Runs" }, h("table", { class: "runs" },
         h("thead", {}, h("tr", {}, ["Run", "Seed", "Finished", "Code (git)", "Run key", "Configuration", "Epochs", "Trained for", ...own.map(([name]) => name), "Record"].map((name, place) => h("th", { scope: "col", class: place ? null : "pin" }, name)))),
@@ -132,7 +132,7 @@ function provenanceSection(one) {
 function madeBlock() {
   const { at, git, packages } = DATA.made;
   const code = git.sha ? `, by the suite at ${git.sha.slice(0, 10)}${git.dirty ? " (with changes)" : ""}` : "";
-  return h("p", { class: "made" }, `This page was made ${day(at)}${code}, ${Object.entries(packages).filter(([, version]) => version).map(([name, version]) => `${name} ${version}`).join(", ")}. It holds everything it shows and asks the network for nothing.`);
+  return h("p", { class: "made" }, `This page was made ${day(at)}${code}, ${Object.entries(packages).filter(([, version]) => version).map(([name, version]) => `${name} ${version}`).join(", ")}. It holds everything it shows and loads nothing from the network.`);
 }
 
 startNavigation();

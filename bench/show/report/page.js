@@ -1,4 +1,4 @@
-// What every part of the page is made with: elements, numbers as text, colours of methods, light and dark.
+// Helpers for all parts of the page: elements, numbers as text, colours of methods, light and dark.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const NONE = "—";
@@ -55,7 +55,7 @@ function quantile(values, at) {
   return sorted[Math.min(sorted.length - 1, Math.floor(at * sorted.length))];
 }
 
-// --- colours: a method has the same one everywhere; shape and dash tell them apart without colour too
+// --- colours: a method has the same colour everywhere; shapes and dashes differ too, for readers without colour
 
 const DASHES = ["", "8 4", "2.5 3.5", "10 4 2.5 4", "5 3", "14 4"];
 const METHODS = [...new Set(DATA.benchmarks.flatMap((one) => one.boards.flatMap((board) => board.rows.map((row) => row.method))))]
@@ -69,7 +69,7 @@ function colour(method) {
 
 const dash = (method) => DASHES[(METHODS.indexOf(method) + 1 + Math.floor(METHODS.indexOf(method) / HUES)) % DASHES.length];
 
-// What a canvas needs: the colour behind a variable of the style.
+// The value of a variable of the style, for drawing on a canvas.
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function dot(method) {
@@ -106,13 +106,13 @@ function startTheme() {
   apply();
 }
 
-// A page opened as a file may not be allowed to keep anything.
+// A page opened as a file may not be allowed to store anything.
 function recall(key) {
   try { return localStorage.getItem(key); } catch { return null; }
 }
 
 function remember(key, value) {
-  try { localStorage.setItem(key, value); } catch { /* then the choice lasts as long as the page */ }
+  try { localStorage.setItem(key, value); } catch { /* then the choice is lost with the page */ }
 }
 
 // --- parts of a section
@@ -122,7 +122,7 @@ function section(id, title, lead, ...content) {
     h("h2", { id: `${id}-title` }, title), lead ? h("p", { class: "lead" }, lead) : null, ...content);
 }
 
-// A picture's numbers for those who do not see it.
+// The numbers of a picture as a table, for readers who cannot see it.
 function numbersOf(head, rows, summary = "The numbers as a table") {
   return h("details", { class: "numbers" }, h("summary", {}, summary),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": summary },
@@ -130,7 +130,7 @@ function numbersOf(head, rows, summary = "The numbers as a table") {
         h("tbody", {}, rows.map(([name, ...cells]) => h("tr", {}, h("th", { scope: "row" }, name), cells.map((cell) => h("td", {}, cell))))))));
 }
 
-// Pictures keep the size of their letters on a phone: they are drawn narrower there, not smaller.
+// On a phone pictures are drawn narrower, not smaller, so that their text stays readable.
 const NARROW = innerWidth < 600;
 
 const command = (text) => h("code", { class: "command" }, text);

@@ -1,4 +1,4 @@
-"""What the folders of finished runs add to their records: courses of training, and everything about single frames."""
+"""What the folders of finished runs add to their records: training curves, and everything per frame."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Runs:
     """The runs behind the rows of a benchmark.
 
     folders: of each record that left one, by row and seed. lifted: None without predictions, or without the data that
-    they are for. problems: what could not be used, in words that may leave this machine.
+    they are for. problems: messages on what could not be used, without paths of this machine.
     """
 
     folders: Mapping[tuple[str, int], Path]
@@ -70,7 +70,7 @@ class Runs:
 class Lifted:
     """Predictions of one test set.
 
-    predicted: the file of one seed of each row. problems: gets what could not be used.
+    predicted: the file of one seed of each row. problems: receives messages on what could not be used.
     """
 
     testing: PoseDataset
@@ -123,7 +123,7 @@ class Lifted:
             try:
                 poses = _rooted(Predictions.load(file).per_frame(self.testing), self.testing)
             except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
-                reason = type(error).__name__ if isinstance(error, OSError) else error  # its text would name folders
+                reason = type(error).__name__ if isinstance(error, OSError) else error  # its text contains paths
                 self.problems.append(f"the predictions of {file.parent.name} are not used: {reason}")
                 continue
             predicted = torch.from_numpy(poses[counted][:, scored])
@@ -178,9 +178,9 @@ class Lifted:
 
 
 def found_runs(benchmark: Benchmark, by_row: Mapping[str, Sequence[Record]], data: str | Path | None = None) -> Runs:
-    """The folders that the runs behind some records have left. by_row: the records of each row. data: as `Split.load`.
+    """The run folders behind some records. by_row: the records of each row. data: as `Split.load`.
 
-    Predictions are of use only beside the data they are for; where these are not, `problems` says so.
+    Predictions can only be shown with the data they are for; if these are missing, `problems` says so.
     """
     folders = {
         (row, one.seed): folder
@@ -204,7 +204,7 @@ def found_runs(benchmark: Benchmark, by_row: Mapping[str, Sequence[Record]], dat
         return Runs(folders)
     try:
         testing = _testing(benchmark, fingerprint, data)
-    except BenchError:  # its text would name folders
+    except BenchError:  # its text contains paths
         name = benchmark.protocol.tested_on.dataset
         return Runs(
             folders,
@@ -220,7 +220,7 @@ def found_runs(benchmark: Benchmark, by_row: Mapping[str, Sequence[Record]], dat
 def _testing(benchmark: Benchmark, fingerprint: str, data: str | Path | None) -> PoseDataset:
     """The test part of the data with this fingerprint, from the cache or else from their files.
 
-    Raises BenchError if they are not there, or are others.
+    Raises BenchError if they are missing or have another fingerprint.
     """
     source = benchmark.protocol.tested_on
     kind = kind_of(source.dataset, source.keypoints)

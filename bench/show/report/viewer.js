@@ -1,4 +1,4 @@
-// The viewer: the 2D input, the truth and two predictions side by side, frame by frame, turned by hand.
+// The viewer: the 2D input, the ground truth and two predictions side by side, frame by frame, in views that can be turned.
 
 // Decode little-endian 16-bit numbers from base64; NaN where a frame is not scored.
 function unpacked(text, unit, missing) {
@@ -68,14 +68,14 @@ function viewerSection(benchmark, rows) {
     changed();
   }
 
-  // The picture's part that the person is in.
+  // The part of the image that contains the person.
   function bounds(points) {
     const [xs, ys] = [0, 1].map((axis) => points.filter((_, place) => place % 2 === axis));
     const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
     return { x: (x0 + x1) / 2, y: (y0 + y1) / 2, half: Math.max(x1 - x0, y1 - y0) / 2 };
   }
 
-  // How far joints are from the root: of all frames, but for the odd one.
+  // The distance of joints from the root over all frames, without outliers.
   function reaches(poses) {
     const found = [];
     for (let place = 0; place < poses.length; place += 3) found.push(Math.hypot(poses[place], poses[place + 1], poses[place + 2]) || 0);
@@ -96,7 +96,7 @@ function viewerSection(benchmark, rows) {
 
   const numberOf = (clip, frame) => clip.first + frame * clip.step;
 
-  // At least a second apart, so that they are different moments.
+  // At least a second apart, so that they show different moments.
   function worstFrames(id) {
     const all = viewer.clips.flatMap((clip, place) => clip.errors[id].map((mm, frame) => ({ clip: place, frame, mm }))).filter((one) => one.mm !== null).sort((a, b) => b.mm - a.mm);
     const found = [];
@@ -229,6 +229,6 @@ function viewerSection(benchmark, rows) {
   canvases.forEach((canvas) => watch.observe(canvas));
   load(Math.min(2, viewer.clips.length - 1), 0);
   const [one] = viewer.clips;
-  return section("viewer", "Watch", `${plural(viewer.clips.length, "test video")} of those tested on, from the one that is easiest for the median method to the hardest, at ${viewer.fps.toFixed(0)} frames a second, at most ${Math.max(...viewer.clips.map((clip) => clip.frames))} frames around the hardest moment of each. Coordinates are rounded to a millimetre.${one.step > 1 ? ` Every ${one.step === 2 ? "second" : `${one.step}th`} frame is embedded.` : ""}`,
+  return section("viewer", "Watch", `${plural(viewer.clips.length, "test video")} of the test set, from the easiest to the hardest for the median method, at ${viewer.fps.toFixed(0)} frames per second; at most ${Math.max(...viewer.clips.map((clip) => clip.frames))} frames around the hardest moment of each. Coordinates are rounded to a millimetre.${one.step > 1 ? ` Every ${one.step === 2 ? "second" : `${one.step}th`} frame is embedded.` : ""}`,
     stage);
 }

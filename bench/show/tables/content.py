@@ -1,4 +1,4 @@
-"""What the tables of a benchmark say: the methods by metrics, and MPJPE and the like by action, group and joint."""
+"""The content of a benchmark's tables: methods by metrics, and MPJPE and others by action, group and joint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.results.records import Record
 from bench.show.tables.model import NONE, UNMEASURED, Cell, Column, Row, Table, Values, numbers
 
 KINDS = ("subject", "sequence", "activity", "scene", "joint_group")  # of groups, in the order of a page
-# Orders that names have of their own; others are sorted, numbers in them as numbers.
+# Names with a fixed order; others are sorted, with numbers in them compared as numbers.
 ORDERS = (H36M_17.joints, MPI_INF_3DHP_17.joints, tuple(MPI_INF_3DHP_GROUPS), ACTIVITIES, tuple(SCENES.values()))
 
 
@@ -92,7 +92,7 @@ def metric_columns(
     for name in names:
         shown = described(name)
         if shown is None:
-            continue  # of a package that is no longer installed
+            continue  # its package is no longer installed
         pair = f"{shown.title} ({shown.unit})"
         if any(name in one.published for one in rows):
             reported: list[Values] = [{None: one.published[name]} if name in one.published else {} for one in rows]
@@ -203,7 +203,7 @@ def _groups(rows: Sequence[Row], ranked: bool) -> list[Table]:
 def _group_sizes(kind: str, found: Sequence[Mapping[int, Found]]) -> str:
     """How many frames each group has, which all records of a benchmark share."""
     if kind == "joint_group":
-        return ""  # each has all of them
+        return ""  # each group has all of them
     every = [groups for seeds in found for groups in seeds.values()]
     counts = {name: values.get("frames", 0) for groups in every for name, values in groups.items()}
     return f"Scored frames by {kind}: " + "; ".join(f"{name} {counts[name]:,}" for name in _ordered(counts))
@@ -262,11 +262,11 @@ def _costs(rows: Sequence[Row]) -> list[Table]:
 
 
 _COST = (
-    "Parameters and multiply-accumulates (MACs) are counted, and are the same everywhere; the rest is of the device "
-    "that is named, whatever else it was doing, and means over seeds. Test frames/s: test frames by the time that "
-    "predicting them took, mirrored and overlapping windows and sampling steps included. Peak memory: of tensors while "
-    "predicting, on a CUDA device; on a CPU what the process grew by. Training: the time of all epochs, stages before "
-    "it included."
+    "Parameters and multiply-accumulates (MACs) are counted, and are the same everywhere; the rest was measured on "
+    "the named device, which may have been busy; means over seeds. Test frames/s: test frames per second of "
+    "prediction, mirrored and overlapping windows and sampling steps included. Peak memory: of tensors while "
+    "predicting, on a CUDA device; on a CPU the growth of the process. Training: the time of all epochs, including "
+    "earlier stages."
 )
 
 

@@ -1,4 +1,4 @@
-"""Tables as tidy CSV: one line per number, with all its digits, with where it comes from."""
+"""Tables as tidy CSV: one line per number, with all its digits and its source."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Found(NamedTuple):
 
     @property
     def caption(self) -> str:
-        apart = "counted as published code counts: rows do not compare" if self.accounting != "shared" else ""
+        apart = "counted as published code counts: rows are not comparable" if self.accounting != "shared" else ""
         return ". ".join(part for part in (self.title, self.table.title, apart) if part)
 
     @property
@@ -38,8 +38,7 @@ def export(form: str, benchmark: str | None = None, by: str = "benchmark", recor
     """The tables as text. form: markdown, latex, csv or html. by: as `Table.by`.
 
     benchmark: a name in configs/, None: every one. records: where links to records lead. Records counted as published
-    code counts have a table of their own. Raises BenchError for a benchmark that is not there, or that has no such
-    table.
+    code counts have a table of their own. Raises BenchError if the benchmark is unknown or has no such table.
     """
     names = [benchmark] if benchmark else benchmark_names()
     found = [one for name in names for one in _tables(load_benchmark(name), by)]

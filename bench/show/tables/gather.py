@@ -93,10 +93,10 @@ def _note_ties(measured: Sequence[Row]) -> None:
             continue
         try:
             found = compare_records(row.records, best.records)
-        except ValueError:  # a single sequence, or other test data: nothing to say
+        except ValueError:  # a single sequence, or other test data: no test is possible
             continue
         if not found.significant:
-            about = "" if found.methods else "; said of these networks, not of the methods"
+            about = "" if found.methods else "; this is about these networks, not the methods"
             row.notes.append(f"MPJPE does not differ from that of {best.label} beyond chance{about}")
 
 
@@ -151,7 +151,7 @@ def own_numbers() -> list[str]:
 def departures(record: Record, benchmark: Benchmark) -> list[str]:
     """What keeps a record out of its benchmark's table: settings that are not the file's, a test set that is not whole.
 
-    So an experiment with `SET=...`, or a run on sample files, never stands where a reader expects the benchmark.
+    So a trial with `SET=...`, or a run on sample files, is never shown where a reader expects the benchmark.
     """
     pairs: dict[str, tuple[Any, Any]] = {}
     known = record.method in benchmark.methods and not record.scored_from
@@ -169,14 +169,14 @@ def departures(record: Record, benchmark: Benchmark) -> list[str]:
         stated = benchmark.methods[record.method].model_dump(mode="json")
         pairs |= _apart(record.model, stated["model"], "model.")
         pairs |= _apart(record.recipe, stated["recipe"], "recipe.")
-        if record.weights is None:  # published ones tell what they are; nothing was trained before them here
+        if record.weights is None:  # published weights hold their own sizes, and no stage was trained here
             pairs |= {
                 f"model.{key}": (record.model[key], NONE) for key in sorted(record.model.keys() - stated["model"])
             }
             pairs |= {"stages": (_names(record.stages), _names(stated["stages"]))}
             for stage in sorted(record.stages.keys() & stated["stages"]):
                 taken = record.stages[stage].get("weights", {}).get("file", NONE)
-                pairs[f"stages.{stage}.weights"] = (taken, NONE)  # somebody's, not what the file says to train
+                pairs[f"stages.{stage}.weights"] = (taken, NONE)  # taken from elsewhere, where the file says to train
                 for part in ("model", "recipe"):
                     ran, wanted = record.stages[stage].get(part, {}), stated["stages"][stage][part]
                     pairs |= _apart(ran, wanted, f"stages.{stage}.{part}.")

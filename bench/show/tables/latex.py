@@ -1,6 +1,6 @@
 r"""A table in LaTeX, for papers: needs `\usepackage{booktabs}` and nothing else.
 
-The best of a column is bold, the second underlined; notes stand below, and comments say which records it is made of.
+The best of a column is bold, the second underlined; notes are below, and comments name the records that it is made of.
 """
 
 from __future__ import annotations

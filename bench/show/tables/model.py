@@ -1,4 +1,4 @@
-"""What a table says, in whatever format it is written: a row per method, columns of cells, notes.
+"""A table, independent of its format: a row per method, columns of cells, notes.
 
 `bench.show.tables.content` fills it, `markdown`, `latex`, `html` and `csv` write it.
 """
@@ -56,7 +56,7 @@ class Cell:
     """The content of one cell, before any markup."""
 
     text: str
-    rank: Literal[0, 1, 2] = 0  # 1: the best of its column as shown, 2: the second; what ties shares a rank
+    rank: Literal[0, 1, 2] = 0  # 1: the best of its column as shown, 2: the second; ties share a rank
     values: Values = field(default_factory=dict)  # the numbers behind the text, all digits
     marks: tuple[int, ...] = ()  # numbers of the table's notes, from 1
     records: tuple[Record, ...] = ()  # that the text links to, one per seed

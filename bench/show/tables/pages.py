@@ -27,10 +27,10 @@ from bench.system.errors import BenchError, unknown
 def write(check: bool = False, root: Path | None = None, results: Path | None = None) -> list[str]:
     """Render the pages of benchmarks and sweeps, docs/results.md and README.md's blocks; return the files that change.
 
-    check: change nothing, only say what has drifted. root: the project. results: where records and tables lie, default
-    `paths.results()`, or the results folder of a given root; README.md and docs/results.md always show the records of
-    the project itself.
-    Raises BenchError for a record that does not belong where it lies, and for a block that names no benchmark.
+    check: change nothing, only list the files that would. root: the project. results: the folder of records and tables,
+    default `paths.results()`, or the results folder of a given root; README.md and docs/results.md always show the
+    records of the project itself.
+    Raises BenchError if a record is in the wrong place, or a block names no benchmark.
     """
     results = results or (root / "results" if root else paths.results())
     root = root or paths.root()
@@ -99,8 +99,8 @@ def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame)
 
 
 _AS_PUBLISHED = (
-    "Each row is counted by the rules of its method's own code, in the notes. They differ, so rows do not compare with "
-    "each other or with those above, only with their own published numbers; nothing is bold."
+    "Each row is counted by the rules of its method's own code, see the notes. They differ, so rows compare neither "
+    "with each other nor with those above, only with their own published numbers; nothing is bold."
 )
 
 _OVER_FRAMES = (
@@ -111,7 +111,7 @@ _OVER_FRAMES = (
 
 _INTERVALS = (
     " [a, b] is the 95 % interval over test sequences. Notes name the rows whose MPJPE does not differ from the best "
-    "beyond chance. With one seed, a difference, like a tie, is one of these networks, not of the methods ([what "
+    "beyond chance. With a single seed, a difference or a tie is about these networks, not the methods ([what "
     "can be concluded](../../docs/explanation/statistics.md))."
 )
 
@@ -122,7 +122,7 @@ def crossing(protocol: Protocol) -> list[str]:
         f"{one.dataset} ({one.keypoints} keypoints)" for one in (protocol.trained_on, protocol.tested_on)
     )
     line = (
-        f"Trained on {trained_on}, tested on {tested_on}: how far what is learnt on the one carries to the other. Only "
+        f"Trained on {trained_on}, tested on {tested_on}: how well a method transfers from one to the other. Only "
         "joints at the same place in both are scored, and nothing is rescaled (docs/reference/protocols.md)."
     )
     return [line] if protocol.crosses else []
@@ -170,12 +170,12 @@ def overview(benchmarks: Iterable[Benchmark], records: Mapping[str, Sequence[Rec
 _GENERATED = "<!-- Rendered by `make tables` from results/ and configs/: edits are lost. -->"
 
 _OVERVIEW = (
-    "Published and measured numbers stand side by side and are never mixed. A row that nobody has measured says so. "
+    "Published and measured numbers stand side by side and are never mixed. Rows without a measurement say so. "
     "`s0` is the record of seed 0; the pages in `results/tables/` link to the records and show the 95 % intervals. The "
     "best of a column is bold, if there is a choice.\n\n"
     "Numbers on CMU motion capture and on synthetic people are not Human3.6M numbers. The models of those benchmarks "
-    "are small and trained for a few epochs, so that two CPU cores suffice: they show that everything works, rank "
-    "neither the methods nor their papers, and differences of some millimetres are no finding."
+    "are small and trained for a few epochs, so that two CPU cores suffice: they show that everything works, but rank "
+    "neither methods nor papers, and differences of a few millimetres are not a finding."
 )
 
 

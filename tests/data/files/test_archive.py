@@ -97,7 +97,7 @@ def test_no_other_function_can_be_named_either(tmp_path, evil):
 
 
 def test_an_array_that_hides_in_the_pickle_of_another_is_refused(tmp_path):
-    with pytest.raises(BenchError, match="its pickle does not hold the array that its header promises"):
+    with pytest.raises(BenchError, match="its pickle does not hold the array that its header describes"):
         read_npz(with_pickle(tmp_path / "a.npz", pickle.dumps({"no": "array"})))
 
 

@@ -206,9 +206,9 @@ def test_a_broken_motion_names_file_and_line(tmp_path, old, new, message):
             r"line 41: an axis must be in the order XYZ, found 'ZYX'",
         ),
         ("    shin toe\n", "", r"ends without toe in :hierarchy"),
-        ("shin toe", "shin tail", r"line 47: cannot hang 'tail' from 'shin'"),
-        ("shin toe", "shin toe thigh", r"line 47: cannot hang 'thigh' from 'shin'"),
-        ("thigh shin", "toe shin", r"line 46: cannot hang 'shin' from 'toe'"),
+        ("shin toe", "shin tail", r"line 47: cannot attach 'tail' to 'shin'"),
+        ("shin toe", "shin toe thigh", r"line 47: cannot attach 'thigh' to 'shin'"),
+        ("thigh shin", "toe shin", r"line 46: cannot attach 'shin' to 'toe'"),
         (ASF, ":version 1.10", r"line 1: the file ends without"),
     ],
 )

@@ -107,9 +107,9 @@ def test_frames_keep_their_numbers_and_those_not_listed_are_gaps():
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
-        ({}, "nobody in it"),
-        ({0: []}, "nobody in it"),
-        ({0: [person(0, score=0.2)]}, r"nobody in it: no keypoint has a score of 0\.3 or more \(--min-score\)"),
+        ({}, "no person found"),
+        ({0: []}, "no person found"),
+        ({0: [person(0, score=0.2)]}, r"no person found: no keypoint has a score of 0\.3 or more \(--min-score\)"),
         ({0: [person(0)], 12: [person(0)]}, r"missing for 11 frames \(1\.1 s\) from frame 1 on; more than 10 are not"),
         ({0: [], 11: [person(0)]}, r"missing for 11 frames \(1\.1 s\) from frame 0 on"),
         ({139: [person(0)], 10**15: [person(0)]}, "missing for 99999999999986"),

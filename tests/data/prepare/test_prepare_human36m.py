@@ -339,7 +339,7 @@ def test_a_full_disk_leaves_no_file_and_loses_no_work(tmp_path, reads, monkeypat
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, results_folder):
     raw = raw_h36m(tmp_path / "raw", ".h5", SOME)
     (results_folder / "cache").write_text("a file where a folder belongs")
-    with pytest.raises(BenchError, match=r"cannot be written: .*\$BENCH_RESULTS moves it"):
+    with pytest.raises(BenchError, match=r"cannot be written: .*\$BENCH_RESULTS changes the folder"):
         prepare("h36m", raw, tmp_path / "out", partial=True)
     assert files(tmp_path / "out") == []
 

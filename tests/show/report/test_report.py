@@ -244,7 +244,7 @@ def test_the_command_writes_where_it_is_told(with_runs, capsys, monkeypatch):
         main(["report", "-o", str(with_runs / "out" / "mine.html"), "--benchmarks", str(with_runs / "toy.yaml")])
     printed = capsys.readouterr().out
     assert "mine.html" in printed
-    assert "2 records, 1 course of training, predictions of 2 methods, 5 clips" in printed
+    assert "2 records, 1 training curve, predictions of 2 methods, 5 clips" in printed
     content = embedded((with_runs / "out" / "mine.html").read_text(encoding="utf-8"))
     assert content["benchmarks"][0]["boards"][0]["rows"][0]["records"][0]["href"].startswith("../results/records/toy/")
 

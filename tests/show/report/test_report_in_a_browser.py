@@ -85,7 +85,7 @@ def test_methods_are_filtered_by_text_and_columns_by_metric(opened):
     page.get_by_role("button", name="P-MPJPE", exact=True).first.click()
     assert page.locator('[data-key="measured.p_mpjpe"]').count() == 0
     page.get_by_label("Filter methods").fill("nobody")
-    assert "No method has these words" in page.locator(".board tbody").inner_text()
+    assert "No method matches" in page.locator(".board tbody").inner_text()
 
 
 def test_the_viewer_plays_steps_turns_and_jumps(opened):

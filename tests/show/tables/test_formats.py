@@ -225,7 +225,7 @@ def test_a_page_shows_cost_and_the_readme_does_not(project: Path) -> None:
         "Training (min)": "10.0",
         "Device": "A GPU, 4 threads; CPU",
     }
-    assert "of the device that is named" in about
+    assert "measured on the named device" in about
     assert "12,346" not in block(project)
     assert "## Cost" not in page(project, "h36m-cpn-243"), "nobody timed these"
     seconds = {one["metric"]: one["value"] for one in csv.DictReader(io.StringIO(export("csv", "toy", "cost")))}

@@ -103,7 +103,10 @@ def run_plan(plan: Plan, device: torch.device, *, track: bool = True, system_met
     and a failed run does not stop the others: the result names both.
     """
     for run in plan.runs:
-        _complete(run, plan.split)
+        try:
+            _complete(run, plan.split)
+        except BusyError as error:  # the other process leaves its record complete
+            say(f"{run.name}: {error}")
     waiting = [run for run in plan.runs if not run.finished]
     failed: dict[str, Exception] = {}
     elsewhere: list[str] = []

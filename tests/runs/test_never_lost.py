@@ -320,6 +320,15 @@ def test_as_a_library_a_benchmark_runs_in_silence(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_finished_run_that_another_process_scores_again_is_left_to_it(monkeypatch, capsys):
+    found = trained()
+    monkeypatch.setattr(launch, "SCORING_REVISION", launch.SCORING_REVISION + 1)
+    with filelock.FileLock(found.folder / ".lock"):
+        finished = run_plan(planned(methods=["videopose3d"]), CPU, track=False)
+    assert [record.run_key for record in finished.records] == [found.key]
+    assert "another process" in capsys.readouterr().err
+
+
 def test_parts_of_the_log_are_independent(capsys):
     done = []
 

@@ -42,16 +42,16 @@ bench-%: setup  ## one benchmark: make bench-cmu-gt-27 DATA=... METHODS=mixste S
 data-%: setup  ## read a data set and say what is in it: make data-cmu DATA=...
 	@$(BENCH) data describe $* $(if $(DATA),--data "$(DATA)")
 
-verify-%: setup  ## check a data set's files and name what is mixed up: make verify-h36m DATA=...
+verify-%: setup  ## check the files of a data set and name what is wrong: make verify-h36m DATA=...
 	@$(BENCH) data verify $* $(if $(DATA),--data "$(DATA)")
 
 tables: setup  ## rewrite the tables of README, docs/results.md and results/tables from results/
 	@$(BENCH) tables
 
-tables-check: setup  ## fail if a table does not say what results/ says
+tables-check: setup  ## fail if a table is out of date
 	@$(BENCH) tables --check
 
-report: setup  ## results/report.html: tables, charts and poses in 3D, to look at; DATA=... if the cache lost the data
+report: setup  ## results/report.html: tables, charts, poses in 3D; DATA=... if the cache lost the data
 	@$(BENCH) report $(if $(DATA),--data "$(DATA)")
 
 ui: setup  ## the tracked runs in a browser, on this machine only: make ui PORT=5001

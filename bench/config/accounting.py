@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from bench.config.schema import Averaging
-from bench.system.errors import BenchError
+from bench.system.errors import BenchError, unknown
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,13 @@ PRESETS = {
         Preset("d3dp_3dhp", "Shan et al., ICCV 2023", Accounting(velocity="none", average="actions")),
     )
 }  # fmt: skip
+
+
+def preset_named(name: str) -> Preset:
+    """One of `PRESETS`. Raises BenchError for a name that is not among them."""
+    if name not in PRESETS:
+        raise unknown("preset of an accounting", name, PRESETS)
+    return PRESETS[name]
 
 
 def is_3dhp(dataset: str) -> bool:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.config.accounting import SHARED, Accounting
+from bench.config.accounting import SHARED, Accounting, preset_named
 from bench.data.batch import Batch, Window
 from bench.data.pose_dataset import PoseDataset, offsets
 
@@ -26,14 +26,16 @@ Lengths = Sequence[int] | NDArray[np.int64]
 SEQUENCE, START, COUNT_FROM, COUNT_TO = range(4)
 
 
-def test_windows(lengths: Lengths, window: Window, accounting: Accounting = SHARED) -> Table:
+def test_windows(lengths: Lengths, window: Window, accounting: Accounting | str = SHARED) -> Table:
     """Windows that score videos of these lengths. Returns (windows, 4): sequence, start, count_from, count_to.
 
     With targets "centre" or "last", one window per frame. With "all" the windows follow each other, and the last one
     ends with the video; a video shorter than the window is padded, on the side that the accounting says. Under `SHARED`
     every frame of every video is counted exactly once: the last window counts only what its predecessor has not, and
-    padding does not count.
+    padding does not count. accounting: one, or the name of a preset (`bench.config.PRESETS`).
     """
+    if isinstance(accounting, str):
+        accounting = preset_named(accounting).accounting
     if window.targets != "all":
         return _every_frame(lengths, window, every=1)
     frames, length = window.frames, np.asarray(lengths, np.int64)

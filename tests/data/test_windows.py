@@ -34,6 +34,7 @@ from bench.data.windows import (
 )
 from bench.geometry.skeleton import H36M_17, Skeleton
 from bench.method import Window
+from bench.system.errors import BenchError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -391,3 +392,12 @@ def test_no_videos_make_an_empty_table():
 def test_unknown_rules_are_refused():
     with pytest.raises(ValueError, match=r"layout must be .* not 'left'"):
         train_windows([5], Window(3), layout="left")
+
+
+def test_an_accounting_may_be_named_as_its_preset():
+    lengths, window = [5, 30, 27], Window(27)
+    for name, preset in PRESETS.items():
+        named, given_whole = (test_windows(lengths, window, rules) for rules in (name, preset.accounting))
+        np.testing.assert_array_equal(named, given_whole)
+    with pytest.raises(BenchError, match="No preset of an accounting 'mixst'. Did you mean 'mixste'"):
+        test_windows(lengths, window, "mixst")

@@ -399,5 +399,5 @@ def test_an_accounting_may_be_named_as_its_preset():
     for name, preset in PRESETS.items():
         named, given_whole = (test_windows(lengths, window, rules) for rules in (name, preset.accounting))
         np.testing.assert_array_equal(named, given_whole)
-    with pytest.raises(BenchError, match="No preset of an accounting 'mixst'. Did you mean 'mixste'"):
+    with pytest.raises(BenchError, match=r"No preset of an accounting 'mixst'\. Did you mean 'mixste'"):
         test_windows(lengths, window, "mixst")

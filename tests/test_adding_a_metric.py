@@ -58,7 +58,7 @@ def rows(heading: str) -> list[list[str]]:
 def test_the_page_names_what_a_function_is_given_and_what_can_be_chosen():
     given = {name for row in rows("What a function is given") for name in re.findall(r"`(\w+)`", row[0])}
     assert all(hasattr(ScoredPoses, name) or name in ScoredPoses.__dataclass_fields__ for name in given)
-    chosen = {name: row[1] for row in rows("What can be chosen") for name in re.findall(r"`(\w+)`", row[0])}
+    chosen = {name: row[1] for row in rows("Arguments") for name in re.findall(r"`(\w+)`", row[0])}
     fields = {field.name: field.default for field in dataclasses.fields(Metric) if field.name != "package"}
     assert chosen.keys() == fields.keys()
     for name, default in fields.items():

@@ -110,7 +110,7 @@ def test_the_user_says_which_frame_a_single_output_is(tmp_path, frame, targets):
 def test_input_frames_may_be_spaced(tmp_path):
     path = onnx_file(tmp_path / "model.onnx", extra=only_frame(4))
     assert blackbox.load(path, "onnx", 17, targets="centre", step=2).window == Window(F, "centre", step=2)
-    with pytest.raises(BenchError, match="a window that answers for every frame has step 1"):
+    with pytest.raises(BenchError, match="targets 'all' needs step 1"):
         blackbox.load(onnx_file(tmp_path / "all.onnx"), "onnx", 17, step=2)
 
 
@@ -140,7 +140,7 @@ def test_a_model_that_does_not_fit_is_refused_before_anything_is_lifted(tmp_path
 
 def test_an_even_window_has_no_centre(tmp_path):
     path = onnx_file(tmp_path / "model.onnx", ("batch", 8, 17, 2), only_frame(4))
-    with pytest.raises(BenchError, match=r"a window with a centre has an odd number of frames"):
+    with pytest.raises(BenchError, match=r"targets 'centre' needs an odd number of frames"):
         blackbox.load(path, "onnx", 17, targets="centre")
 
 

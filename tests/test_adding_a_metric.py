@@ -78,6 +78,7 @@ def checkout(tmp_path_factory) -> Path:
     return checkout
 
 
+@pytest.mark.slow
 def test_from_an_empty_folder_to_every_view(checkout):
     install, run, table, by_subject, compare, report = COMMANDS
     shell(checkout, *install)

@@ -170,8 +170,8 @@ def _do(
         scores = score(predictions, split.testing, protocol.averaging, accounting)
         made = Made(device, made_with, log.run_id, SCORING_REVISION)
         record = make_record(run, method, course, scores, cost, split, made)
-        paths.write_text(run.record_file, records.text(record))  # this is what makes the run finished
         records.keep(record, trial=run.trial)
+        paths.write_text(run.record_file, records.text(record))  # after it: this is what makes the run finished
         log_all(
             run.name,
             {

@@ -62,6 +62,22 @@ def refuse(what: str):
 # The record comes first
 
 
+def test_a_run_stopped_before_its_record_has_its_place_is_not_finished(monkeypatch):
+    """Else the record would exist in the folder of the run alone, and no table would ever show it."""
+
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "keep", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(methods=["videopose3d"])
+    assert not planned(methods=["videopose3d"]).runs[0].finished
+    monkeypatch.setattr("bench.training.loop._run_epoch", refuse("trained again"))
+    run(methods=["videopose3d"])
+    assert [one.method for one in records.load("toys")] == ["videopose3d"]
+
+
 @pytest.mark.parametrize("part", ["log_outcome", "log_picture", "log_weights", "log_model"])
 def test_a_failure_after_the_record_is_reported_and_the_run_is_finished(part, monkeypatch, capsys):
     def broken(*_: Any) -> None:

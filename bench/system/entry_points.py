@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 import traceback
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
@@ -17,6 +16,11 @@ from bench.system.errors import BenchError, unknown
 def declared(group: str) -> list[str]:
     """The names that installed packages declare in a group, sorted. Imports none of them."""
     return sorted({point.name for point in _installed(group)})
+
+
+def declarations(group: str) -> list[list[str]]:
+    """Name and origin of everything that is declared in a group, sorted; imports nothing."""
+    return sorted([point.name, _described(point)] for point in _installed(group))
 
 
 def loaded(group: str, name: str, what: str) -> tuple[Any, str]:
@@ -57,7 +61,7 @@ def _read(group: str, folders: tuple[tuple[str, int], ...]) -> EntryPoints:
 
 def _changed(folder: str) -> int:
     try:
-        return os.stat(folder or ".").st_mtime_ns
+        return Path(folder).stat().st_mtime_ns
     except OSError:
         return 0
 

@@ -50,6 +50,7 @@ COMMANDS = (
     "data prepare",
     "data fetch",
     "ui",
+    "selftest",
 )
 
 VIDEOS = {

@@ -47,6 +47,22 @@ TOLERANCES = {
 }
 
 
+# The checks of a method, in the order of the columns, and what stands above each.
+HEADS = {
+    "forward": "lift",
+    "loss": "loss",
+    "gradients": "grad",
+    "parts": "parts",
+    "epoch": "epoch",
+    "evaluate": "eval",
+    "resume": "resume",
+    "bf16": "bf16",
+    "TF32": "TF32",
+    "compile": "comp.",
+    "speed": "speed",
+}
+
+
 class Group(NamedTuple):
     """Checks of one verdict and one reason: which, and of which methods, in order."""
 
@@ -120,11 +136,15 @@ class Outcome(Strict):
 
     def _verdicts(self) -> str:
         """A row per method, a column per check."""
-        names = list(dict.fromkeys(one.name for one in self.checks if one.method))
+        names = [name for name in HEADS if any(one.name == name and one.method for one in self.checks)]
         found = {(one.method, one.name): _WORDS[one.verdict] for one in self.checks}
         methods = dict.fromkeys(one.method for one in self.checks if one.method)
         rows = [[_short(method), *(found.get((method, name), "") for name in names)] for method in methods]
-        return tabulate(rows, ["method", *(_HEADS.get(name, name) for name in names)])
+        widths = [LONGEST, *(max(len(HEADS[name]), 4) for name in names)]
+        lines = [["method", *(HEADS[name] for name in names)], ["-" * width for width in widths], *rows]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        )
 
     def _values(self) -> str:
         """The largest value of each check beside its tolerance, and the reason for the tolerance."""
@@ -175,7 +195,7 @@ class Outcome(Strict):
             ]
             for one in self.speeds
         ]
-        heads = ["method", "parameters", "frames/s", "in training", "peak MB", "in training"]
+        heads = ["method", "parameters", "frames/s", "training", "peak MB", "training"]
         if not rows:
             return ""
         first = self.speeds[0]
@@ -192,8 +212,7 @@ class Outcome(Strict):
         return f"{', '.join(f'{count} {verdict}' for verdict, count in counts.items())}; {seconds:.0f} s of checks"
 
 
-_WORDS: dict[Verdict, str] = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
-_HEADS = {"gradients": "grad", "evaluate": "eval", "compile": "comp."}
+_WORDS: dict[Verdict, str] = {"passed": "ok", "failed": "FAIL", "skipped": "-"}
 
 
 def tolerance(name: str, on_gpu: bool) -> Tolerance:

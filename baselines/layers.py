@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 WIDE = 2**18  # weights of a linear map from which its form matters: 512 x 512
 
+
 class Linear(nn.Linear):
     """A linear map of tokens, a wide one as a 1 x 1 convolution on a CPU. (..., dim) to the same.
 

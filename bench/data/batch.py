@@ -84,7 +84,12 @@ class Batch:
             rows = slice(first, min(first + windows, len(self)))
             yield Batch(self.keypoints_2d[rows], self.poses_3d[rows], self.supervised[rows], self, rows)
 
+    def pinned(self) -> Batch:
+        """The batch in page-locked memory, from which a GPU can copy on its own."""
+        return Batch(self.keypoints_2d.pin_memory(), self.poses_3d.pin_memory(), self.supervised.pin_memory())
+
     def to(self, device: torch.device, *, asynchronously: bool = False) -> Batch:
-        """The batch on a device. asynchronously: the copies may still be under way; the source must be pinned memory."""
+        """The batch on a device. asynchronously: from pinned memory, in the order of the device's work."""
         blocks = (self.keypoints_2d, self.poses_3d, self.supervised)
-        return Batch(*(block.to(device, non_blocking=asynchronously) for block in blocks))
+        keypoints_2d, poses_3d, supervised = (block.to(device, non_blocking=asynchronously) for block in blocks)
+        return Batch(keypoints_2d, poses_3d, supervised)

@@ -55,6 +55,13 @@ class WrongGradient(Honest):
         return {"total": total.detach() + far * (total - total.detach())}
 
 
+class Split(Honest):
+    """Says that the losses of parts of a batch add up, which they do not: each is a mean over its part."""
+
+    name = "split"
+    parts_add_up = True
+
+
 class Forgetful(Honest):
     """Counts its steps outside of its state: training that is resumed goes on otherwise."""
 
@@ -96,7 +103,7 @@ class Unbuildable(Honest):
         raise ImportError("it needs another package")
 
 
-EVERY = (Honest, Wrong, WrongGradient, Forgetful, Unfinite, Crashing, Unbuildable)
+EVERY = (Honest, Wrong, WrongGradient, Split, Forgetful, Unfinite, Crashing, Unbuildable)
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +129,7 @@ def test_a_method_that_computes_the_same_passes():
     assert {name for name, verdict in found.items() if verdict == "passed"} == {
         "forward", "loss", "gradients", "epoch", "evaluate", "resume", "bf16",
     }  # fmt: skip
-    assert found["TF32"] == found["compile"] == "skipped"
+    assert found["TF32"] == found["compile"] == found["parts"] == "skipped"
     assert verdicts(outcome, None) == {"products": "passed", "TF32 products": "skipped"}
     assert outcome.passed
     (speed,) = outcome.speeds
@@ -135,6 +142,7 @@ def test_a_method_that_computes_the_same_passes():
     [
         ("wrong", {"forward", "loss", "gradients", "evaluate"}),
         ("wrong-gradient", {"gradients"}),
+        ("split", {"parts"}),
         ("forgetful", {"resume"}),
         ("unfinite", {"forward", "loss", "gradients", "epoch", "evaluate", "resume", "bf16"}),
     ],
@@ -144,7 +152,7 @@ def test_what_is_computed_otherwise_fails(method, failing):
     found = {name for name, verdict in verdicts(outcome, method).items() if verdict == "failed"}
     assert found - {"speed"} >= failing
     assert not outcome.passed
-    if method in ("wrong-gradient", "forgetful"):
+    if method in ("wrong-gradient", "split", "forgetful"):
         assert not found & {"forward", "evaluate"}
 
 

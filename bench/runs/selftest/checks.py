@@ -32,6 +32,7 @@ from bench.system.device import float32_products, one_thread, resolved_precision
 from bench.system.progress import silence
 from bench.testing import Specimen
 from bench.training.loop import Job, fit, prepare
+from bench.training.step import Steps, split_refusal
 
 FRAMES = 27  # every method reads windows of so many
 TOY = {"dim": 16, "depth": 2, "heads": 2, "dropout": 0.0, "drop_path": 0.0}  # of these what a method accepts
@@ -183,6 +184,24 @@ def gradients(subject: Subject) -> float:
     return _apart(found, expected)
 
 
+def parts(subject: Subject) -> float:
+    """The gradients of a batch that is split, against those of the whole, both on the device."""
+    subject.needs_training()
+    device, found = subject.devices.device, []
+    for micro_batch in (None, 2):
+        method = subject.moved()
+        if refusal := split_refusal(method):
+            raise SkippedError(refusal)
+        recipe = RECIPE.model_copy(update={"micro_batch": micro_batch})
+        method.to(device)
+        with subject.devices.tested(), float32_products():
+            unmoved = torch.optim.SGD(method.parameters(), lr=0.0)
+            steps = Steps(method, unmoved, recipe, device, subject.name)
+            steps.take(subject.batch.to(device), torch.Generator().manual_seed(2))
+        found.append(_gradients_of(method).cpu().double())
+    return _apart(found[1], found[0])
+
+
 def epoch(subject: Subject) -> float:
     """The mean loss of one epoch from the same start."""
     subject.needs_training()
@@ -249,7 +268,7 @@ def compiled(subject: Subject) -> float:
 
     expected, _ = _both(subject, _lift)
     method, batch = subject.moved().to(device), subject.batch.to(device)
-    for network in method.children():
+    for network in method.networks():
         network.compile()
     try:
         with subject.devices.tested(), float32_products():
@@ -316,6 +335,7 @@ OF_A_METHOD: dict[str, Callable[[Subject], float]] = {
     "forward": forward,
     "loss": loss,
     "gradients": gradients,
+    "parts": parts,
     "epoch": epoch,
     "evaluate": evaluate,
     "resume": resume,
@@ -367,6 +387,10 @@ def _loss(method: Method, batch: Batch) -> Tensor:
 
 def _gradients(method: Method, batch: Batch) -> Tensor:
     _loss(method, batch).backward()  # type: ignore[no-untyped-call]
+    return _gradients_of(method)
+
+
+def _gradients_of(method: Method) -> Tensor:
     return torch.cat([one.grad.flatten() for one in method.parameters() if one.grad is not None])
 
 

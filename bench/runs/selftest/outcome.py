@@ -29,13 +29,14 @@ class Tolerance(NamedTuple):
 
 
 # What a value is: of `forward`, `bf16`, `TF32` and `compile` |poses here - reference| / |reference|, Euclidean norms
-# over a batch; of `loss`, `epoch` and `parts` the same of the loss, of `gradients` of all gradients together, of
+# over a batch; of `loss` and `epoch` the same of the loss, of `gradients` and `parts` of all gradients together, of
 # `resume` of all weights.
 TOLERANCES = {
     "products": Tolerance(1e-5, "", "Float32 products keep 24 bits; with TF32, which must be off, 11: 3e-4."),
     "forward": Tolerance(1e-4, "", "Float32 sums are added up in another order on another device."),
     "loss": Tolerance(1e-4, "", "As forward; a loss is a mean over all poses, so errors average out."),
     "gradients": Tolerance(1e-3, "", "As forward, once more in the backward pass; small ones are differences."),
+    "parts": Tolerance(1e-4, "", "A batch that is split (micro_batch) has the same sums in another order."),
     "epoch": Tolerance(1e-2, "", "Adam divides by the size of a gradient: rounding grows from step to step."),
     "evaluate": Tolerance(0.01, "mm", "The MPJPE of the same weights; tables show a tenth of a millimetre."),
     "resume": Tolerance(0.0, "", "Everything random follows from seed and epoch: the same weights on a CPU."),

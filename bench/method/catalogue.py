@@ -11,7 +11,7 @@ from tabulate import tabulate
 from bench.method.registry import GROUP, build, method_class, methods
 from bench.system.entry_points import declarations
 from bench.system.errors import BenchError
-from bench.system.remembered import remembered
+from bench.system.remembered import Remembered
 
 if TYPE_CHECKING:
     from bench.method.base import Method
@@ -28,7 +28,13 @@ def catalogue() -> str:
     """
     if "torch" in sys.modules:  # then methods may be loaded as well, from files that have changed since
         return _catalogue()[0]
-    return remembered("methods", [declarations(GROUP), sys.version, sys.path], _catalogue)
+    asked = Remembered("methods", [declarations(GROUP), sys.version, sys.path])
+    if (known := asked.answer) is not None:
+        return known
+    text, whole = _catalogue()
+    if whole:
+        asked.keep(text)
+    return text
 
 
 def _catalogue() -> tuple[str, bool]:

@@ -10,56 +10,54 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from bench.system import paths
 from bench.system.errors import UnwritableError
 
-Stamp = list[int]
 
+class Remembered:
+    """The answer to one question, kept as `NAME.json` in the cache.
 
-def remembered(name: str, question: Any, make: Callable[[], tuple[str, bool]]) -> str:
-    """The answer that was kept under `name`, or, if there is none or it is out of date, the one that `make` gives.
-
-    question: plain data; an answer to another question is not used. make: the answer, and whether to keep it. It is
-    kept as `NAME.json` in the cache, together with the size and time stamps of the files of all modules that the
-    process has loaded by then; not if one of them was written after this call began, as the loaded code may be older
-    than the file, nor if the cache cannot be written. `make` must depend on nothing but `question` and code, and what
-    it depends on must not have been loaded before: a process that has loaded it may hold older code than the files.
+    question: plain data; the answer to another question is not used. An answer may depend on nothing but the question,
+    code, and files that `keep` is told of. The code must not have been loaded before the question is asked: a process
+    that has loaded it may hold older code than the files.
     """
-    file = paths.cache() / f"{name}.json"
-    if (answer := _kept(file, question)) is not None:
-        return answer
-    began = time.time_ns()
-    answer, keep = make()
-    stamps = {str(path): stamp for path in _loaded() if (stamp := _stamp(path))}
-    if keep and all(max(written, changed) < began for _, written, changed in stamps.values()):
-        with contextlib.suppress(UnwritableError):
-            paths.write_text(file, json.dumps({"question": question, "files": stamps, "answer": answer}))
-    return answer
+
+    def __init__(self, name: str, question: Any) -> None:
+        self._file = paths.cache() / f"{name}.json"
+        self._question = question
+        self._asked = time.time_ns()
+
+    @property
+    def answer(self) -> str | None:
+        """The kept answer; None if there is none, it answers another question, or one of its files has changed."""
+        try:
+            kept = json.loads(self._file.read_text(encoding="utf-8"))
+            files = kept["files"].items()
+            if kept["question"] == self._question and all(stamp(Path(path)) == known for path, known in files):
+                return str(kept["answer"])
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            pass  # the first time, or a file that is damaged or of another version
+        return None
+
+    def keep(self, answer: str, files: Iterable[Path] = ()) -> None:
+        """Keep an answer until one of `files`, or a file of a module that is loaded now, changes.
+
+        Not if one of them was written after the question was asked, since what was loaded may be older than the file,
+        nor if the cache cannot be written.
+        """
+        stamps = {str(path): found for path in (*_loaded(), *files) if (found := stamp(path))}
+        if all(max(written, changed) < self._asked for _, written, changed in stamps.values()):
+            content = {"question": self._question, "files": stamps, "answer": answer}
+            with contextlib.suppress(UnwritableError):
+                paths.write_text(self._file, json.dumps(content))
 
 
-def _kept(file: Path, question: Any) -> str | None:
-    """The answer in a file; None if there is none, it answers another question, or is out of date."""
-    try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        if kept["question"] == question and all(_stamp(Path(path)) == stamp for path, stamp in kept["files"].items()):
-            return str(kept["answer"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        pass  # the first call, or a file that is damaged or of another version
-    return None
-
-
-def _loaded() -> Iterable[Path]:
-    """The files of the modules that this process has loaded."""
-    found = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    return sorted({Path(file) for file in found if isinstance(file, str)})
-
-
-def _stamp(path: Path) -> Stamp | None:
-    """Size, and when it was written and changed; None if there is no such file.
+def stamp(path: Path) -> list[int] | None:
+    """Size of a file, and when it was written and changed; None if there is no such file.
 
     Tools that copy files can set the first time (mtime), but not the second (ctime).
     """
@@ -68,3 +66,9 @@ def _stamp(path: Path) -> Stamp | None:
     except OSError:
         return None
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _loaded() -> set[Path]:
+    """The files of the modules that this process has loaded."""
+    found = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    return {Path(file) for file in found if isinstance(file, str)}

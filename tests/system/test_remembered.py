@@ -6,14 +6,14 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.system import paths
-from bench.system.remembered import remembered
+from bench.system.remembered import Remembered
 
 
 @pytest.fixture
@@ -33,16 +33,15 @@ def write(file: Path, text: str) -> None:
     importlib.invalidate_caches()
 
 
-def asked(question: Any = "how many", keep: bool = True) -> tuple[str, bool]:
+def asked(question: Any = "how many", files: Iterable[Path] = ()) -> tuple[str, bool]:
     """The answer, and whether it had to be made. The module is loaded afresh, as in a new process."""
     sys.modules.pop("answering", None)
-    made = []
-
-    def make() -> tuple[str, bool]:
-        made.append(True)
-        return importlib.import_module("answering").ANSWER, keep
-
-    return remembered("test", question, make), bool(made)
+    about = Remembered("test", question)
+    if (known := about.answer) is not None:
+        return known, False
+    answer = importlib.import_module("answering").ANSWER
+    about.keep(answer, files)
+    return answer, True
 
 
 def test_the_second_answer_is_the_first(module):
@@ -78,18 +77,20 @@ def test_another_question_has_another_answer(module):
     assert asked("how long") == ("one", True)
 
 
-def test_what_may_change_at_any_time_is_not_kept(module):
-    asked(keep=False)
+def test_a_file_that_an_answer_depends_on_answers_again(module, tmp_path):
+    record = tmp_path / "record.json"
+    record.write_text("{}")
+    asked(files=[record])
+    assert asked() == ("one", False)
+    record.unlink()
     assert asked() == ("one", True)
 
 
 def test_code_written_while_an_answer_is_made_is_not_trusted(module):
-    def make() -> tuple[str, bool]:
-        answer = importlib.import_module("answering").ANSWER
-        write(module, "ANSWER = 'two'\n")
-        return answer, True
-
-    assert remembered("test", "how many", make) == "one"
+    about = Remembered("test", "how many")
+    answer = importlib.import_module("answering").ANSWER
+    write(module, "ANSWER = 'two'\n")
+    about.keep(answer)
     assert asked() == ("two", True)
 
 

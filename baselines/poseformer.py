@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from baselines.layers import Block, Sizes, WeightedMean
 from baselines.losses import answered_mpjpe
 from baselines.mixste import upstream_sizes
-from bench.method import Batch, Generators, Method, Window, in_float32
+from bench.method import Batch, Generators, Method, Report, Window, in_float32, over_windows, unreported
 from bench.method.checkpoint import load_exactly
 
 # The published implementation's names for our modules.
@@ -62,9 +62,16 @@ class PoseFormerNetwork(nn.Module):
         expected = (self.frame_embedding.shape[1], self.joint_embedding.shape[1], 2)
         if keypoints_2d.shape[1:] != expected:  # sizes of 1 would be broadcast silently
             raise ValueError(f"a window is (frames, joints, 2) = {expected}, not {tuple(keypoints_2d.shape[1:])}")
+        return self.over_frames(self.over_joints(keypoints_2d))
+
+    def over_joints(self, keypoints_2d: Tensor) -> Tensor:
+        """The first stage, in which frames are apart. (batch, any frames, joints, 2) to (batch, frames, joints x dim)."""
         x = rearrange(self._tokens(keypoints_2d), "batch frames joints c -> (batch frames) joints c")
         x = self.spatial_norm(self.spatial_blocks(x + self.joint_embedding))
-        x = rearrange(x, "(batch frames) joints c -> batch frames (joints c)", frames=expected[0])
+        return rearrange(x, "(batch frames) joints c -> batch frames (joints c)", frames=keypoints_2d.shape[1])
+
+    def over_frames(self, x: Tensor) -> Tensor:
+        """The second stage, over the frames of a window. (batch, frames, joints x dim) to (batch, 1, joints, 3)."""
         return self._poses(self.temporal_norm(self.temporal_blocks(x + self.frame_embedding)))
 
     @in_float32
@@ -107,6 +114,10 @@ class PoseFormer(Method):
     def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
         poses: Tensor = self.network(keypoints_2d)
         return poses
+
+    def lift_video(self, keypoints_2d: Tensor, *, report: Report = unreported) -> Tensor:
+        features = self.network.over_joints(keypoints_2d)
+        return over_windows(self.network.over_frames, features, self.window, keypoints_2d.shape[2], report)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         return {"total": answered_mpjpe(self.network(batch.keypoints_2d), batch, self.window)}

@@ -65,10 +65,12 @@ class PoseFormerNetwork(nn.Module):
         return self.over_frames(self.over_joints(keypoints_2d))
 
     def over_joints(self, keypoints_2d: Tensor) -> Tensor:
-        """The first stage, in which frames are apart. (batch, any frames, joints, 2) to (batch, frames, joints x dim)."""
+        """The stage in which frames are apart. (batch, any frames, joints, 2) to (batch, frames, joints x dim)."""
         x = rearrange(self._tokens(keypoints_2d), "batch frames joints c -> (batch frames) joints c")
         x = self.spatial_norm(self.spatial_blocks(x + self.joint_embedding))
-        return rearrange(x, "(batch frames) joints c -> batch frames (joints c)", frames=keypoints_2d.shape[1])
+        frames = keypoints_2d.shape[1]
+        features: Tensor = rearrange(x, "(batch frames) joints c -> batch frames (joints c)", frames=frames)
+        return features
 
     def over_frames(self, x: Tensor) -> Tensor:
         """The second stage, over the frames of a window. (batch, frames, joints x dim) to (batch, 1, joints, 3)."""

@@ -226,7 +226,8 @@ class Encoder(nn.Module):
 
     def per_frame(self, keypoints_2d: Tensor) -> Tensor:
         """The spatial MLP, in which frames are apart. (batch, any frames, joints, 2) to (batch, frames, dim)."""
-        return rearrange(self.spatial(keypoints_2d), "batch c frames -> batch frames c")
+        features: Tensor = rearrange(self.spatial(keypoints_2d), "batch c frames -> batch frames c")
+        return features
 
     def over_frames(self, features: Tensor, visible: Tensor | None = None) -> Tensor:
         """Positions, and attention over the frames of a window. (batch, frames, dim) to the same, or to the visible."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.data.batch import Batch, Window
-from bench.method.base import Method, checked_lift, checked_loss
+from bench.data.windows import frame_indices, test_windows
+from bench.method.base import Method, checked_lift, checked_lift_video, checked_loss, lifts_videos
 from bench.method.registry import build
 
 
@@ -50,6 +52,10 @@ class Specimen:
         poses_3d = torch.randn(windows, self.frames, self.joints, 3, generator=source) * 0.3
         poses_3d -= poses_3d[..., :1, :]
         return Batch(poses_3d[..., :2] / (poses_3d[..., 2:] + 4), poses_3d)
+
+    def videos(self, frames: int) -> Tensor:
+        """Random keypoints of two videos: (2, frames, joints, 2)."""
+        return torch.randn(2, frames, self.joints, 2, generator=torch.Generator().manual_seed(1)) * 0.1
 
 
 def lift(method: Method, keypoints_2d: Tensor, first: int = 0) -> Tensor:
@@ -93,6 +99,36 @@ def lifts_every_window_on_its_own(one: Specimen) -> None:
     torch.testing.assert_close(
         alone, together, atol=1e-5, rtol=1e-5, msg=lambda text: f"poses of {one.name} depend on their batch: {text}"
     )
+
+
+def lifts_whole_videos_as_window_by_window(one: Specimen) -> None:
+    """For methods that offer `lift_video`: videos shorter than a window, as long and longer, two at a time."""
+    method, window = one.new(), one.new().window
+    if not lifts_videos(method):
+        return
+    assert window.targets != "all", f"{one.name} offers lift_video, which is for methods that answer for one frame"
+    assert not method.stochastic, f"{one.name} offers lift_video, but draws random numbers: their windows would differ"
+    for length in sorted({1, 2, window.frames // 2 + 1, window.frames, 2 * window.frames + 1}):
+        videos = one.videos(length)
+        given = videos.clone()
+        reported: list[int] = []
+        with torch.inference_mode():
+            together = checked_lift_video(method, videos, reported.append)  # raises BenchError for a wrong shape
+        assert torch.equal(videos, given), f"lift_video() of {one.name} changes the keypoints, which are the caller's"
+        assert sum(reported) in (0, length), f"lift_video() of {one.name} reports {sum(reported)} of {length} frames"
+        read = torch.from_numpy(frame_indices(test_windows([length], window), [length], window))
+        apart = torch.stack([lift(method, video[read])[:, 0] for video in videos])
+        torch.testing.assert_close(
+            together,
+            apart,
+            atol=1e-5,
+            rtol=1e-5,
+            msg=partial(
+                "lift_video() of {} differs from lift() of windows, edges repeated, in videos of {} frames: {}".format,
+                one.name,
+                length,
+            ),
+        )
 
 
 def draws_random_numbers_only_if_it_says_so(one: Specimen) -> None:
@@ -212,6 +248,7 @@ CHECKS: tuple[Callable[[Specimen], None], ...] = (
     lifts_to_finite_poses_in_the_shape_of_its_window,
     lifts_the_same_again_and_changes_nothing,
     lifts_every_window_on_its_own,
+    lifts_whole_videos_as_window_by_window,
     draws_random_numbers_only_if_it_says_so,
     takes_one_generator_or_none,
     has_a_finite_loss_that_reaches_every_parameter,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from bench.data.batch import Window
@@ -38,11 +39,13 @@ def over_windows(
     """
     videos, frames = features.shape[:2]
     apart = torch.arange(window.frames, device=features.device).sub(window.answered.start).mul(window.step)
-    numbers = torch.arange(frames, device=features.device)
+    per_pass = windows_per_pass(window, joints, features.device, videos)
     parts = []
-    for answered in numbers.split(windows_per_pass(window, joints, features.device, videos)):
-        read = (answered[:, None] + apart).clamp(0, frames - 1)
-        lifted = lift(features[:, read].flatten(0, 1))
-        parts.append(lifted.squeeze(1).unflatten(0, (videos, len(answered))))
+    for first in range(0, frames, per_pass):
+        answered = torch.arange(first, min(first + per_pass, frames), device=features.device)
+        windows = features[:, (answered[:, None] + apart).clamp(0, frames - 1)]
+        parts.append(
+            rearrange(lift(windows.flatten(0, 1)), "(videos t) one joints c -> videos (t one) joints c", videos=videos)
+        )
         report(len(answered))
     return torch.cat(parts, dim=1)

@@ -30,9 +30,9 @@ GOLDEN = {
     "diff3dhpe": "7e53f2c650e6dd2771043b96de92e174707649700780fc8a111509d0eeafc3e9",
     "mean_pose": "376c3091c074df087c44618e6b8dbaa756f05a7d81ff5a6e0a4769dced2ccf8b",
     "mixste": "ce2fe16833f2cdc1dfe18a0e2dfd6c2eb2ef9c9ed876002e558e8f4c998b3c45",
-    "poseformer": "4af329c598ec6afc6cb4b00185d92c1500c5327c73c3ab255506b98588b318c1",
-    "pstmo": "7b1abf1f72c9dbad9ecdb6e0fb0db872054be9d88d00e7ebc357399e8a55b617",
-    "videopose3d": "c48ec8da0944db01c53e8325428fddc3cb0ea62a7f97afdade466d6551a9274b",
+    "poseformer": "1cdff070480167d58471f42c634b7e2daf4b456099a3da07e9d43e76197d4538",
+    "pstmo": "c46e0bb30ef5ce1e6cf8b447fa7637b1b20441ef7cbf1e8d18a9dda8ea3dd359",
+    "videopose3d": "ecc21b712983ea982527aeadd0aa5a90ca071909ac78e2af25b20f77c012cf18",
 }
 
 # Syntax that versions of Python are known to parse, dump or optimise differently.

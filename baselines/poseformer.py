@@ -6,6 +6,7 @@ Zheng et al., "3D Human Pose Estimation with Spatial and Temporal Transformers",
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,6 +77,22 @@ class PoseFormerNetwork(nn.Module):
         """The second stage, over the frames of a window. (batch, frames, joints x dim) to (batch, 1, joints, 3)."""
         return self._poses(self.temporal_norm(self.temporal_blocks(x + self.frame_embedding)))
 
+    def over_prepared_frames(self, windows: Tensor, positions: Tensor) -> Tensor:
+        """`over_frames` in evaluation. windows: (batch, frames, 4 x joints x dim), each frame followed by its `ahead`.
+
+        positions: `ahead` of the frame embedding.
+        """
+        x, prepared = torch.split(windows, [self.frame_embedding.shape[-1], positions.shape[-1]], dim=-1)
+        x = self.first.after(x + self.frame_embedding, prepared + positions)
+        return self._poses(self.temporal_norm(self.temporal_blocks[1:](x)))
+
+    @property
+    def first(self) -> Block:
+        """The first block over frames."""
+        block = self.temporal_blocks[0]
+        assert isinstance(block, Block)
+        return block
+
     @in_float32
     def _tokens(self, keypoints_2d: Tensor) -> Tensor:
         tokens: Tensor = self.embed(keypoints_2d)
@@ -118,8 +135,11 @@ class PoseFormer(Method):
         return poses
 
     def lift_video(self, keypoints_2d: Tensor, *, report: Report = unreported) -> Tensor:
-        features = self.network.over_joints(keypoints_2d)
-        return over_windows(self.network.over_frames, features, self.window, keypoints_2d.shape[2], report)
+        network = self.network
+        features = network.over_joints(keypoints_2d)
+        prepared = torch.cat([features, network.first.ahead(features)], dim=-1)
+        lift = partial(network.over_prepared_frames, positions=network.first.ahead(network.frame_embedding))
+        return over_windows(lift, prepared, self.window, keypoints_2d.shape[2], report)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         return {"total": answered_mpjpe(self.network(batch.keypoints_2d), batch, self.window)}

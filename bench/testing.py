@@ -107,6 +107,7 @@ def lifts_whole_videos_as_window_by_window(one: Specimen) -> None:
     if not lifts_videos(method):
         return
     assert window.targets != "all", f"{one.name} offers lift_video, which is for methods that answer for one frame"
+    _disturb(method)  # an embedding that starts at zero would hide where it is missing
     assert not method.stochastic, f"{one.name} offers lift_video, but draws random numbers: their windows would differ"
     for length in sorted({1, 2, window.frames // 2 + 1, window.frames, 2 * window.frames + 1}):
         videos = one.videos(length)
@@ -149,10 +150,7 @@ def has_a_finite_loss_that_reaches_every_parameter(one: Specimen) -> None:
     if not method.trainable:
         assert not list(method.parameters()), f"{one.name} says that it is not trainable, but has parameters"
         return
-    # A weight that starts at zero can hide another one from the gradient: give all of them a value.
-    with torch.no_grad():
-        for parameter in method.parameters():
-            parameter.add_(0.02 * torch.randn(parameter.shape, generator=_source(3)))
+    _disturb(method)  # a weight that starts at zero can hide another one from the gradient
     losses = checked_loss(method, one.batch(), _source(2))  # raises BenchError without a total
     for key, value in losses.items():
         assert value.shape == (), f"loss {key} of {one.name} has shape {tuple(value.shape)}, not ()"
@@ -258,6 +256,13 @@ CHECKS: tuple[Callable[[Specimen], None], ...] = (
     remembers_all_in_its_state_dict,
     is_initialised_from_the_seed_of_torch,
 )
+
+
+@torch.no_grad()
+def _disturb(method: nn.Module) -> None:
+    """Give every parameter a value."""
+    for parameter in method.parameters():
+        parameter.add_(0.02 * torch.randn(parameter.shape, generator=_source(3)))
 
 
 # Parts of the check of mixed precision

@@ -35,9 +35,11 @@ PUBLISHED = {
 
 
 def new(name: str, sizes: dict[str, int]) -> Method:
-    """In evaluation mode, with statistics unlike those of a fresh network."""
+    """In evaluation mode, with weights and statistics unlike those of a fresh network, where many are 0 or 1."""
     torch.manual_seed(0)
-    method = build(name, **sizes).eval()
+    method = build(name, **sizes).eval().requires_grad_(False)
+    for parameter in method.parameters():
+        parameter.add_(0.02 * torch.randn(parameter.shape))
     for module in method.modules():
         if isinstance(module, torch.nn.BatchNorm1d):
             module.running_mean.uniform_(-0.2, 0.2)

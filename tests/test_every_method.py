@@ -265,6 +265,12 @@ class Greedy(Repeated):
         return super().lift_video(keypoints_2d.mul_(2))
 
 
+class Restless(Repeated):
+    """Draws numbers for windows, and offers whole videos too."""
+
+    stochastic = True
+
+
 class Panoramic(Good):
     """Answers for every frame of a window, and offers whole videos too."""
 
@@ -378,7 +384,8 @@ def test_parameters_that_no_loss_moves_must_be_named(monkeypatch):
         (Late, "specimen: lift_video() of (2, 1, 17, 2) returned (2, 0, 17, 3)"),
         (Bragging, "lift_video() of specimen reports 2 of 1 frames"),
         (Greedy, "lift_video() of specimen changes the keypoints, which are the caller's"),
-        (Panoramic, "specimen offers lift_video, which is for methods that answer for one frame"),
+        (Panoramic, "specimen offers lift_video, but answers for every frame of its window"),
+        (Restless, "specimen offers lift_video, but draws random numbers"),
         (Boastful, "specimen has stochastic = True, but drew: False"),
         (Secretive, "specimen has stochastic = False, but drew: True"),
         (Lossless, "specimen: loss() must return a `total` of shape () to minimise; found position ()"),

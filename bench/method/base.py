@@ -117,10 +117,16 @@ def lifts_videos(method: Method) -> bool:
 
 
 def checked_lift_video(method: Method, keypoints_2d: Tensor, report: Report = unreported) -> Tensor:
-    """What `method.lift_video` returns: (videos, frames, joints, 3). Raises BenchError if it has another shape.
+    """What `method.lift_video` returns: (videos, frames, joints, 3).
 
-    Raises ValueError for a method in training mode, whose batch norms would mix frames that windows keep apart.
+    Raises BenchError if it has another shape, or if the method must not offer it; ValueError for a method in training
+    mode, whose batch norms would mix frames that windows keep apart.
     """
+    if method.window.targets == "all" or method.stochastic:
+        does = "draws random numbers" if method.stochastic else "answers for every frame of its window"
+        raise BenchError(
+            f"{method.name} offers lift_video, but {does}: only methods that answer for one frame, always alike, may"
+        )
     if any(module.training for module in method.modules()):
         raise ValueError(f"{method.name} is in training mode: whole videos are lifted in evaluation mode only")
     poses_3d: Any = method.lift_video(keypoints_2d, report=report)

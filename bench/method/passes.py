@@ -12,8 +12,9 @@ from bench.data.batch import Window
 from bench.method.base import Report, unreported
 
 # Tokens in one pass through a network: rows x frames x joints, mirrored rows counted. They bound memory and do not
-# change a score. On a CPU passes are fastest while what they compute stays in its caches; elsewhere larger ones keep
-# the device busy, and take 4 GB with the 512 channels of MixSTE.
+# change a score. On a CPU passes are fastest while their activations stay in its caches: of MixSTE (27 and 81 frames,
+# 32 and 64 channels), PoseFormer and P-STMO each has its best between 2^13 and 2^15, and takes 1.2 to 1.5 times as long
+# at 2^17. Elsewhere larger passes keep the device busy; the 512 channels of MixSTE then take about 4 GB.
 TOKENS_ON_CPU = 2**15
 TOKENS = 2**18
 

@@ -175,6 +175,11 @@ def taken(block: Tensor, rows: Tensor) -> Tensor:
     return block.index_select(0, rows.flatten()).reshape(*rows.shape, *block.shape[1:])
 
 
+def gather_2d(dataset: PoseDataset, table: Table, window: Window) -> Tensor:
+    """The keypoints of windows alone, (batch, frames, joints, 2): targets are never read."""
+    return dataset.keypoints_2d[torch.from_numpy(block_rows(dataset, table, window))]
+
+
 def mirror(poses: Tensor, permutation: Sequence[int]) -> Tensor:
     """The mirror image: left and right joints swapped, x negated. (..., joints, 2 or 3) to the same shape."""
     if poses.device.type == "cpu":  # NumPy copies rows of two or three numbers twenty times as fast as torch

@@ -16,8 +16,8 @@ from bench.data.split import Split
 from bench.data.windows import scored_windows
 from bench.method.base import Method, checked_loss
 from bench.method.cost import macs_per_frame, macs_text, training_macs
-from bench.method.registry import method_class
 from bench.method.passes import windows_per_pass
+from bench.method.registry import method_class
 from bench.runs.plan import Plan, Run, StageRun
 from bench.system.device import threads_for
 from bench.system.progress import duration

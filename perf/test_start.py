@@ -20,7 +20,7 @@ CASES = [
 
 
 @pytest.mark.benchmark(group="start")
-@pytest.mark.parametrize(("title", "program", "plain"), CASES)
+@pytest.mark.parametrize(("title", "program", "plain"), CASES, ids=["import", "help", "interpreter"])
 def test_start(measure, title, program, plain):
     environment = os.environ | {"PYTHONPATH": str(paths.root())}
 

@@ -79,7 +79,7 @@ def test_width(lifting, name, dim):
 @pytest.mark.benchmark(group="growth")
 @pytest.mark.parametrize("videos", VIDEOS)
 @pytest.mark.parametrize("name", ["mixste", "videopose3d"])
-def test_videos(measure, name, videos, toy):
+def test_number_of_videos(measure, name, videos, toy):
     """A whole evaluation without its scores, of videos of 300 frames; small networks."""
     if toy and name == "mixste":
         pytest.skip("the growth of one is enough of a toy")

@@ -48,7 +48,8 @@ GROUPS = {
     "data": (
         "Batches of training windows",
         "Eight batches in random order, half of the windows mirrored. Reference: a data set that cuts, pads, mirrors "
-        "and copies one window at a time, through a DataLoader without workers.",
+        "and copies one window at a time, with the targets that are answered for, through a DataLoader without "
+        "workers.",
     ),
     "share": (
         "Share of the machine's matrix products",

@@ -17,12 +17,11 @@ from bench.system.progress import silence
 from bench.training.loop import Job, fit
 from perf import memory, reference, samples
 
-# Method, frames, hyper-parameters, windows in a batch, frames between windows. No dropout: the forms draw differently.
+# Method, frames, hyper-parameters, windows in a batch, frames between windows. No dropout: it is drawn differently.
 EPOCHS = [
     ("videopose3d", 27, {"dim": 96, "dropout": 0}, 64, 3),
     ("videopose3d", 243, {"dim": 96, "dropout": 0}, 64, 9),
     ("mixste", 27, {"dim": 32, "depth": 2, "heads": 2, "drop_path": 0}, 8, None),
-    ("pstmo", 27, {"dim": 48, "depth": 2, "heads": 2, "hidden": 96, "dropout": 0}, 16, 18),
 ]
 
 # The published width needs about 43 GiB for 24 windows. 64 channels per head, so that it has the published kernels.
@@ -32,20 +31,16 @@ MICRO_BATCH = 4
 
 @pytest.fixture(scope="module")
 def dataset(toy) -> PoseDataset:
-    return samples.equal_videos(2, 50) if toy else samples.equal_videos(80, 275)
+    return samples.equal_videos(2, 50) if toy else samples.equal_videos(40, 275)
 
 
 @pytest.mark.benchmark(group="epoch")
 @pytest.mark.parametrize("case", EPOCHS, ids=lambda case: f"{case[0]}-{case[1]}")
 def test_epoch(measure, dataset, device, case):
     name, frames, sizes, batch_windows, stride = case
-    recipe = Recipe(epochs=1, batch_windows=batch_windows, window_stride=stride, learning_rate=1e-3)
+    recipe = Recipe(epochs=1, batch_windows=batch_windows, window_stride=stride, learning_rate=1e-5)
     fresh = samples.built(name, frames, **sizes)
-    try:
-        fresh_plain = fresh if name == "videopose3d" else reference.plain(fresh)  # it is published with strides, too
-    except ValueError:
-        fresh_plain = fresh
-
+    fresh_plain = fresh if name == "videopose3d" else reference.plain(fresh)  # it is published with strides, too
     window = samples.one_video(frames).keypoints_2d[None].to(device)
 
     def outcome(loss: float, method: Method) -> list[Tensor]:
@@ -70,7 +65,7 @@ def test_epoch(measure, dataset, device, case):
         plain,
         rounds=3,
         warmup=0,
-        tolerance=1e-2,
+        tolerance=1e-3,
         reach=1.5,
         title=f"a training epoch, {name} {frames}, small",
     )

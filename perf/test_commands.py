@@ -41,10 +41,9 @@ def called(command: Sequence[str], folder: Path, **environment: str) -> None:
 
 def numbers(results: Path) -> str:
     """The metrics of all records under a folder of results: equal for runs that computed the same."""
-    found = [
-        json.loads(file.read_text(encoding="utf-8")) for file in results.rglob("*.json") if "cache" not in file.parts
-    ]
-    records = {one["run_key"]: one["metrics"] for one in found if "run_key" in one}
+    files = [file for folder in ("records", "own", "trials") for file in (results / folder).rglob("*.json")]
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    records = {one["run_key"]: one["metrics"] for one in found if {"run_key", "metrics"} <= one.keys()}
     assert records, f"no record under {results}"
     return json.dumps(records, sort_keys=True)
 

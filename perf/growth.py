@@ -42,7 +42,7 @@ def draw(found: Mapping[tuple[str, str], Points], path: Path) -> None:
     methods = sorted({name for _, name in found})
     colours = dict(zip(methods, COLOURS, strict=False))
     rows = -(-len(axes_names) // 2)
-    figure = Figure(figsize=(9, 3.6 * rows), facecolor="white", layout="constrained")
+    figure = Figure(figsize=(10, 3.4 * rows), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     for panel, axis in zip(figure.subplots(rows, 2, squeeze=False).flat, axes_names, strict=False):
         sizes: set[int] = set()
@@ -62,7 +62,9 @@ def draw(found: Mapping[tuple[str, str], Points], path: Path) -> None:
         panel.set_axisbelow(True)
         panel.tick_params(colors=INK, labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(title="exponent", fontsize=8, title_fontsize=8, frameon=False)
+        panel.legend(
+            title="exponent", fontsize=8, title_fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
+        )
     for panel in figure.axes[len(axes_names) :]:
         panel.set_axis_off()
     style = {"svg.hashsalt": path.stem, "svg.fonttype": "none", "font.family": "sans-serif"}

@@ -55,7 +55,7 @@ def test_evaluation(measure, tmp_path, toy, case):
         return reference.Part(part.result[: 1 if every > 1 else 2], part.seconds)
 
     videos, frames = len(dataset.sequences), int(dataset.lengths.sum())
-    rounds = {"rounds": 1, "warmup": 0} if size == "published" else {"rounds": 3, "warmup": 0}
+    rounds = {"rounds": 1, "warmup": 0} if size == "published" else {"rounds": 2, "warmup": 0}
     measure(
         f"{name}, {size}: {videos} videos, {frames:,} frames, windows of {FRAMES[scale]}",
         ours,

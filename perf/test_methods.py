@@ -60,11 +60,11 @@ class Case:
     reference: Method
     batch: Batch
 
-    def measure(self, measure: Callable[..., None], call: Callable[[Any], Any], **notes: int) -> None:
-        """call: what is measured of a method."""
+    def measure(self, measure: Callable[..., None], call: Callable[[Any], Any], seldom: int = 2, **notes: int) -> None:
+        """call: what is measured of a method. seldom: rounds of one that takes seconds."""
         title = f"{self.name}, {self.size}: {len(self.batch)} x {self.batch.poses_3d.shape[1]} frames"
         heavy = self.ours.parameter_count > 20e6  # seconds per pass
-        rounds = {"rounds": 2, "warmup": 0} if heavy else {"rounds": 20, "warmup": 2}
+        rounds = {"rounds": seldom, "warmup": 0} if heavy else {"rounds": 20, "warmup": 2}
         measure(title, lambda: call(self.ours), lambda: call(self.reference), **rounds, tolerance=1e-3, **notes)
 
 
@@ -134,7 +134,7 @@ def test_one_step_of_training(case, measure):
         return total.detach()
 
     held = {form: held_for_backward(loss, getattr(case, form)) for form in ("ours", "reference")}
-    case.measure(measure, step, ours_held_bytes=held["ours"], reference_held_bytes=held["reference"])
+    case.measure(measure, step, seldom=1, ours_held_bytes=held["ours"], reference_held_bytes=held["reference"])
     for ours, plain in zip(case.ours.parameters(), case.reference.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, plain.grad, atol=1e-3, rtol=1e-3)
         ours.grad = plain.grad = None

@@ -15,7 +15,6 @@ from perf import samples
 from perf.reference import Products
 from perf.test_methods import JOINTS, learning, new, published_frames
 
-FRAMES_PER_PASS = 4096
 HEAVY = 20e6  # parameters: seconds for one window
 AT_LEAST = {"mixste": 0.88, "diff3dhpe": 0.88}  # in the forward pass
 
@@ -40,9 +39,9 @@ def network(request, device, toy) -> tuple[str, Method]:
 
 
 def batch_for(method: Method, device: torch.device) -> Batch:
-    """One window for a network that needs seconds for it, else as many as a pass of an evaluation has."""
+    """One window for a network that needs seconds for it, else a few."""
     frames = method.window.frames
-    windows = 1 if method.parameter_count > HEAVY else FRAMES_PER_PASS // frames
+    windows = 1 if method.parameter_count > HEAVY else 16
     poses_3d = torch.randn(windows, frames, JOINTS, 3, generator=torch.Generator().manual_seed(1)) * 0.3
     return Batch(poses_3d[..., :2] / (poses_3d[..., 2:] + 4), poses_3d).to(device)
 
@@ -68,6 +67,7 @@ def test_forward(measure, device, network, products):
         lift,
         lambda: products.take(macs),
         rounds=3,
+        warmup=0 if method.parameter_count > HEAVY else 1,
         reach=AT_LEAST.get(name),
         title=f"share of matrix products, {name}, forward",
         macs=macs,
@@ -87,5 +87,5 @@ def test_training(measure, device, network, products):
         total.backward()
         optimizer.step()
 
-    rounds = {"rounds": 2, "warmup": 0} if method.parameter_count > HEAVY else {"rounds": 3}
+    rounds = {"rounds": 1, "warmup": 0} if method.parameter_count > HEAVY else {"rounds": 3}
     measure(f"training, {title(name, batch)}", step, lambda: products.take(macs), macs=macs, **rounds)

@@ -31,7 +31,7 @@ MICRO_BATCH = 4
 
 @pytest.fixture(scope="module")
 def dataset(toy) -> PoseDataset:
-    return samples.equal_videos(2, 50) if toy else samples.equal_videos(40, 275)
+    return samples.equal_videos(2, 50) if toy else samples.equal_videos(20, 275)
 
 
 @pytest.mark.benchmark(group="epoch")

@@ -95,7 +95,7 @@ def test_an_epoch_in_the_published_style_learns_the_same(name, sizes, tmp_path):
 
 @pytest.mark.parametrize(("name", "every"), [("videopose3d", 1), ("videopose3d", 3), ("mixste", 1)])
 def test_an_evaluation_in_the_published_style_gives_the_same_numbers(name, every, tmp_path):
-    samples.save_test_set(tmp_path / "test_set.npz", scale=0.002)
+    samples.save_test_set(tmp_path / "test_set.npz", scale=0.002 * every)
     dataset = samples.read_test_set(tmp_path / "test_set.npz")
     method = samples.built(name, 9, dim=8, depth=1, heads=1)
     part = reference.evaluate(method, tmp_path / "test_set.npz", every)

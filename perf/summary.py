@@ -38,7 +38,8 @@ GROUPS = {
     ),
     "video": (
         "Whole videos",
-        "Mirrored input included. Reference: window by window, 4,096 frames in a pass, a tenth or less of the passes.",
+        "Mirrored input included. Reference: window by window, in passes of the size that suits the method best, a "
+        "tenth or less of them.",
     ),
     "epoch": (
         "Whole training epochs",

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
 
-from bench import Batch
 from bench.data.pose_dataset import PoseDataset
-from bench.data.windows import gather, train_windows
+from bench.data.windows import train_windows
 from bench.method import Window
+from bench.training.feed import Feed
 from perf import reference, samples
-
-try:
-    from bench.training.feed import Feed
-except ImportError:  # batches were gathered one by one before
-    Feed = None
 
 BATCHES = 8
 
@@ -46,24 +39,13 @@ def test_batches(measure, dataset, device, window, batch_windows):
     rng = np.random.default_rng(4)
     order = rng.permutation(2 * len(table))[: BATCHES * batch_windows]
     rows, flipped = table[order % len(table)], order >= len(table)
-    feed = Feed and Feed(dataset, table, window, device, flip=True)
-
-    def batches() -> Iterator[Batch]:
-        if feed:
-            yield from feed.batches(order, batch_windows)
-            return
-        for first in range(0, len(rows), batch_windows):
-            chosen = slice(first, first + batch_windows)
-            yield gather(dataset, rows[chosen], window, flipped[chosen])
+    feed = Feed(dataset, table, window, device, flip=True)
 
     def ours() -> list[torch.Tensor]:
-        for batch in batches():
+        for batch in feed.batches(order, batch_windows):
             last = batch
-        targets = (
-            block if block.shape[1] == window.answers else block[:, window.answered]
-            for block in (last.poses_3d, last.supervised)
-        )
-        return [last.keypoints_2d.cpu(), *(block.cpu() for block in targets)]
+        targets = (block[:, window.answered] for block in (last.poses_3d, last.supervised))
+        return [block.cpu() for block in (last.keypoints_2d, *targets)]
 
     def plain() -> list[torch.Tensor]:
         last = []

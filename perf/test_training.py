@@ -71,7 +71,6 @@ def test_epoch(measure, dataset, device, case):
     )
 
 
-@pytest.mark.skipif("micro_batch" not in Recipe.model_fields, reason="this checkout splits no batch")
 @pytest.mark.benchmark(group="memory")
 @pytest.mark.parametrize("size", ["toy", pytest.param("wide", marks=pytest.mark.published)])
 def test_peak_of_a_step(benchmark, device, toy, size):

@@ -13,6 +13,7 @@ WEIGHTS ?=
 PORT ?= 5000
 TOY ?=
 SELECT ?=
+NAME ?=
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 RUN_OPTIONS = $(if $(METHODS),--methods "$(METHODS)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DEVICE),--device $(DEVICE)) \
@@ -64,8 +65,9 @@ docs: setup  ## the pages of docs/ as a site in site/, to be opened from the dis
 	@$(VENV)/bin/zensical build --strict --clean >/dev/null
 	@echo "written  site/index.html"
 
-perf: setup  ## minutes: speed and memory beside plain references; a part: make perf TOY=1 SELECT="lift or train" DEVICE=cuda
-	@$(VENV)/bin/python -m perf $(if $(DEVICE),--device $(DEVICE)) $(if $(TOY),--toy) $(if $(SELECT),--select "$(SELECT)")
+perf: setup  ## ten minutes: speed and memory beside plain references; a part: make perf TOY=1 SELECT="lift or train" DEVICE=cuda
+	@$(VENV)/bin/python -m perf $(if $(DEVICE),--device $(DEVICE)) $(if $(TOY),--toy) $(if $(SELECT),--select "$(SELECT)") \
+	  $(if $(NAME),--runs-of "$(NAME)") $(if $(DATA),--data "$(DATA)") $(if $(SEEDS),--seeds $(SEEDS))
 
 lint: setup  ## style, types, the direction of imports, and tables that fit their records
 	@$(VENV)/bin/ruff check .

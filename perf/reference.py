@@ -1,12 +1,16 @@
 """References for the suite: the same weights and the same numbers, computed as lifters are usually published.
 
 Attention builds its matrix (and GRAND an identity to subtract), VideoPose3D also slides over frames that it does not
-answer for, windows are cut, padded and copied one by one, metrics loop over frames. Only `perf` uses any of it.
+answer for, windows are cut, padded and copied one by one, every step waits for its loss, a test set is read again for
+each action and lifted one window at a time, metrics loop over frames. Only `perf` uses any of it.
 """
 
 from __future__ import annotations
 
 import copy
+import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +22,55 @@ from torch.utils.data import DataLoader, Dataset
 
 from baselines.layers import Attention
 from bench import metrics
+from bench.config.schema import Recipe
+from bench.data.batch import Batch
 from bench.data.pose_dataset import PoseDataset
-from bench.data.windows import Table
+from bench.data.windows import SEQUENCE, Table, block_rows, counted_frames, gather, mirror, test_windows
 from bench.method import Method, Window
+from bench.training.loop import training_windows
+from perf import samples
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a reference returns that does a part of the work: its result, and the seconds that all of it would take."""
+
+    result: Any
+    seconds: float
+
+
+# --- the machine
+
+
+class Products:
+    """What the machine can do: products of square matrices by `torch.mm`, of the size that is the fastest."""
+
+    SIZES = (512, 1024, 2048)
+
+    def __init__(self, device: torch.device, seconds: float = 1.0) -> None:
+        self.device = device
+        self.seconds = seconds
+        rates = {size: self._rate(size) for size in self.SIZES}
+        self.size = max(rates, key=lambda size: rates[size])
+
+    def take(self, macs: float) -> Part:
+        """The seconds of so many multiply-accumulates, from products that run for about `seconds`."""
+        return Part(None, macs / self._rate(self.size))
+
+    def _rate(self, size: int) -> float:
+        """Multiply-accumulates per second."""
+        a, b, out = (torch.ones(size, size, device=self.device) for _ in range(3))
+        torch.mm(a, b, out=out)
+        done, started = 0, time.perf_counter()
+        while (spent := time.perf_counter() - started) < self.seconds:
+            torch.mm(a, b, out=out)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            done += 1
+        return done * size**3 / spent
+
 
 # --- methods
 
@@ -106,7 +154,8 @@ class SlidingNetwork(nn.Module):
 class WindowCopies(Dataset[tuple[Array, Array, Array]]):
     """The rows of a window table one at a time, each cut out of its video, padded, mirrored and copied.
 
-    table: (windows, 4). flipped: (windows,). An item is the keypoints_2d, poses_3d and supervised of a `Batch`.
+    table: (windows, 4). flipped: (windows,). An item is the keypoints_2d of a `Batch`, and poses_3d and supervised of
+    the frames that the window answers for.
     """
 
     def __init__(self, dataset: PoseDataset, table: Table, window: Window, flipped: NDArray[np.bool_]) -> None:
@@ -124,8 +173,11 @@ class WindowCopies(Dataset[tuple[Array, Array, Array]]):
     def __getitem__(self, row: int) -> tuple[Array, Array, Array]:
         sequence, start, count_from, count_to = self.table[row].tolist()
         stop = start + (self.window.frames - 1) * self.window.step + 1
-        frames = np.arange(start, stop, self.window.step)
-        cut = [self._cut(videos[sequence], start, stop) for videos in (self.keypoints_2d, self.poses_3d)]
+        frames = np.arange(start, stop, self.window.step)[self.window.answered]
+        cut = [
+            self._cut(self.keypoints_2d[sequence], start, stop),
+            self._cut(self.poses_3d[sequence], frames[0], frames[-1] + 1),
+        ]
         if self.flipped[row]:
             cut = [self._mirrored(one) for one in cut]
         return cut[0], cut[1], (frames >= count_from) & (frames < count_to)
@@ -147,6 +199,121 @@ def batches(
 ) -> DataLoader[tuple[Array, Array, Array]]:
     """The rows of a table in their order, as triples of tensors (batch, ...)."""
     return DataLoader(WindowCopies(dataset, table, window, flipped), batch_size=batch_windows)
+
+
+# --- training
+
+
+def train_epoch(method: Method, dataset: PoseDataset, recipe: Recipe, seed: int) -> float:
+    """The first epoch of `bench.training.loop.fit`, in the same order: the mean loss over windows.
+
+    One window at a time is cut and copied, AdamW loops over the parameters, every step waits for its loss. For methods
+    whose loss draws no random numbers.
+    """
+    table = training_windows(dataset, method, recipe)
+    order = np.random.default_rng([seed, 0]).permutation(len(table) * (2 if recipe.flip else 1))
+    loader = batches(dataset, table[order % len(table)], method.window, order >= len(table), recipe.batch_windows)
+    optimizer = torch.optim.AdamW(method.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    method.train()
+    total = 0.0
+    for keypoints_2d, poses_3d, supervised in loader:
+        batch = _answered_batch(keypoints_2d, poses_3d, supervised, method.window)
+        optimizer.zero_grad()
+        loss = method.loss(batch)["total"]
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(keypoints_2d)
+    return total / len(order)
+
+
+def _answered_batch(keypoints_2d: Tensor, poses_3d: Tensor, supervised: Tensor, window: Window) -> Batch:
+    """A batch as a method's loss takes it: the frames that are not answered for have a target that nobody reads."""
+    shape = keypoints_2d.shape[:2]
+    targets = poses_3d[:, :1].expand(-1, shape[1], -1, -1) if window.targets != "all" else poses_3d
+    counted = supervised[:, :1].expand(shape) if window.targets != "all" else supervised
+    return Batch(keypoints_2d, targets, counted)
+
+
+# --- evaluation
+
+SCORED = ("mpjpe", "p_mpjpe", "n_mpjpe", "mpjve")  # functions below, and metrics of the suite
+
+
+def evaluate(method: Method, path: Path, every: int = 1) -> Part:
+    """A test set action by action: read it again, lift one window at a time, once more for its mirror image, average.
+
+    every: only every so many windows are lifted and scored, and the seconds of that stand for all of them. The result
+    is a list: the poses of the frames that were counted, then the mean over actions of every metric in `SCORED`.
+    """
+    reading = lifting = 0.0
+    poses, means = [], []
+    for action in samples.ACTIONS:
+        started = time.perf_counter()
+        dataset = samples.read_test_set(path)
+        table = test_windows(dataset.lengths, method.window)
+        table = table[(dataset.sequences["action"] == action).to_numpy()[table[:, SEQUENCE]]]
+        loader = batches(dataset, table[::every], method.window, np.zeros(len(table), bool), batch_windows=1)
+        read = time.perf_counter()
+        videos = _lifted_videos(method, loader, table[::every, SEQUENCE], dataset.skeleton.mirror)
+        means.append([_mean(videos, metric) for metric in SCORED])
+        poses += [predicted for predicted, _ in videos]
+        reading += read - started
+        lifting += time.perf_counter() - read
+    result = [torch.from_numpy(np.concatenate(poses)), torch.tensor(means, dtype=torch.float64).mean(dim=0)]
+    return Part(result, reading + every * lifting)
+
+
+def scored_rows(dataset: PoseDataset, window: Window, every: int = 1) -> NDArray[np.int64]:
+    """The rows of the blocks that `evaluate` scores, in its order."""
+    table = test_windows(dataset.lengths, window)
+    actions = dataset.sequences["action"].to_numpy()[table[:, SEQUENCE]]
+    table = np.concatenate([table[actions == action][::every] for action in samples.ACTIONS])
+    rows: NDArray[np.int64] = block_rows(dataset, table, window)[counted_frames(table, window)]
+    return rows
+
+
+def _lifted_videos(
+    method: Method, loader: DataLoader[Any], videos: NDArray[np.int64], mirrored: tuple[int, ...]
+) -> list[tuple[Array, Array]]:
+    """Predicted and true poses of each video, (frames, joints, 3), the predicted root at zero."""
+    found: dict[int, list[tuple[Array, Array]]] = {}
+    for video, (keypoints_2d, poses_3d, counted) in zip(videos.tolist(), loader, strict=True):
+        with torch.no_grad():
+            plain = method.lift(keypoints_2d)
+            other = mirror(method.lift(mirror(keypoints_2d, mirrored)), mirrored)
+        predicted = ((plain + other) / 2)[counted]
+        predicted[:, 0] = 0
+        found.setdefault(video, []).append((predicted.numpy(), poses_3d[counted].numpy()))
+    return [tuple(np.concatenate(part) for part in zip(*pieces, strict=True)) for pieces in found.values()]
+
+
+def _mean(videos: list[tuple[Array, Array]], metric: str) -> float:
+    """A metric in mm, the mean over the frames of some videos; velocities are between two of them."""
+    function = {"mpjpe": mpjpe, "p_mpjpe": p_mpjpe, "n_mpjpe": n_mpjpe, "mpjve": mpjve}[metric]
+    first = 1 if metric == "mpjve" else 0
+    videos = [video for video in videos if len(video[0]) > first]
+    values = [function(1000.0 * p.astype(float), 1000.0 * g.astype(float)) for p, g in videos]
+    return float(np.average(values, weights=[len(p) - first for p, _ in videos]))
+
+
+def lift_windows(method: Method, dataset: PoseDataset, windows_per_pass: int, every: int = 1) -> Part:
+    """Lift videos window by window, several windows and their mirror images in each pass, as before `lift_video`.
+
+    every: only every so many passes are made. The result are the poses of the windows that were lifted.
+    """
+    window, permutation = method.window, dataset.skeleton.mirror
+    table = test_windows(dataset.lengths, window)
+    firsts = range(0, len(table), windows_per_pass)
+    poses, started = [], time.perf_counter()
+    for first in firsts[::every]:
+        keypoints_2d = gather(dataset, table[first : first + windows_per_pass], window).keypoints_2d
+        with torch.inference_mode():
+            lifted = method.lift(torch.cat([keypoints_2d, mirror(keypoints_2d, permutation)]))
+            plain, mirrored = lifted.chunk(2)
+            poses.append((plain + mirror(mirrored, permutation)) / 2)
+    spent = time.perf_counter() - started
+    result = torch.cat(poses)
+    return Part(result, spent * len(table) / len(result))
 
 
 # --- metrics: predicted, target (frames, joints, 3); the mean over frames

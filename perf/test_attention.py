@@ -33,7 +33,7 @@ def purpose(request) -> str:
 
 
 @pytest.mark.benchmark(group="attention")
-def test_attention(measure, device, tokens, channels, purpose):
+def test_attention(measure, device, toy, tokens, channels, purpose):
     source = torch.Generator().manual_seed(3)
     shape = (3, WINDOW_TOKENS // tokens, HEADS, tokens, channels)
     qkv = torch.randn(shape, generator=source).to(device).requires_grad_(purpose == "training")
@@ -51,6 +51,6 @@ def test_attention(measure, device, tokens, channels, purpose):
         case,
         lambda: run(F.scaled_dot_product_attention),
         lambda: run(lambda q, k, v: reference.attention_weights(q, k) @ v),
-        rounds=9,
+        rounds=1 if toy else 9,
         tolerance=1e-4,
     )

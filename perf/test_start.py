@@ -20,12 +20,14 @@ CASES = [
 
 
 @pytest.mark.benchmark(group="start")
-@pytest.mark.parametrize(("title", "program", "plain"), CASES)
-def test_start(measure, title, program, plain):
+@pytest.mark.parametrize(("title", "program", "plain"), CASES, ids=["import", "help", "interpreter"])
+def test_start(measure, toy, title, program, plain):
     environment = os.environ | {"PYTHONPATH": str(paths.root())}
 
     def start(program: str) -> str:
         command = [sys.executable, "-c", program]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
-    measure(title, lambda: start(program), None if plain is None else lambda: start(plain), rounds=3, warmup=0)
+    measure(
+        title, lambda: start(program), None if plain is None else lambda: start(plain), rounds=1 if toy else 3, warmup=0
+    )

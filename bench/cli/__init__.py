@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from bench.cli import audit, benchmarks, compare, data, draw, export, lift, records, run, score, sweep
+from bench.cli import audit, benchmarks, compare, data, draw, export, lift, records, run, score, selftest, sweep
 from bench.cli.command import Call
 from bench.system.errors import BenchError
 
@@ -24,6 +24,7 @@ COMMANDS = (
     data,
     export,
     records,
+    selftest,
 )  # in the order of `bench --help`
 
 

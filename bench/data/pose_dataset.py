@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bench.geometry.camera import View, normalise_screen
 from bench.geometry.skeleton import H36M_17, Skeleton, counterparts
 from bench.system.errors import BenchError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SEQUENCE_COLUMNS = ("subject", "action", "sequence", "camera", "start", "frames")
 BLOCKS = ("keypoints_2d", "poses_3d", "roots", "valid", "activities")
@@ -53,6 +54,8 @@ class PoseDataset:
     scored: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        import torch  # only where there are tensors: the fingerprint of a data set needs none
+
         missing = [column for column in SEQUENCE_COLUMNS if column not in self.sequences]
         if missing:
             raise ValueError(f"{self.name}: the table of sequences lacks {', '.join(missing)}")
@@ -108,6 +111,7 @@ class PoseDataset:
         rows = self.sequences[self.sequences["subject"].isin(wanted)].reset_index(drop=True)
         starts, lengths = rows["start"].to_numpy(np.int64), rows["frames"].to_numpy(np.int64)
         rows["start"] = offsets(lengths)
+        import torch
 
         def cut(block: Tensor) -> Tensor:
             if len(starts) and (starts[1:] == (starts + lengths)[:-1]).all():
@@ -229,6 +233,8 @@ class Builder:
 
     def build(self) -> PoseDataset:
         """The data set in memory. The list of videos is emptied."""
+        import torch
+
         sequences = self.sequences
         blocks: dict[str, Any] = {
             block: torch.from_numpy(np.concatenate(pieces)) for block in BLOCKS if (pieces := self.pieces(block))

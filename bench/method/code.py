@@ -9,10 +9,10 @@ Imports only the standard library, so that any Python on a machine can compute i
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -26,7 +26,7 @@ def code_digest(module: str, packages: set[str]) -> str | None:
         return None
     digest = hashlib.sha256()
     for name, source in sorted(sources.items()):
-        digest.update(f"{name}\n{_spelt(_bare(source))}\n".encode())
+        digest.update(f"{name}\n{_meaning(source)}\n".encode())
     return digest.hexdigest()
 
 
@@ -42,7 +42,7 @@ def _reachable(module: str, packages: set[str]) -> dict[str, str]:
         if path is None:
             continue
         found[name] = path.read_text(encoding="utf-8")
-        waiting.extend(_imports(ast.parse(found[name]), name, is_package=path.name == "__init__.py"))
+        waiting.extend(_imports(found[name], name, is_package=path.name == "__init__.py"))
     return found
 
 
@@ -58,17 +58,25 @@ def _source_file(module: str) -> Path | None:
     return Path(file) if file and file.endswith(".py") and Path(file).is_file() else None
 
 
-def _imports(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
-    for node in ast.walk(tree):
+@functools.cache  # many methods share the same few files
+def _imports(source: str, module: str, is_package: bool) -> list[str]:
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parents = module.split(".")[: None if is_package and node.level == 1 else -node.level + is_package]
                 base = ".".join([*parents, *([base] if base else [])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return found
+
+
+@functools.cache
+def _meaning(source: str) -> str:
+    """A source text as its digest sees it."""
+    return _spelt(_bare(source))
 
 
 def _bare(source: str) -> ast.Module:

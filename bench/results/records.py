@@ -332,7 +332,8 @@ def _portable(value: Any, shown: str, key: str = "") -> Any:
             raise BenchError(f"{shown}: {key} is {value}; records hold finite numbers only")
         return _six_digits(value)
     if isinstance(value, str):
-        if _PATH.search(value) or _in_home(value):
+        # every path holds a slash: without one, the slower questions need not be asked
+        if ("/" in value or "\\" in value) and (_PATH.search(value) or _in_home(value)):
             raise BenchError(
                 f"{shown}: {key} is {value!r}, which looks like a path of this machine. Records are shared and hold "
                 "none: give a name, or a path relative to the project"

@@ -177,9 +177,9 @@ def interval(
 
 def _expanded(level: float, count: int) -> tuple[float, float]:
     """Which quantiles of the bootstrap distribution of `count` blocks are the ends of the interval."""
-    from scipy import stats
+    from scipy import special  # the functions of scipy.stats.t and .norm, without the second that its import takes
 
-    tail = float(stats.norm.cdf(np.sqrt(count / (count - 1)) * stats.t.ppf((1 - level) / 2, count - 1)))
+    tail = float(special.ndtr(np.sqrt(count / (count - 1)) * special.stdtrit(count - 1, (1 - level) / 2)))
     return tail, 1 - tail
 
 
@@ -289,13 +289,13 @@ def _headline(found: pd.DataFrame) -> float:
 
 def _student_p_value(found: pd.DataFrame) -> float:
     """Two-sided p-value of a headline of zero, with the variances and degrees of freedom of `_student`."""
-    from scipy import stats
+    from scipy import special
 
     value = _headline(found)
     variance, degrees = _sum(_block_variances(found))
     if variance == 0:
         return float(value == 0)
-    return float(2 * stats.t.sf(abs(value) / variance**0.5, degrees))
+    return float(2 * special.stdtr(degrees, -abs(value) / variance**0.5))
 
 
 def _block_variances(found: pd.DataFrame) -> list[Variance]:
@@ -325,12 +325,12 @@ def _seed_variance(seeds: Sequence[pd.DataFrame], fixed: bool) -> Variance | Non
 
 def _welch(value: float, parts: Sequence[Variance], level: float) -> Interval:
     """Student's interval around a value whose variance is the sum of parts."""
-    from scipy import stats
+    from scipy import special
 
     variance, degrees = _sum(parts)
     if variance == 0:
         return Interval(value, value, value, level)
-    half = float(stats.t.ppf((1 + level) / 2, degrees) * variance**0.5)
+    half = float(special.stdtrit(degrees, (1 + level) / 2) * variance**0.5)
     return Interval(value, value - half, value + half, level)
 
 

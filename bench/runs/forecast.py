@@ -17,6 +17,7 @@ from bench.data.windows import scored_windows
 from bench.method.base import Method, checked_loss
 from bench.method.cost import macs_per_frame, macs_text, training_macs
 from bench.method.passes import windows_per_pass
+from bench.method.registry import method_class
 from bench.runs.plan import Plan, Run, StageRun
 from bench.system.device import threads_for
 from bench.system.progress import duration
@@ -83,6 +84,9 @@ def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[di
     """A table row and its seconds for each stage of a run, then for the run itself."""
     protocol, training, testing = run.benchmark.protocol, split.training, split.testing
     joints = len(training.skeleton)
+    if rows := _from_record(run, joints):
+        yield from ((row, 0.0) for row in rows)
+        return
     method = run.build(joints)
     for stage in run.stages:
         seconds = 0.0
@@ -112,12 +116,44 @@ def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[di
     yield row | {"run": run.name, "to do": run.state, "time": _time(run.state, seconds)}, seconds
 
 
+def _from_record(run: Run, joints: int) -> list[dict[str, str]]:
+    """The rows of a finished run, from its record: nothing is counted, and only a method with stages is built.
+
+    Empty if it is not finished, or its record does not hold the windows of each training.
+    """
+    record = run.record
+    if record is None or record.parameters is None:
+        return []
+    trained = not run.weights and method_class(run.registered).trainable
+    courses = {stage.stage: record.training.get("stages", {}).get(stage.stage, {}) for stage in run.stages}
+    if any("windows" not in course for course in (*courses.values(), *([record.training] if trained else []))):
+        return []
+    rows = []
+    if run.stages:
+        method = run.build(joints)
+        for stage in run.stages:
+            size, windows = stage.build(method).parameter_count, courses[stage.stage]["windows"]
+            row = _course_row(size, windows, stage.settings.recipe)
+            rows.append(row | {"run": stage.name, "to do": "finished", "time": "-"})
+    row = {"frames": str(run.frames), "MMACs/frame": macs_text(record.macs_per_frame)}
+    row |= {"parameters": f"{record.parameters:,}"}
+    if trained:
+        row |= _course_row(record.parameters, record.training["windows"], run.settings.recipe)
+    elif run.weights:
+        row["weights"] = "published"
+    return [*rows, row | {"run": run.name, "to do": "finished", "time": "-"}]
+
+
 def _training_row(work: Run | StageRun, method: Method, recipe: Recipe, training: PoseDataset) -> dict[str, str]:
-    windows = epoch_windows(len(training_windows(training, method, recipe)), recipe)
+    return _course_row(method.parameter_count, len(training_windows(training, method, recipe)), recipe)
+
+
+def _course_row(parameters: int, windows: int, recipe: Recipe) -> dict[str, str]:
+    """What is trained. windows: as in `Trained`, without mirrored ones."""
     return {
-        "parameters": f"{method.parameter_count:,}",
+        "parameters": f"{parameters:,}",
         "epochs": str(recipe.epochs),
-        "steps/epoch": f"{-(-windows // recipe.batch_windows):,}",
+        "steps/epoch": f"{-(-epoch_windows(windows, recipe) // recipe.batch_windows):,}",
         "weights": recipe.keep,
     }
 

@@ -17,6 +17,7 @@ import filelock
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from samples import MPI_INF_3DHP_VALID, h36m_positions, mpi_inf_3dhp, save_3dhp, save_h36m
 
 from bench import methods
@@ -50,6 +51,7 @@ COMMANDS = (
     "data prepare",
     "data fetch",
     "ui",
+    "selftest",
 )
 
 VIDEOS = {
@@ -155,6 +157,46 @@ def test_a_run_prints_its_plan_its_table_and_every_path(folder, twice):
         assert re.search(rf"{name}-s0-\w{{8}}: epoch 2/2  loss \S+  lr 0.00099  validation \S+ mm  \S+ frames/s", log)
     assert "\nreport      make report  (one HTML file" in table
     assert len(re.findall(r"record +first/records/tiny/\w+-s0-\w{8}\.json\n", table)) == 3
+
+
+LOOK = """
+import sys
+from bench.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print("torch loaded:", "torch" in sys.modules, file=sys.stderr)
+"""
+
+
+def looked(folder: Path, *arguments: str) -> tuple[str, bool]:
+    """What `bench run --dry-run` prints of the runs in `looked`, and whether it loaded torch."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    environment |= {"BENCH_RESULTS": str(folder / "looked"), "BENCH_CHECKPOINTS": str(folder / "no-checkpoints")}
+    command = [sys.executable, "-c", LOOK, *run("--dry-run", "--device", "cpu", *arguments)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, "torch loaded: True" in done.stderr
+
+
+@pytest.mark.skipif(bool(torch.version.cuda or torch.version.hip), reason="PyTorch is built for GPUs: not kept there")
+def test_the_plan_of_finished_runs_is_shown_again_without_loading_torch(folder, twice):
+    shutil.copytree(folder / "first", folder / "looked")
+    shown, loaded = looked(folder)
+    assert loaded
+    assert len(re.findall("finished", shown)) == 3
+    assert looked(folder) == (shown, False)
+
+    other, loaded = looked(folder, "--set", "methods.mixste.recipe.epochs=3")
+    assert loaded
+    assert re.search(r"mixste-s0-\w{8} +train ", other)
+    assert looked(folder) == (shown, False)
+
+    (gone,) = (folder / "looked" / "cache" / "runs" / "tiny").glob("mixste-s0-*/record.json")
+    gone.unlink()
+    again, loaded = looked(folder)
+    assert loaded
+    assert re.search(r"mixste-s0-\w{8} +score ", again)
+    assert looked(folder)[1], "a plan with something to do is made each time"
 
 
 def test_a_run_leaves_record_weights_predictions_and_checkpoints(folder, twice):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from samples import toy_dataset
+import yaml
+from samples import TOYS, toy_dataset
 
 from bench import Batch, Method, Window, build
-from bench.config import Recipe
+from bench.config import Recipe, load_benchmark
+from bench.data import split
 from bench.method.cost import training_macs
-from bench.runs.forecast import Stopwatch
+from bench.runs.forecast import Stopwatch, forecast
+from bench.runs.launch import run_benchmark
+from bench.runs.plan import make_plan
 
 CPU = torch.device("cpu")
 
@@ -97,3 +101,25 @@ def test_estimating_changes_neither_the_method_nor_the_random_state(data, clock)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(weights[key], value) for key, value in method.state_dict().items())
     assert all(parameter.grad is None for parameter in method.parameters())
+
+
+def test_the_rows_of_a_finished_run_come_from_its_record(tmp_path, monkeypatch):
+    """They say what an unfinished run's would, and nothing is counted for them."""
+    path = tmp_path / "toys.yaml"
+    path.write_text(yaml.safe_dump(TOYS), encoding="utf-8")
+    data = toy_dataset()
+    monkeypatch.setattr(split, "load_dataset", lambda *arguments: data)
+    benchmark = load_benchmark(path)
+    before = forecast(make_plan(benchmark), CPU)
+    run_benchmark(benchmark, track=False, quiet=True, device="cpu")
+    monkeypatch.setattr("bench.runs.forecast.macs_per_frame", refuse_to_run)
+    monkeypatch.setattr("bench.runs.plan.Run.build", refuse_to_run)
+    after = forecast(make_plan(benchmark), CPU)
+    kept = [0, 2, 3, 4, 5, 6, 7]  # all but what is to be done, and its time
+    found, expected = ([[row.split()[column] for column in kept] for row in rows(text)] for text in (after, before))
+    assert found == expected
+    assert all(row.split()[1] == "finished" and row.split()[-1] == "-" for row in rows(after))
+
+
+def rows(text: object) -> list[str]:
+    return [line.replace("fit and test", "fit-and-test") for line in str(text).splitlines() if "-s0-" in line]

@@ -21,7 +21,6 @@ from typing import IO, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from bench.data.files import pickled
@@ -207,6 +206,8 @@ def _write(dataset: PoseDataset | Builder, folder: Path) -> None:
 
 def memory_mapped(folder: Path) -> PoseDataset:
     """Open what `store` wrote. The blocks are mapped copy-on-write: nothing is read before it is used."""
+    import torch
+
     about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
     text = dict.fromkeys(("subject", "action", "sequence", "camera"), "string")
     blocks: dict[str, Any] = {

@@ -38,21 +38,22 @@ def write(check: bool = False, root: Path | None = None, results: Path | None = 
     benchmarks = {name: load_benchmark(path) for name, path in configs.items()}
     numbers = published(root / "results" / "published.csv")
     records = {name: eligible(benchmark, results) for name, benchmark in benchmarks.items()}
+    tables = {name: rows(benchmark, records[name], numbers) for name, benchmark in benchmarks.items()}
 
     files = {
-        results / "tables" / f"{name}.md": full(benchmark, records[name], numbers)
+        results / "tables" / f"{name}.md": full(benchmark, records[name], tables[name], numbers)
         for name, benchmark in benchmarks.items()
     }
     files |= sweeps.pages(results)
     readme, own = root / "README.md", root / "results"
     if own != results:
-        records = {name: eligible(benchmark, own) for name, benchmark in benchmarks.items()}
+        tables = {name: rows(benchmark, eligible(benchmark, own), numbers) for name, benchmark in benchmarks.items()}
     if readme.exists():
-        blocks = {name: short(benchmark, records[name], numbers) for name, benchmark in benchmarks.items()}
-        blocks["papers"] = papers(benchmarks.values(), records, numbers)
+        blocks = {name: short(benchmark, tables[name]) for name, benchmark in benchmarks.items()}
+        blocks["papers"] = papers(benchmarks.values(), tables, numbers)
         files[readme] = fill(readme.read_text(encoding="utf-8"), blocks)
     if (root / "docs").is_dir():
-        files[root / "docs" / "results.md"] = overview(benchmarks.values(), records, numbers)
+        files[root / "docs" / "results.md"] = overview(benchmarks.values(), tables)
 
     drifted = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in [] if check else drifted:
@@ -75,8 +76,11 @@ def fill(text: str, blocks: Mapping[str, str]) -> str:
     return pairs.sub(block, text)
 
 
-def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame) -> str:
-    """The page of a benchmark: metrics, size, seeds, records, then every action, and cost; a section per accounting."""
+def full(benchmark: Benchmark, records: Sequence[Record], table: Sequence[Row], numbers: pd.DataFrame) -> str:
+    """The page of a benchmark: metrics, size, seeds, records, then every action, and cost; a section per accounting.
+
+    table: the rows of the records under accounting `shared`.
+    """
     protocol = benchmark.protocol
     frames = " or ".join(str(one) for one in sorted({benchmark.frames(method) for method in benchmark.methods}))
     over_frames = protocol.averaging == "frames"
@@ -90,7 +94,7 @@ def full(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame)
         "root at zero; ± is the standard deviation over seeds. The best of a column is bold, if there is a choice."
         + (_OVER_FRAMES if over_frames else "")
         + (_INTERVALS if any(metric.ci for one in records for metric in one.metrics.values()) else ""),
-        *_section(protocol, rows(benchmark, records, numbers)),
+        *_section(protocol, table),
     ]
     if others := [one for one in rows(benchmark, records, numbers, accounting="as-published") if one.records]:
         parts += ["## Accounting as published", _AS_PUBLISHED, *_section(protocol, others, ranked=False)]
@@ -128,27 +132,27 @@ def crossing(protocol: Protocol) -> list[str]:
     return [line] if protocol.crosses else []
 
 
-def short(benchmark: Benchmark, records: Sequence[Record], numbers: pd.DataFrame) -> str:
+def short(benchmark: Benchmark, table: Sequence[Row]) -> str:
     """The block of a benchmark in README.md: headline metrics, size, records."""
-    table = markdown.render(short_table(rows(benchmark, records, numbers)))
+    shown = markdown.render(short_table(table))
     more = f"All metrics, every action: [results/tables/{benchmark.name}.md](results/tables/{benchmark.name}.md)"
-    return "\n\n".join([*crossing(benchmark.protocol), table, more])
+    return "\n\n".join([*crossing(benchmark.protocol), shown, more])
 
 
-def papers(benchmarks: Iterable[Benchmark], records: Mapping[str, Sequence[Record]], numbers: pd.DataFrame) -> str:
+def papers(benchmarks: Iterable[Benchmark], tables: Mapping[str, Sequence[Row]], numbers: pd.DataFrame) -> str:
     """The block `papers` of README.md: published on Human3.6M with CPN keypoints, and what was measured here."""
     reported = [
         row
         for benchmark in benchmarks
         if (benchmark.protocol.tested_on.dataset, benchmark.protocol.tested_on.keypoints) == ("h36m", "cpn")
-        for row in rows(benchmark, records[benchmark.name], numbers)
+        for row in tables[benchmark.name]
         if row.published
     ]
     venues = dict(zip(numbers["method"], numbers["paper"], strict=True))
     return markdown.render(papers_table(reported, venues)) if reported else "No paper is quoted."
 
 
-def overview(benchmarks: Iterable[Benchmark], records: Mapping[str, Sequence[Record]], numbers: pd.DataFrame) -> str:
+def overview(benchmarks: Iterable[Benchmark], tables: Mapping[str, Sequence[Row]]) -> str:
     """The page docs/results.md: the headline of every benchmark, those that were measured here first.
 
     It links to nothing outside docs/, because the site is built of docs/ alone.
@@ -156,7 +160,7 @@ def overview(benchmarks: Iterable[Benchmark], records: Mapping[str, Sequence[Rec
     parts: dict[bool, list[str]] = {True: ["## Measured"], False: ["## Published, and not measured here yet"]}
     for benchmark in benchmarks:
         name = benchmark.name
-        found = rows(benchmark, records[name], numbers)
+        found = tables[name]
         parts[any(row.records for row in found)] += [
             f"### {benchmark.title}",
             *crossing(benchmark.protocol),

@@ -99,10 +99,10 @@ def fill(venv: Path, extra: str = "") -> None:
 def install_with_uv(packages: str, venv: Path, wanted: list[str]) -> bool:
     """Whether uv installed what is wanted. packages: what the step is called."""
     uv, python = venv / "bin" / "uv", venv / "bin" / "python"
-    settings = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
-    if not uv.exists() or settings.returncode:
+    if not uv.exists():
         return False
-    environment = uv_environment(pip_settings(settings.stdout), os.environ)
+    listing = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+    environment = None if listing.returncode else uv_environment(pip_settings(listing.stdout), os.environ)
     if environment is None:
         return False
     command = [str(uv), "pip", "install", "--python", str(python), *wanted]

@@ -61,8 +61,9 @@ report: setup  ## results/report.html: tables, charts, poses in 3D; DATA=... if 
 ui: setup  ## the tracked runs in a browser, on this machine only: make ui PORT=5001
 	@$(BENCH) ui --port $(PORT)
 
-test: setup-dev  ## the fast tests; SLOW=1 adds the slow ones
-	@$(VENV)/bin/python -m pytest $(if $(SLOW),-m "slow or not slow",-m "not slow")
+test: setup-dev  ## the fast tests, one process per core; SLOW=1 adds the slow ones
+	@$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal \
+	  $(if $(SLOW),-m "slow or not slow" --hypothesis-profile thorough,-m "not slow")
 
 docs: setup-dev  ## the pages of docs/ as a site in site/, to be opened from the disk: site/index.html
 	@$(VENV)/bin/zensical build --strict --clean >/dev/null

@@ -83,7 +83,7 @@ def shell(checkout: Path, *words: str, status: int = 0) -> str:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
     environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.run(
-        words, cwd=checkout, env=environment, capture_output=True, text=True, check=False, timeout=300
+        words, cwd=checkout, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert process.returncode == status, f"{shlex.join(words)}\n{process.stdout}\n{process.stderr}"
     assert "Traceback" not in process.stderr, process.stderr

@@ -79,7 +79,7 @@ def shell(checkout: Path, *words: str, status: int = 0) -> str:
     """Give a command of the page in the checkout and return what it printed."""
     if words[0] == ".venv/bin/pip":
         words = (".venv/bin/python", "-m", "pip", *words[1:], "--no-index", "--no-build-isolation")
-    hidden = ("BENCH_", "MLFLOW_", "PIP_", "PYTHON", "GIT_", "MAKE", "MFLAGS")
+    hidden = ("BENCH_", "MLFLOW_", "PIP_", "PYTEST", "PYTHON", "GIT_", "MAKE", "MFLAGS")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
     environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.run(

@@ -62,8 +62,7 @@ ui: setup  ## the tracked runs in a browser, on this machine only: make ui PORT=
 	@$(BENCH) ui --port $(PORT)
 
 test: setup-dev  ## the fast tests, one process per core; SLOW=1 adds the slow ones
-	@$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal \
-	  $(if $(SLOW),-m "slow or not slow" --hypothesis-profile thorough,-m "not slow")
+	@$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(if $(SLOW),,-m "not slow")
 
 docs: setup-dev  ## the pages of docs/ as a site in site/, to be opened from the disk: site/index.html
 	@$(VENV)/bin/zensical build --strict --clean >/dev/null

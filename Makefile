@@ -21,17 +21,21 @@ RUN_OPTIONS = $(if $(METHODS),--methods "$(METHODS)") $(if $(SEEDS),--seeds $(SE
   $(foreach file,$(WEIGHTS),--weights "$(file)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tables tables-check report docs ui test perf lint format
+.PHONY: help setup setup-dev demo tables tables-check report docs ui test perf lint format
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[^\t#]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.stamp  ## the environment in .venv, from scratch; done once
+setup: $(VENV)/.stamp  ## what running needs, in .venv; the first call of a target does it
+setup-dev: $(VENV)/.stamp-dev  ## what test, lint, docs, perf and format need beside it; their first call does it
 
 $(VENV)/.stamp: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make setup PYTHON=python3.12" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	PYTHONWARNINGS=ignore $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(PYTHON) -I bench/system/install.py $(VENV)
+	@touch $@
+
+$(VENV)/.stamp-dev: $(VENV)/.stamp
+	@$(VENV)/bin/python -I bench/system/install.py $(VENV) dev
 	@touch $@
 
 demo: setup  ## minutes on a laptop, no data needed: synthetic people, every method at toy size
@@ -58,24 +62,24 @@ report: setup  ## results/report.html: tables, charts, poses in 3D; DATA=... if 
 ui: setup  ## the tracked runs in a browser, on this machine only: make ui PORT=5001
 	@$(BENCH) ui --port $(PORT)
 
-test: setup  ## the fast tests; SLOW=1 adds the slow ones
-	@$(VENV)/bin/python -m pytest $(if $(SLOW),-m "slow or not slow",-m "not slow")
+test: setup-dev  ## the fast tests, one process per core; SLOW=1 adds the slow ones
+	@$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(if $(SLOW),,-m "not slow")
 
-docs: setup  ## the pages of docs/ as a site in site/, to be opened from the disk: site/index.html
+docs: setup-dev  ## the pages of docs/ as a site in site/, to be opened from the disk: site/index.html
 	@$(VENV)/bin/zensical build --strict --clean >/dev/null
 	@echo "written  site/index.html"
 
-perf: setup  ## ten minutes: speed and memory beside plain references; a part: make perf TOY=1 SELECT="lift or train" DEVICE=cuda
+perf: setup-dev  ## ten minutes: speed and memory beside plain references; a part: make perf TOY=1 SELECT="lift or train" DEVICE=cuda
 	@$(VENV)/bin/python -m perf $(if $(DEVICE),--device $(DEVICE)) $(if $(TOY),--toy) $(if $(SELECT),--select "$(SELECT)") \
 	  $(if $(NAME),--runs-of "$(NAME)") $(if $(DATA),--data "$(DATA)") $(if $(SEEDS),--seeds $(SEEDS))
 
-lint: setup  ## style, types, the direction of imports, and tables that fit their records
+lint: setup-dev  ## style, types, the direction of imports, and tables that fit their records
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 	@$(BENCH) tables --check
 
-format: setup  ## rewrite the code in the house style
+format: setup-dev  ## rewrite the code in the house style
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+from collections.abc import Iterator
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for the commands that tests start
 
 import hypothesis
 import numpy as np
@@ -17,10 +22,18 @@ hypothesis.settings.load_profile("bench")
 GOLDEN = Path(__file__).parent / "golden"
 
 
+@pytest.fixture(scope="session")
+def results_folders(tmp_path_factory) -> Iterator[Path]:
+    """A new folder each time. Counted here: pytest would list all the folders before it makes one."""
+    base = tmp_path_factory.mktemp("results")
+    return (base / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def results_folder(tmp_path_factory, monkeypatch):
+def results_folder(results_folders, monkeypatch):
     """Caches, records and stores of a test go to a folder of its own, and it sees no imported weights."""
-    folder = tmp_path_factory.mktemp("results")
+    folder = next(results_folders)
+    folder.mkdir()
     monkeypatch.setenv("BENCH_RESULTS", str(folder))
     monkeypatch.setenv("BENCH_CHECKPOINTS", str(folder / "checkpoints"))
     return folder

@@ -79,11 +79,11 @@ def shell(checkout: Path, *words: str, status: int = 0) -> str:
     """Give a command of the page in the checkout and return what it printed."""
     if words[0] == ".venv/bin/pip":
         words = (".venv/bin/python", "-m", "pip", *words[1:], "--no-index", "--no-build-isolation")
-    hidden = ("BENCH_", "MLFLOW_", "PIP_", "PYTHON", "GIT_", "MAKE", "MFLAGS")
+    hidden = ("BENCH_", "MLFLOW_", "PIP_", "PYTEST", "PYTHON", "GIT_", "MAKE", "MFLAGS")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
     environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.run(
-        words, cwd=checkout, env=environment, capture_output=True, text=True, check=False, timeout=300
+        words, cwd=checkout, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert process.returncode == status, f"{shlex.join(words)}\n{process.stdout}\n{process.stderr}"
     assert "Traceback" not in process.stderr, process.stderr

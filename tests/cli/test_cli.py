@@ -107,7 +107,7 @@ def start(folder: Path, results: str, *arguments: str) -> subprocess.Popen[str]:
 
 def ended(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
     """What a command printed, on both streams; it must end with `status` and without a traceback."""
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == status, f"{out}\n{err}"
     assert "Traceback" not in err
     return out, err
@@ -387,7 +387,7 @@ def test_a_dry_run_prints_the_plan_and_trains_nothing(folder, results_folder, mo
 
 def wait_for(path: Callable[[], list[Path]], process: subprocess.Popen[str]) -> None:
     """Until a file is there, which a training run writes after its first epoch."""
-    until = time.monotonic() + 90
+    until = time.monotonic() + 300
     while not path():
         assert process.poll() is None, "the run ended before it could be stopped"
         assert time.monotonic() < until

@@ -63,7 +63,7 @@ def _ffmpeg() -> Any:
         import imageio_ffmpeg
     except ImportError:
         raise BenchError(
-            "videos need ffmpeg, which is not installed: pip install '.[video]' in the checkout, or write a .gif"
+            "videos need ffmpeg, which is not installed: pip install -e '.[video]' in the checkout, or write a .gif"
         ) from None
     return imageio_ffmpeg
 

@@ -100,7 +100,7 @@ def test_what_is_no_video_is_refused(tmp_path, coded):
 
 def test_without_ffmpeg_the_message_says_how_to_get_it_and_gifs_are_written_all_the_same(tmp_path, coded, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    install = r"videos need ffmpeg.*pip install '\.\[video\]'"
+    install = r"videos need ffmpeg.*pip install -e '\.\[video\]'"
     with pytest.raises(BenchError, match=install), written(tmp_path / "a.mp4", (40, 24), 25):
         pass
     with pytest.raises(BenchError, match=install):

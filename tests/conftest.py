@@ -23,6 +23,7 @@ def results_folder(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("results")
     monkeypatch.setenv("BENCH_RESULTS", str(folder))
     monkeypatch.setenv("BENCH_CHECKPOINTS", str(folder / "checkpoints"))
+    monkeypatch.setenv("BENCH_JOBS", "1")  # a worker would not see what a test has patched
     return folder
 
 

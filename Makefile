@@ -7,6 +7,7 @@ BENCH := $(VENV)/bin/bench
 METHODS ?=
 SEEDS ?=
 DEVICE ?=
+JOBS ?=
 DATA ?=
 SET ?=
 WEIGHTS ?=
@@ -15,7 +16,7 @@ TOY ?=
 SELECT ?=
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
-RUN_OPTIONS = $(if $(METHODS),--methods "$(METHODS)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DEVICE),--device $(DEVICE)) \
+RUN_OPTIONS = $(if $(METHODS),--methods "$(METHODS)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) \
   $(if $(DATA),--data "$(DATA)") $(foreach change,$(SET),--set "$(change)") \
   $(foreach file,$(WEIGHTS),--weights "$(file)")
 
@@ -36,7 +37,7 @@ $(VENV)/.stamp: pyproject.toml constraints.txt
 demo: setup  ## minutes on a laptop, no data needed: synthetic people, every method at toy size
 	@$(BENCH) run demo $(RUN_OPTIONS)
 
-bench-%: setup  ## one benchmark: make bench-cmu-gt-27 DATA=... METHODS=mixste SEEDS=3 DEVICE=cuda SET="recipe.epochs=5"
+bench-%: setup  ## one benchmark: make bench-cmu-gt-27 DATA=... METHODS=mixste SEEDS=3 JOBS=2 DEVICE=cuda SET="recipe.epochs=5"
 	@$(BENCH) run $* $(RUN_OPTIONS)
 
 data-%: setup  ## read a data set and say what is in it: make data-cmu DATA=...

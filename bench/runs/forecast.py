@@ -19,7 +19,7 @@ from bench.evaluation.predictions import FRAMES_PER_PASS
 from bench.method.base import Method, checked_loss
 from bench.method.cost import macs_per_frame, macs_text, training_macs
 from bench.runs.plan import Plan, Run, StageRun
-from bench.runs.side_by_side import expected_seconds
+from bench.runs.work import expected_seconds
 from bench.system.device import fills_cpu, threads_for
 from bench.system.progress import duration
 from bench.training.loop import epoch_windows, new_optimizer, resumable_epochs, training_windows
@@ -115,7 +115,8 @@ def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[di
         if not run.finished and not stage.weights:
             seconds = _epochs_left(stage) * stopwatch.epoch(trained, stage.settings.recipe, training)
         state = "finished" if run.finished else stage.state
-        yield row | {"run": stage.name, "to do": state, "time": _time(state, seconds)}, seconds, trained.parameter_count
+        row |= {"run": stage.name, "to do": state, "time": _time(state, seconds)}
+        yield row, seconds, trained.parameter_count
     row = {"frames": str(run.frames), "MMACs/frame": macs_text(macs_per_frame(method, joints))}
     row |= {"parameters": f"{method.parameter_count:,}"}
     to_train = method.trainable and not run.weights
@@ -133,11 +134,8 @@ def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[di
             elif split.validation is not None:
                 epoch_seconds += stopwatch.testing(method, split.validation, flip=False)
             seconds += _epochs_left(run) * epoch_seconds
-    yield (
-        row | {"run": run.name, "to do": run.state, "time": _time(run.state, seconds)},
-        seconds,
-        method.parameter_count,
-    )
+    row |= {"run": run.name, "to do": run.state, "time": _time(run.state, seconds)}
+    yield row, seconds, method.parameter_count
 
 
 def _training_row(work: Run | StageRun, method: Method, recipe: Recipe, training: PoseDataset) -> dict[str, str]:

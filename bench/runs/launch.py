@@ -32,10 +32,10 @@ from bench.runs.forecast import Forecast, forecast
 from bench.runs.log import inputs, log_all, log_model, log_outcome, log_picture, log_weights, parameters, tags
 from bench.runs.plan import Plan, Run, StageRun, make_plan
 from bench.runs.record import Made, make_record, measured
-from bench.runs.side_by_side import BusyError, Outcome, Surroundings, Work, carry_out
+from bench.runs.side_by_side import carry_out
+from bench.runs.work import BusyError, Outcome, Surroundings, Work
 from bench.system import paths
 from bench.system.device import choose_device, threads_for
-from bench.system.errors import BenchError
 from bench.system.progress import say, silence
 from bench.system.provenance import provenance
 from bench.system.stop import stoppable
@@ -49,23 +49,26 @@ PUBLISHED_WEIGHTS = Trained([], 0, None, "published weights")
 class Finished:
     """The outcome of a plan.
 
-    records: of every finished run, new and old, in the order of the plan. failed: errors by name of the run. elsewhere:
-    names of the runs that another process is running. tracked_in: where the log is; None without one.
+    records: of every finished run, new and old, in the order of the plan. outcome: of the others, by name: errors, and
+    the runs that another process is running. tracked_in: where the log is; None without one.
     """
 
     plan: Plan
     records: list[Record] = field(default_factory=list)
-    failed: Mapping[str, Exception] = field(default_factory=dict)
-    elsewhere: Sequence[str] = ()
+    outcome: Outcome = field(default_factory=Outcome)
     tracked_in: str | None = None
+
+    @property
+    def failed(self) -> Mapping[str, Exception]:
+        return self.outcome.failed
+
+    @property
+    def elsewhere(self) -> Sequence[str]:
+        return self.outcome.elsewhere
 
     def check(self) -> None:
         """Raise the first error that is not a BenchError, else one BenchError that names every failed run."""
-        for error in self.failed.values():
-            if len(self.failed) == 1 or not isinstance(error, BenchError):
-                raise error
-        if self.failed:
-            raise BenchError("\n".join(f"{name} failed: {error}" for name, error in self.failed.items()))
+        self.outcome.check()
 
 
 def run_benchmark(
@@ -133,7 +136,7 @@ def run_plan(
         if not run.trial and run.record and (paths.trial_records() / run.record.path).is_file():
             records.keep(run.record)  # the benchmark's file now states what was a trial
             (paths.trial_records() / run.record.path).unlink()
-    return Finished(plan, done, outcome.failed, outcome.elsewhere, tracker.where)
+    return Finished(plan, done, outcome, tracker.where)
 
 
 def _work(run: Run, made_with: dict[str, Any], expected: Forecast | None) -> Work:

@@ -58,22 +58,14 @@ class Row:
     def over(self, label: str) -> None:
         self._steps = [step for step in self._steps if step.label != label]
 
-    @property
-    def seconds_left(self) -> float:
-        """Of the work that it reports; 0 if it reports none, or does not know."""
-        left = self._steps[0].seconds_left if self._steps else 0.0
-        return left if left < float("inf") else 0.0
-
     def text(self, width: int) -> str:
         """The line, its name filled up to `width`."""
         name = f"{self._name[:width]:{width}}"
         if not self._steps:
             return f"{name} {self.state}"
         step = self._steps[-1]
-        activity, percent = (
-            self._activities.get(step.label, self.state),
-            f"{100 * step.done / max(step.total, 1):.0f} %",
-        )
+        activity = self._activities.get(step.label, self.state)
+        percent = f"{100 * step.done / max(step.total, 1):.0f} %"
         left = f"{duration(step.seconds_left)} left" if step.seconds_left < float("inf") else ""
         beside = "  ".join(f"{key} {step.shown[key]}" for key in ("epoch", "loss") if key in step.shown)
         return f"{name} {activity:<9}{percent:>5}  {left:<16} {beside}"

@@ -82,27 +82,19 @@ class Board:
         return f"{ended} of {number} {self._noun}s done" + (f", about {duration(left)} left" if left else "")
 
     def _seconds_left(self) -> float | None:
-        """Of the whole; None if not known.
-
-        A piece in its main part says itself how long that takes. The estimates of others are corrected by what the
-        pieces done so far have taken.
-        """
-        known = {work.name: work.seconds for work in self._works if work.seconds is not None}
-        done = [name for name in self._took if known.get(name)]
-        estimated, took = sum(known[name] for name in done), sum(self._took[name] for name in done)
-        correction = took / estimated if estimated else 1.0
+        """Of the whole: what pieces at work say themselves, and the estimates of the others; None if not known."""
         left = []
         for work in self._works:
             if work.name in self._took:
                 continue
-            if work.name not in known:
+            if work.seconds is None:
                 return None
             step = self._outlets[work.name].steps.get(work.name)
             spent = time.monotonic() - self._started.get(work.name, time.monotonic())
             if step is not None and step.seconds_left < float("inf"):
                 left.append((step.seconds_left, work.alone))
             else:
-                left.append((max(correction * known[work.name] - spent, 0.0), work.alone))
+                left.append((max(work.seconds - spent, 0.0), work.alone))
         return expected_seconds(left, self._jobs)
 
 

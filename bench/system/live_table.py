@@ -57,6 +57,7 @@ class Row:
 
     def over(self, label: str) -> None:
         self._steps = [step for step in self._steps if step.label != label]
+        self.state = "working"
 
     def text(self, width: int) -> str:
         """The line, its name filled up to `width`."""
@@ -78,6 +79,7 @@ class LiveTable:
         self.rows = [Row(self, name, activities) for name, activities in rows]
         self.footer = ""
         self._drawn: list[str] = []
+        self._columns = 0
         self._drawn_at = 0.0
 
     def __enter__(self) -> LiveTable:
@@ -100,11 +102,13 @@ class LiveTable:
             return
         self._drawn_at = time.monotonic()
         columns, lines = os.get_terminal_size(sys.stderr.fileno())
+        cut = [line[: columns - 1].rstrip() for line in self._lines(max(lines - 2, 1))]
+        if cut == self._drawn and columns == self._columns and not above:
+            return
         text = UP.format(up) if (up := _rows_on_screen(self._drawn, columns)) else "\r"
-        for line in above.splitlines():
-            text += line + TO_END + "\n"
-        self._drawn = [line[: columns - 1].rstrip() for line in self._lines(max(lines - 2, 1))]
-        text += NO_WRAP + "".join(line + TO_END + "\n" for line in self._drawn) + BELOW + WRAP
+        text += "".join(line + TO_END + "\n" for line in above.splitlines())
+        text += NO_WRAP + "".join(line + TO_END + "\n" for line in cut) + BELOW + WRAP
+        self._drawn, self._columns = cut, columns
         sys.stderr.write(text)
         sys.stderr.flush()
 

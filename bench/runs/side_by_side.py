@@ -69,7 +69,7 @@ _START = "forkserver" if "forkserver" in mp.get_all_start_methods() and sys.plat
 def get_ready(jobs: int, track: bool) -> None:
     """Begin to import what workers need, in a process beside this one; `carry_out` does it too, but later."""
     if jobs > 1 and _START == "forkserver":
-        mp.set_forkserver_preload(["bench.runs.launch", "bench.runs.sweep", *(tracking.imports() if track else ())])
+        mp.set_forkserver_preload([*workers.IMPORTS, *(tracking.imports() if track else ())])
         resource_tracker.ensure_running()  # before the mask: it sets one of its own
         with workers.signals_held():
             forkserver.ensure_running()

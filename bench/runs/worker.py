@@ -31,6 +31,12 @@ from bench.system.errors import BenchError
 from bench.system.progress import Step, shown_by
 from bench.system.stop import SIGNALS, Stopped, stoppable
 
+# What a run imports, also later and indirectly, so that a server does it once for all workers.
+IMPORTS = (
+    *("bench.runs.launch", "bench.runs.sweep", "torch._dynamo", "torch.utils.flop_counter"),
+    *("scipy.stats", "matplotlib.figure", "matplotlib.backends.backend_agg", "mpl_toolkits.mplot3d"),
+)
+
 SENT_EVERY_SECONDS = 0.2
 
 

@@ -47,7 +47,7 @@ def imports() -> list[str]:
     from bench.results.tracking.mlflow_store import apply_settings
 
     apply_settings()
-    return ["mlflow", "mlflow.store.tracking.sqlalchemy_store"]
+    return ["mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store"]
 
 
 def check_system_metrics() -> None:

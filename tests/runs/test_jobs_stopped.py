@@ -40,8 +40,8 @@ protocol:
   train_subjects: [S1]
   test_subjects: [S9]
 methods:
-  videopose3d: {model: {dim: 8}, recipe: {epochs: 400, batch_windows: 16, learning_rate: 1.0e-3}}
-  mixste: {model: {dim: 8, depth: 1, heads: 2}, recipe: {epochs: 400, batch_windows: 16}}
+  videopose3d: {model: {dim: 8}, recipe: {epochs: 200, batch_windows: 16, window_stride: 9}}
+  mixste: {model: {dim: 8, depth: 1, heads: 2}, recipe: {epochs: 200, batch_windows: 16, window_stride: 9}}
 """
 COMMAND = (sys.executable, "-m", "bench.cli", "run", "people.yaml", "--data", "data", "--no-track", "--jobs", "2")
 
@@ -95,7 +95,7 @@ def test_stopping_leaves_no_process_and_goes_on_to_the_same_numbers(signum, monk
     wait_for(lambda: not alive(started.pid), seconds=60 if signum == signal.SIGKILL else 5)
     assert "Traceback" not in said
     reached = [resumable_epochs(run.folder) for run in runs]
-    assert all(0 < epochs < 400 for epochs in reached), reached
+    assert all(0 < epochs < 200 for epochs in reached), reached
     if signum != signal.SIGTERM:
         return
     again = subprocess.run(COMMAND, capture_output=True, text=True)
@@ -113,7 +113,7 @@ def test_stopping_leaves_no_process_and_goes_on_to_the_same_numbers(signum, monk
 
 @pytest.mark.parametrize(("columns", "jobs"), [(80, "2"), (50, "1")])
 def test_in_a_terminal_no_line_is_wider_and_the_results_stay(columns, jobs):
-    screen, status = in_terminal([*COMMAND[:-1], jobs, "--set", "recipe.epochs=20"], columns)
+    screen, status = in_terminal([*COMMAND[:-1], jobs, "--set", "recipe.epochs=3"], columns)
     assert status == 0, screen
     table = screen[[line.startswith("about ") for line in screen].index(True) + 1 :]
     table = table[: table.index("Tiny people")]

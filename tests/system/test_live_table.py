@@ -114,11 +114,12 @@ def test_a_narrower_terminal_leaves_no_lines_behind(screen):
     """It has wrapped what was drawn before, so the table begins further up."""
     shown = screen(80)
     with LiveTable([("one", {})]) as table:
+        table.footer = "0 of 1 runs done"
         table.rows[0].set("x" * 60)
         shown.read()
         shown.resize(40)
-        shown.lines, shown.row = [f"one {'x' * 36}", "x" * 24, ""], 2
-    assert shown.read() == [f"one {'x' * 35}"]
+        shown.lines, shown.row = [f"one {'x' * 36}", "x" * 24, "0 of 1 runs done", ""], 3
+    assert shown.read() == [f"one {'x' * 35}", "0 of 1 runs done"]
 
 
 def test_rows_that_do_not_fit_leave_room_for_those_at_work(screen):

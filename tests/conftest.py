@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +15,8 @@ from bench.results.tracking import mlflow_store
 hypothesis.settings.register_profile("bench", deadline=None)  # a loaded machine is no failure
 hypothesis.settings.load_profile("bench")
 
+os.environ["BENCH_JOBS"] = "1"  # unless a test says otherwise: a worker would not see what the test has patched
+
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -23,7 +26,6 @@ def results_folder(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("results")
     monkeypatch.setenv("BENCH_RESULTS", str(folder))
     monkeypatch.setenv("BENCH_CHECKPOINTS", str(folder / "checkpoints"))
-    monkeypatch.setenv("BENCH_JOBS", "1")  # a worker would not see what a test has patched
     return folder
 
 

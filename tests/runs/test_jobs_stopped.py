@@ -40,8 +40,8 @@ protocol:
   train_subjects: [S1]
   test_subjects: [S9]
 methods:
-  videopose3d: {model: {dim: 8}, recipe: {epochs: 200, batch_windows: 16, window_stride: 9}}
-  mixste: {model: {dim: 8, depth: 1, heads: 2}, recipe: {epochs: 200, batch_windows: 16, window_stride: 9}}
+  videopose3d: {model: {dim: 8}, recipe: {epochs: 100, batch_windows: 16, window_stride: 9}}
+  mixste: {model: {dim: 8, depth: 1, heads: 2}, recipe: {epochs: 100, batch_windows: 16, window_stride: 9}}
 """
 COMMAND = (sys.executable, "-m", "bench.cli", "run", "people.yaml", "--data", "data", "--no-track", "--jobs", "2")
 
@@ -91,11 +91,13 @@ def test_stopping_leaves_no_process_and_goes_on_to_the_same_numbers(signum, monk
     else:
         started.send_signal(signum)
     said = started.communicate(timeout=120)[0].decode()
-    assert started.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[signum], said
+    # The second Ctrl-C may come when Python is about to exit with 130: then it ends by the signal, which is 130 to a shell.
+    statuses = {signal.SIGINT: (130, -signal.SIGINT), signal.SIGTERM: (143,), signal.SIGKILL: (-signal.SIGKILL,)}
+    assert started.returncode in statuses[signum], said
     wait_for(lambda: not alive(started.pid), seconds=60 if signum == signal.SIGKILL else 5)
     assert "Traceback" not in said
     reached = [resumable_epochs(run.folder) for run in runs]
-    assert all(0 < epochs < 200 for epochs in reached), reached
+    assert all(0 < epochs < 100 for epochs in reached), reached
     if signum != signal.SIGTERM:
         return
     again = subprocess.run(COMMAND, capture_output=True, text=True)
@@ -112,19 +114,22 @@ def test_stopping_leaves_no_process_and_goes_on_to_the_same_numbers(signum, monk
 
 
 @pytest.mark.parametrize(("columns", "jobs"), [(80, "2"), (50, "1")])
-def test_in_a_terminal_no_line_is_wider_and_the_results_stay(columns, jobs):
-    screen, status = in_terminal([*COMMAND[:-1], jobs, "--set", "recipe.epochs=3"], columns)
-    assert status == 0, screen
-    table = screen[[line.startswith("about ") for line in screen].index(True) + 1 :]
-    table = table[: table.index("Tiny people")]
-    rows = [line for line in table if line]
-    assert [re.sub(r"[\d.]+ mm  in .*", "RESULT", line) for line in rows] == [
+def test_in_a_terminal_no_line_of_the_table_is_wider_and_the_results_stay(columns, jobs):
+    written, status = in_terminal([*COMMAND[:-1], jobs, "--set", "recipe.epochs=3"], columns)
+    assert status == 0, written
+    drawn = re.findall(r"([^\x1b\r\n]*)\x1b\[K", written)
+    assert max(map(len, drawn)) < columns
+    assert any(re.match(r"mixste-s0 +train +\d+ %", line) for line in drawn)
+    assert [re.sub(r"[\d.]+ mm  in .*", "RESULT", line) for line in drawn[-3:]] == [
         "videopose3d-s0 RESULT", "mixste-s0      RESULT", "2 of 2 runs done"
     ]  # fmt: skip
+    after = written.rpartition("\x1b[?7h")[2]
+    assert after.split()[:2] == ["Tiny", "people"], "wrapping is restored, and the closing table follows"
+    assert re.search(r"^VideoPose3D +0 +[\d.]+", after, re.MULTILINE)
 
 
-def in_terminal(command: list[str], columns: int) -> tuple[list[str], int]:
-    """What a terminal shows at the end, line by line, and the exit status; no table line was ever too wide."""
+def in_terminal(command: list[str], columns: int) -> tuple[str, int]:
+    """What a command writes to a terminal, and its exit status."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(command[0], command)
@@ -132,21 +137,6 @@ def in_terminal(command: list[str], columns: int) -> tuple[list[str], int]:
     written = b""
     while True:
         try:
-            part = os.read(terminal, 65536)
-        except OSError:
-            break
-        written += part
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    screen, row = [""], 0
-    for token in re.findall(r"\x1b\[\??\d*[a-zA-Z]|\r|\n|[^\x1b\r\n]+", written.decode()):
-        if token == "\n":
-            row += 1
-            screen += [""] * (row + 1 - len(screen))
-        elif token.endswith("A") and token.startswith("\x1b"):
-            row -= int(token[2:-1])
-        elif token == "\x1b[J":
-            del screen[row + 1 :]
-        elif not token.startswith("\x1b") and token != "\r":
-            assert len(token) < columns or "-s0" not in token or "train " in token, token
-            screen[row] = token
-    return screen, status
+            written += os.read(terminal, 65536)
+        except OSError:  # it has ended
+            return written.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

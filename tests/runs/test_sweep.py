@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,24 @@ def recorded(folder: Path, method: str) -> float:
 
 
 # Points
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["noise", "window"])
+def test_points_side_by_side_are_the_same(swept, finished, name):
+    _, alone = swept(name)
+    for done in ("sweeps", "runs"):
+        shutil.move(finished / "results" / "cache" / done, finished / f"{done}-{name}")
+    shutil.copytree(finished / f"runs-{name}" / "swept", finished / "results" / "cache" / "runs" / "swept")
+    if name == "window":
+        for run in (finished / "results" / "cache" / "runs" / "swept").iterdir():
+            shutil.rmtree(run)
+    text, beside = swept(name, "--jobs", "2")
+    shutil.rmtree(finished / "results" / "cache" / "runs")
+    shutil.move(finished / f"runs-{name}", finished / "results" / "cache" / "runs")
+    assert [(one.method, one.value, one.run_key, one.metrics) for one in beside.points] == [
+        (one.method, one.value, one.run_key, one.metrics) for one in alone.points
+    ]
 
 
 def test_noise_makes_all_but_the_mean_pose_worse(finished, swept):

@@ -29,7 +29,11 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = rearrange(self.qkv(x), "rows tokens (s heads c) -> s rows heads tokens c", s=3, heads=self.heads)
+        return self.mix(self.qkv(x))
+
+    def mix(self, projected: Tensor) -> Tensor:
+        """What follows the joint projection. (rows, tokens, 3 x dim) to (rows, tokens, dim)."""
+        q, k, v = rearrange(projected, "rows tokens (s heads c) -> s rows heads tokens c", s=3, heads=self.heads)
         mixed = attend(q, k, v, self.dropout if self.training else 0.0)
         if self.subtract_values:
             mixed = mixed - v
@@ -125,6 +129,22 @@ class Block(nn.Module):
             x = x + self.time(time).repeat_interleave(len(x) // len(time), dim=0)[:, None]
         x = x + self.drop_path(self.attn(self.norm1(x)))
         out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return out
+
+    def ahead(self, x: Tensor) -> Tensor:
+        """What (..., tokens, dim) adds to queries, keys and values, but for a division: (..., tokens, 3 x dim).
+
+        The norm before them subtracts a mean, which is linear, and divides by a deviation, which can wait until after
+        the projection. So the terms of a sum can be projected apart, each once however often it is part of a sum.
+        """
+        return F.linear((x - x.mean(dim=-1, keepdim=True)) * self.norm1.weight, self.attn.qkv.weight)
+
+    def after(self, x: Tensor, ahead: Tensor) -> Tensor:
+        """The block without a time embedding, in evaluation, where `ahead` of x is known."""
+        scale = (x.var(dim=-1, correction=0, keepdim=True) + self.norm1.eps).rsqrt()
+        shift = F.linear(self.norm1.bias, self.attn.qkv.weight, self.attn.qkv.bias)
+        x = x + self.attn.mix(torch.addcmul(shift, ahead, scale))
+        out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
 

@@ -6,6 +6,7 @@ Zheng et al., "3D Human Pose Estimation with Spatial and Temporal Transformers",
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from baselines.layers import Block, Sizes, WeightedMean
 from baselines.losses import answered_mpjpe
 from baselines.mixste import upstream_sizes
-from bench.method import Batch, Generators, Method, Window, in_float32
+from bench.method import Batch, Generators, Method, Report, Window, in_float32, over_windows, unreported
 from bench.method.checkpoint import load_exactly
 
 # The published implementation's names for our modules.
@@ -62,10 +63,35 @@ class PoseFormerNetwork(nn.Module):
         expected = (self.frame_embedding.shape[1], self.joint_embedding.shape[1], 2)
         if keypoints_2d.shape[1:] != expected:  # sizes of 1 would be broadcast silently
             raise ValueError(f"a window is (frames, joints, 2) = {expected}, not {tuple(keypoints_2d.shape[1:])}")
+        return self.over_frames(self.over_joints(keypoints_2d))
+
+    def over_joints(self, keypoints_2d: Tensor) -> Tensor:
+        """The stage in which frames are apart. (batch, any frames, joints, 2) to (batch, frames, joints x dim)."""
         x = rearrange(self._tokens(keypoints_2d), "batch frames joints c -> (batch frames) joints c")
         x = self.spatial_norm(self.spatial_blocks(x + self.joint_embedding))
-        x = rearrange(x, "(batch frames) joints c -> batch frames (joints c)", frames=expected[0])
+        frames = keypoints_2d.shape[1]
+        features: Tensor = rearrange(x, "(batch frames) joints c -> batch frames (joints c)", frames=frames)
+        return features
+
+    def over_frames(self, x: Tensor) -> Tensor:
+        """The second stage, over the frames of a window. (batch, frames, joints x dim) to (batch, 1, joints, 3)."""
         return self._poses(self.temporal_norm(self.temporal_blocks(x + self.frame_embedding)))
+
+    def over_prepared_frames(self, windows: Tensor, positions: Tensor) -> Tensor:
+        """`over_frames` in evaluation. windows: (batch, frames, 4 x joints x dim), each frame followed by its `ahead`.
+
+        positions: `ahead` of the frame embedding.
+        """
+        x, prepared = torch.split(windows, [self.frame_embedding.shape[-1], positions.shape[-1]], dim=-1)
+        x = self.first.after(x + self.frame_embedding, prepared + positions)
+        return self._poses(self.temporal_norm(self.temporal_blocks[1:](x)))
+
+    @property
+    def first(self) -> Block:
+        """The first block over frames."""
+        block = self.temporal_blocks[0]
+        assert isinstance(block, Block)
+        return block
 
     @in_float32
     def _tokens(self, keypoints_2d: Tensor) -> Tensor:
@@ -107,6 +133,13 @@ class PoseFormer(Method):
     def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
         poses: Tensor = self.network(keypoints_2d)
         return poses
+
+    def lift_video(self, keypoints_2d: Tensor, *, report: Report = unreported) -> Tensor:
+        network = self.network
+        features = network.over_joints(keypoints_2d)
+        prepared = torch.cat([features, network.first.ahead(features)], dim=-1)
+        lift = partial(network.over_prepared_frames, positions=network.first.ahead(network.frame_embedding))
+        return over_windows(lift, prepared, self.window, keypoints_2d.shape[2], report)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         return {"total": answered_mpjpe(self.network(batch.keypoints_2d), batch, self.window)}

@@ -22,7 +22,7 @@ from baselines.pstmo_network import (
     upstream_sizes,
 )
 from baselines.pstmo_pretrain import Pretrainer
-from bench.method import Batch, Generators, Method, Window, in_float32
+from bench.method import Batch, Generators, Method, Report, Window, in_float32, over_windows, unreported
 from bench.method.checkpoint import load_exactly
 
 # Frames of a window -> strides of the layers that shorten it to one token.
@@ -70,6 +70,11 @@ class STMONetwork(nn.Module):
 
     def forward(self, keypoints_2d: Tensor) -> Tensor:
         return self.both(keypoints_2d)[1]  # as published, lifting computes the other head too: 0.4 % of the products
+
+    def over_frames(self, features: Tensor) -> Tensor:
+        """What follows the spatial MLP. (batch, frames, dim) to (batch, 1, out_joints, 3): the centre alone."""
+        poses: Tensor = self.centre(self.strided(self.encoder.over_frames(features)))
+        return poses
 
 
 class PSTMO(Method):
@@ -131,6 +136,10 @@ class PSTMO(Method):
     def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
         poses: Tensor = self.network(keypoints_2d)
         return poses
+
+    def lift_video(self, keypoints_2d: Tensor, *, report: Report = unreported) -> Tensor:
+        features = self.network.encoder.per_frame(keypoints_2d)
+        return over_windows(self.network.over_frames, features, self.window, keypoints_2d.shape[2], report)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         return pstmo_losses(*self.network.both(batch.keypoints_2d), batch.poses_3d)

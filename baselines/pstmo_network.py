@@ -222,7 +222,16 @@ class Encoder(nn.Module):
 
         The spatial MLP still sees all frames: in training, hidden ones count in its batch statistics.
         """
-        x = rearrange(self.spatial(keypoints_2d), "batch c frames -> batch frames c") + self.frame_embedding
+        return self.over_frames(self.per_frame(keypoints_2d), visible)
+
+    def per_frame(self, keypoints_2d: Tensor) -> Tensor:
+        """The spatial MLP, in which frames are apart. (batch, any frames, joints, 2) to (batch, frames, dim)."""
+        features: Tensor = rearrange(self.spatial(keypoints_2d), "batch c frames -> batch frames c")
+        return features
+
+    def over_frames(self, features: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Positions, and attention over the frames of a window. (batch, frames, dim) to the same, or to the visible."""
+        x = features + self.frame_embedding
         if visible is not None:
             x = x[:, visible]
         out: Tensor = self.temporal(x)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from baselines.layers import BatchNorm
 from baselines.losses import answered_mpjpe
-from bench.method import Batch, Generators, Method, Window, in_float32
+from bench.method import Batch, Generators, Method, Report, Window, in_float32, unreported
 from bench.method.checkpoint import load_exactly
 
 
@@ -140,6 +140,12 @@ class VideoPose3D(Method):
 
     def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
         poses: Tensor = self.network(keypoints_2d)
+        return poses
+
+    def lift_video(self, keypoints_2d: Tensor, *, report: Report = unreported) -> Tensor:
+        before, after = self.window.answered.start, self.window.frames - self.window.answered.stop
+        first, last = keypoints_2d[:, :1].expand(-1, before, -1, -1), keypoints_2d[:, -1:].expand(-1, after, -1, -1)
+        poses: Tensor = self.network(torch.cat([first, keypoints_2d, last], dim=1))  # slides over the frames
         return poses
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.data.batch import Batch, Window
-from bench.method.base import Method, checked_lift, checked_loss
+from bench.data.windows import frame_indices, test_windows
+from bench.method.base import Method, checked_lift, checked_lift_video, checked_loss, lifts_videos
 from bench.method.registry import build
 
 
@@ -50,6 +52,10 @@ class Specimen:
         poses_3d = torch.randn(windows, self.frames, self.joints, 3, generator=source) * 0.3
         poses_3d -= poses_3d[..., :1, :]
         return Batch(poses_3d[..., :2] / (poses_3d[..., 2:] + 4), poses_3d)
+
+    def videos(self, frames: int) -> Tensor:
+        """Random keypoints of two videos: (2, frames, joints, 2)."""
+        return torch.randn(2, frames, self.joints, 2, generator=torch.Generator().manual_seed(1)) * 0.1
 
 
 def lift(method: Method, keypoints_2d: Tensor, first: int = 0) -> Tensor:
@@ -95,6 +101,35 @@ def lifts_every_window_on_its_own(one: Specimen) -> None:
     )
 
 
+def lifts_whole_videos_as_window_by_window(one: Specimen) -> None:
+    """For methods that offer `lift_video`: videos shorter than a window, as long and longer, two at a time."""
+    method, window = one.new(), one.new().window
+    if not lifts_videos(method):
+        return
+    _disturb(method)  # an embedding that starts at zero would hide where it is missing
+    for length in sorted({1, 2, window.frames // 2 + 1, window.frames, 2 * window.frames + 1}):
+        videos = one.videos(length)
+        given = videos.clone()
+        reported: list[int] = []
+        with torch.inference_mode():
+            together = checked_lift_video(method, videos, reported.append)  # raises BenchError for a wrong shape
+        assert torch.equal(videos, given), f"lift_video() of {one.name} changes the keypoints, which are the caller's"
+        assert sum(reported) in (0, length), f"lift_video() of {one.name} reports {sum(reported)} of {length} frames"
+        read = torch.from_numpy(frame_indices(test_windows([length], window), [length], window))
+        apart = torch.stack([lift(method, video[read])[:, 0] for video in videos])
+        torch.testing.assert_close(
+            together,
+            apart,
+            atol=1e-5,
+            rtol=1e-5,
+            msg=partial(
+                "lift_video() of {} differs from lift() of windows, edges repeated, in videos of {} frames: {}".format,
+                one.name,
+                length,
+            ),
+        )
+
+
 def draws_random_numbers_only_if_it_says_so(one: Specimen) -> None:
     method, keypoints_2d = one.new(), one.batch().keypoints_2d
     drew = not torch.equal(lift(method, keypoints_2d), lift(method, keypoints_2d, first=100))
@@ -113,10 +148,7 @@ def has_a_finite_loss_that_reaches_every_parameter(one: Specimen) -> None:
     if not method.trainable:
         assert not list(method.parameters()), f"{one.name} says that it is not trainable, but has parameters"
         return
-    # A weight that starts at zero can hide another one from the gradient: give all of them a value.
-    with torch.no_grad():
-        for parameter in method.parameters():
-            parameter.add_(0.02 * torch.randn(parameter.shape, generator=_source(3)))
+    _disturb(method)  # a weight that starts at zero can hide another one from the gradient
     losses = checked_loss(method, one.batch(), _source(2))  # raises BenchError without a total
     for key, value in losses.items():
         assert value.shape == (), f"loss {key} of {one.name} has shape {tuple(value.shape)}, not ()"
@@ -212,6 +244,7 @@ CHECKS: tuple[Callable[[Specimen], None], ...] = (
     lifts_to_finite_poses_in_the_shape_of_its_window,
     lifts_the_same_again_and_changes_nothing,
     lifts_every_window_on_its_own,
+    lifts_whole_videos_as_window_by_window,
     draws_random_numbers_only_if_it_says_so,
     takes_one_generator_or_none,
     has_a_finite_loss_that_reaches_every_parameter,
@@ -221,6 +254,13 @@ CHECKS: tuple[Callable[[Specimen], None], ...] = (
     remembers_all_in_its_state_dict,
     is_initialised_from_the_seed_of_torch,
 )
+
+
+@torch.no_grad()
+def _disturb(method: nn.Module) -> None:
+    """Give every parameter a value."""
+    for parameter in method.parameters():
+        parameter.add_(0.02 * torch.randn(parameter.shape, generator=_source(3)))
 
 
 # Parts of the check of mixed precision

@@ -27,6 +27,7 @@ def test_the_page_shows_a_whole_package(tmp_path):
     shown = {path.name for path in PAGE.write_package(tmp_path / "my-lifter").iterdir()}
     assert shown == {
         "my_lifter.py", "pyproject.toml", "synthetic-gt-27.yaml", "test_my_lifter.py", "try_it.py", "my_guess.py",
+        "my_mean.py",
     }  # fmt: skip
 
 
@@ -47,7 +48,7 @@ def package(tmp_path, results, monkeypatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(folder)
     monkeypatch.chdir(folder)
     yield folder
-    for module in ("my_lifter", "my_guess"):
+    for module in ("my_lifter", "my_guess", "my_mean"):
         sys.modules.pop(module, None)
 
 
@@ -98,6 +99,13 @@ def test_one_frame_statistics_and_random_numbers(package):
     assert guess.frames == mean_pose.frames, "the frames before the first whole window count, too"
     # Noise of 5 cm along each axis, averaged with that of the mirrored window, on what the mean pose is off anyway
     assert 1 < guess.metrics["mpjpe"].value / mean_pose.metrics["mpjpe"].value < 1.2
+
+
+def test_whole_videos(package):
+    from my_mean import Mean
+
+    bench.register(Mean)
+    check_method("mean_feature", dim=8)
 
 
 # As a stranger: in a checkout of its own, with an environment of its own, from the shell

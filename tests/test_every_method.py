@@ -217,6 +217,67 @@ class Secretive(Good):
         return super().lift(keypoints_2d) + noise[:, None, None, None]
 
 
+class Whole(Good):
+    """Averages two frames of a window, and lifts whole videos with an edge of zeros: padded, not repeated."""
+
+    def __init__(self, frames, joints):
+        super().__init__(frames, joints)
+        self.window = Window(frames, "last")
+
+    def lift(self, keypoints_2d, *, generator=None):
+        return super().lift(keypoints_2d[:, -2:].mean(dim=1, keepdim=True))
+
+    def loss(self, batch: Batch, generator=None):
+        return {"total": (self.lift(batch.keypoints_2d) - batch.poses_3d[:, -1:]).norm(dim=-1).mean()}
+
+    def lift_video(self, keypoints_2d, *, report=None):
+        before = torch.cat([torch.zeros_like(keypoints_2d[:, :1]), keypoints_2d[:, :-1]], dim=1)
+        return Good.lift(self, (before + keypoints_2d) / 2)
+
+
+class Repeated(Whole):
+    """Lifts whole videos as its windows."""
+
+    def lift_video(self, keypoints_2d, *, report=None):
+        before = torch.cat([keypoints_2d[:, :1], keypoints_2d[:, :-1]], dim=1)
+        return Good.lift(self, (before + keypoints_2d) / 2)
+
+
+class Late(Repeated):
+    """Leaves the last frame out."""
+
+    def lift_video(self, keypoints_2d, *, report=None):
+        return super().lift_video(keypoints_2d)[:, :-1]
+
+
+class Bragging(Repeated):
+    """Reports more frames than it was given."""
+
+    def lift_video(self, keypoints_2d, *, report=None):
+        report(keypoints_2d.shape[1] + 1)
+        return super().lift_video(keypoints_2d)
+
+
+class Greedy(Repeated):
+    """Writes into the video."""
+
+    def lift_video(self, keypoints_2d, *, report=None):
+        return super().lift_video(keypoints_2d.mul_(2))
+
+
+class Restless(Repeated):
+    """Draws numbers for windows, and offers whole videos too."""
+
+    stochastic = True
+
+
+class Panoramic(Good):
+    """Answers for every frame of a window, and offers whole videos too."""
+
+    def lift_video(self, keypoints_2d, *, report=None):
+        return self.lift(keypoints_2d)
+
+
 class Lossless(Good):
     """Has no total."""
 
@@ -296,6 +357,11 @@ def test_a_correct_method_passes(monkeypatch):
     check_method("specimen", frames=4, joints=28)
 
 
+def test_a_correct_method_that_lifts_whole_videos_passes(monkeypatch):
+    monkeypatch.setattr(registry, "_registered", {"specimen": Repeated})
+    check_method("specimen")
+
+
 def test_parameters_that_no_loss_moves_must_be_named(monkeypatch):
     monkeypatch.setattr(registry, "_registered", {"specimen": Idle})
     check_method("specimen", unmoved=["spare.weight", "spare.bias"])
@@ -314,6 +380,12 @@ def test_parameters_that_no_loss_moves_must_be_named(monkeypatch):
         (Wasteful, "draws from torch, not from its generator"),
         (Moody, "returns other poses"),
         (Counting, "lift() of specimen changes calls"),
+        (Whole, "lift_video() of specimen differs from lift() of windows, edges repeated, in videos of 1 frames"),
+        (Late, "specimen: lift_video() of (2, 1, 17, 2) returned (2, 0, 17, 3)"),
+        (Bragging, "lift_video() of specimen reports 2 of 1 frames"),
+        (Greedy, "lift_video() of specimen changes the keypoints, which are the caller's"),
+        (Panoramic, "specimen offers lift_video, but answers for every frame of its window"),
+        (Restless, "specimen offers lift_video, but draws random numbers"),
         (Boastful, "specimen has stochastic = True, but drew: False"),
         (Secretive, "specimen has stochastic = False, but drew: True"),
         (Lossless, "specimen: loss() must return a `total` of shape () to minimise; found position ()"),

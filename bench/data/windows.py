@@ -165,6 +165,11 @@ def gather(dataset: PoseDataset, table: Table, window: Window, flipped: NDArray[
     return Batch(keypoints_2d, poses_3d, torch.from_numpy(counted_frames(table, window)))
 
 
+def gather_2d(dataset: PoseDataset, table: Table, window: Window) -> Tensor:
+    """The keypoints of windows alone, (batch, frames, joints, 2): targets are never read."""
+    return dataset.keypoints_2d[torch.from_numpy(block_rows(dataset, table, window))]
+
+
 def mirror(poses: Tensor, permutation: Sequence[int]) -> Tensor:
     """The mirror image: left and right joints swapped, x negated. (..., joints, 2 or 3) to the same shape."""
     if poses.device.type == "cpu":  # NumPy copies rows of two or three numbers twenty times as fast as torch

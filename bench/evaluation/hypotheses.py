@@ -49,24 +49,48 @@ def lift_hypotheses(
     `bench.evaluation.predict`, whose prediction is the first hypothesis. One hypothesis is in memory at a time.
     """
 
-    def lifted(hypothesis: int) -> Predictions:
-        numbered = f"{label} {hypothesis + 1}/{count}"
-        options: dict[str, Any] = {"flip": flip, "seed": seed, "device": device, "accounting": accounting}
-        return predict(method, dataset, label=numbered, hypothesis=hypothesis, **options)
+    options: dict[str, Any] = {"flip": flip, "seed": seed, "device": device, "accounting": accounting}
+    return Hypotheses(method, dataset, views, **options).combined(count, label)
 
-    first = lifted(0)
-    total = first.poses_3d.astype(np.float64)
-    choices = {BEST: _Choice(first, dataset, _pose_error)}
-    if all(isinstance(view, Camera) for view in views):
-        choices[REPROJECTED] = _Choice(first, dataset, partial(_reprojection_error, views))
-    for hypothesis in range(1, count):
-        poses_3d = lifted(hypothesis).poses_3d
-        total += poses_3d
-        for choice in choices.values():
+
+class Hypotheses:
+    """The hypotheses of a method for a data set, lifted as they are asked for; more of them keep those lifted so far.
+
+    views and options: as `lift_hypotheses`. One hypothesis is in memory at a time.
+    """
+
+    def __init__(self, method: Method, dataset: PoseDataset, views: Sequence[View], **options: Any) -> None:
+        self._method, self._dataset, self._views, self._options = method, dataset, views, options
+        self._choices: dict[str, _Choice] = {}
+        self.lifted = 0
+
+    def combined(self, count: int, label: str = "predict") -> dict[str, Predictions]:
+        """The first `count` hypotheses as `lift_hypotheses` combines them. Raises ValueError if more were lifted."""
+        if count < self.lifted or count < 1:
+            raise ValueError(f"{count} hypotheses cannot be combined: {self.lifted} have been already")
+        for hypothesis in range(self.lifted, count):
+            numbered = f"{label} {hypothesis + 1}/{count}"
+            lifted = predict(self._method, self._dataset, label=numbered, hypothesis=hypothesis, **self._options)
+            if hypothesis == 0:
+                self._start(lifted)
+            else:
+                self._add(lifted.poses_3d)
+            self.lifted += 1
+        found = {MEAN: (self._total / count).astype(np.float32)}
+        found |= {name: choice.poses_3d.copy() for name, choice in self._choices.items()}
+        return {name: Predictions(self._window, self._table, poses_3d) for name, poses_3d in found.items()}
+
+    def _start(self, first: Predictions) -> None:
+        self._window, self._table = first.window, first.table
+        self._total = first.poses_3d.astype(np.float64)
+        self._choices[BEST] = _Choice(first, self._dataset, _pose_error)
+        if all(isinstance(view, Camera) for view in self._views):
+            self._choices[REPROJECTED] = _Choice(first, self._dataset, partial(_reprojection_error, self._views))
+
+    def _add(self, poses_3d: Floats) -> None:
+        self._total += poses_3d
+        for choice in self._choices.values():
             choice.offer(poses_3d)
-    found = {MEAN: (total / count).astype(np.float32)}
-    found |= {name: choice.poses_3d for name, choice in choices.items()}
-    return {name: Predictions(first.window, first.table, poses_3d) for name, poses_3d in found.items()}
 
 
 # From a data set, the number of a video, the rows that windows answer for (windows, frames or 1),

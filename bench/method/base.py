@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -14,6 +14,14 @@ from bench.system.errors import BenchError
 if TYPE_CHECKING:
     from bench.data.pose_dataset import PoseDataset
 from bench.data.batch import Batch, Window
+
+# Called with a number of frames that have just been lifted.
+Report = Callable[[int], object]
+
+
+def unreported(frames: int) -> None:
+    """The `Report` that does nothing."""
+
 
 # A single generator, or one per window: then what is drawn for a window does not depend on the batch it came in.
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -56,6 +64,15 @@ class Method(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement lift()")
 
+    def lift_video(self, keypoints_2d: Tensor, *, report: Report = unreported) -> Tensor:
+        """Whole videos of one length, (videos, frames, joints, 2) to metres, (videos, frames, joints, 3).
+
+        Optional: for methods that answer for one frame of a window, draw no random numbers, and compute less when they
+        see the video whole. The result equals `lift` of the window around each frame, edges repeated, to 1e-5; in
+        evaluation mode. report: may be called with the number of frames lifted since the last call.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement lift_video()")
+
     def stage(self, name: str, **hyperparameters: Any) -> Method:
         """The module that an earlier stage trains, freshly initialised, with the sizes of this method."""
         raise ValueError(f"{self.name} has no stage {name!r}")
@@ -89,6 +106,36 @@ def checked_lift(method: Method, keypoints_2d: Tensor, generator: Generators = N
         raise BenchError(
             f"{method.name}: lift() of {tuple(keypoints_2d.shape)} returned {found}; with "
             f"targets={method.window.targets!r} it must be {expected}: batch, frames answered for, joints, 3"
+        )
+    lifted: Tensor = poses_3d
+    return lifted
+
+
+def lifts_videos(method: Method) -> bool:
+    """Whether the method offers `lift_video`."""
+    return type(method).lift_video is not Method.lift_video
+
+
+def checked_lift_video(method: Method, keypoints_2d: Tensor, report: Report = unreported) -> Tensor:
+    """What `method.lift_video` returns: (videos, frames, joints, 3).
+
+    Raises BenchError if it has another shape, or if the method must not offer it; ValueError for a method in training
+    mode, whose batch norms would mix frames that windows keep apart.
+    """
+    if method.window.targets == "all" or method.stochastic:
+        does = "draws random numbers" if method.stochastic else "answers for every frame of its window"
+        raise BenchError(
+            f"{method.name} offers lift_video, but {does}: only methods that answer for one frame, always alike, may"
+        )
+    if any(module.training for module in method.modules()):
+        raise ValueError(f"{method.name} is in training mode: whole videos are lifted in evaluation mode only")
+    poses_3d: Any = method.lift_video(keypoints_2d, report=report)
+    expected = (*keypoints_2d.shape[:3], 3)
+    found = tuple(poses_3d.shape) if isinstance(poses_3d, Tensor) else f"a {type(poses_3d).__name__}"
+    if found != expected:
+        raise BenchError(
+            f"{method.name}: lift_video() of {tuple(keypoints_2d.shape)} returned {found}; it must be {expected}: "
+            "videos, frames, joints, 3"
         )
     lifted: Tensor = poses_3d
     return lifted

@@ -15,9 +15,9 @@ from bench.data.batch import Batch
 from bench.data.pose_dataset import PoseDataset
 from bench.data.split import Split
 from bench.data.windows import scored_windows
-from bench.evaluation.predictions import FRAMES_PER_PASS
 from bench.method.base import Method, checked_loss
 from bench.method.cost import macs_per_frame, macs_text, training_macs
+from bench.method.passes import windows_per_pass
 from bench.runs.plan import Plan, Run, StageRun
 from bench.runs.work import expected_seconds
 from bench.system.device import fills_cpu, threads_for
@@ -201,9 +201,8 @@ class Stopwatch:
         counted = macs_per_frame(method, self._joints)
         macs = (counted or 0) * method.window.answers
         versions = len(table) * (2 if flip else 1)
-        windows = (
-            self._sample(macs, min(versions, FRAMES_PER_PASS // method.window.frames)) if counted is not None else 1
-        )
+        most = windows_per_pass(method.window, self._joints, self._device)
+        windows = self._sample(macs, min(versions, most)) if counted is not None else 1
         if windows == 0:
             return versions * macs / self._rate()
         method = copy.deepcopy(method).eval().to(self._device)

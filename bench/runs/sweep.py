@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from bench.config.schema import Benchmark, Sweep, identity
 from bench.data import dataset_named
 from bench.data.split import Split
 from bench.evaluation.corruption import with_dropped_joints, with_noise
-from bench.evaluation.hypotheses import lift_hypotheses
+from bench.evaluation.hypotheses import Hypotheses
 from bench.evaluation.predictions import Predictions, predict
 from bench.evaluation.scores import Scores
 from bench.evaluation.scoring import score
@@ -172,8 +172,7 @@ def run_sweep(planned: SweepPlan, *, track: bool = True, jobs: int = 1) -> Outco
             about = tags(made_with, split.testing, split.training)
             with open_log().invocation(f"bench sweep {benchmark.name} {name}", about) as invocation:
                 around = Surroundings(benchmark.protocol, split, planned.device, open_log, invocation)
-                works = [_work(trial, name, planned, about) for trial in waiting]
-                carry_out(works, around, jobs, "point").check()
+                carry_out(_pieces(waiting, name, planned, about), around, jobs, "piece").check()
     return _written(benchmark, name, split, planned.trials, made_with)
 
 
@@ -267,24 +266,69 @@ def _check_weights(trials: Sequence[Trial]) -> None:
 # One trial
 
 
-def _work(trial: Trial, sweep: str, planned: SweepPlan, tags: dict[str, str]) -> Work:
-    """A trial as a piece of work."""
-    run = trial.run
-    parameters = run.build(len(planned.split.training.skeleton)).parameter_count
-    return Work(
-        trial.name,
-        f"{run.method}-s{run.seed} {trial.value:g}",
-        partial(_do, trial, sweep, tags=tags),
-        run.registered,
-        {trial.name: "test"},
-        alone=fills_cpu(parameters, planned.device),
-    )
+def _pieces(trials: Sequence[Trial], sweep: str, planned: SweepPlan, tags: dict[str, str]) -> list[Work]:
+    """Trials as pieces of work: one each, but those of a run that share hypotheses together."""
+    together: dict[str, list[Trial]] = {}
+    for trial in trials:
+        together.setdefault(trial.run.key if trial.knob == "hypotheses" else trial.key, []).append(trial)
+    works = []
+    for some in together.values():
+        run, values = some[0].run, ", ".join(f"{trial.value:g}" for trial in some)
+        parameters = run.build(len(planned.split.training.skeleton)).parameter_count
+        works.append(
+            Work(
+                some[0].name,
+                f"{run.method}-s{run.seed} {values}",
+                partial(_do_all, some, sweep, tags=tags),
+                run.registered,
+                {trial.name: f"at {trial.value:g}" for trial in some},
+                alone=fills_cpu(parameters, planned.device),
+            )
+        )
+    return works
+
+
+def _do_all(
+    trials: Sequence[Trial],
+    sweep: str,
+    split: Split,
+    device: torch.device,
+    invocation: tracking.Invocation,
+    tags: dict[str, str],
+) -> str:
+    """Do trials of one run; the MPJPE of each as a text."""
+    samples = Samples()
+    done = [_do(trial, sweep, split, device, invocation, tags, samples) for trial in trials]
+    return ", ".join(f"{points[0].metrics['mpjpe'].value:.1f}" for points in done) + " mm"
+
+
+class Samples:
+    """The hypotheses of the run that is being swept: each trial of the run lifts only those that the last one lacks.
+
+    Trials come run by run, their values ascending. A sweep that continues lifts the hypotheses of a run once more.
+    """
+
+    def __init__(self) -> None:
+        self._run_key = ""
+        self._hypotheses: Hypotheses | None = None
+
+    def of(self, trial: Trial, new: Callable[[], Hypotheses]) -> Hypotheses:
+        """The hypotheses of a trial's run. new: makes those of another run, or fewer than there are."""
+        if self._hypotheses is None or self._run_key != trial.run.key or self._hypotheses.lifted > trial.value:
+            self._run_key, self._hypotheses = trial.run.key, new()
+        return self._hypotheses
 
 
 def _do(
-    trial: Trial, sweep: str, split: Split, device: torch.device, invocation: tracking.Invocation, tags: dict[str, str]
-) -> str:
-    """Test one run at one value, and write its points to the cache; the first of its errors as a text."""
+    trial: Trial,
+    sweep: str,
+    split: Split,
+    device: torch.device,
+    invocation: tracking.Invocation,
+    tags: dict[str, str],
+    samples: Samples,
+) -> list[SweepPoint]:
+    """Test one run at one value, and write its points to the cache."""
     run = trial.run
     about = {"method": run.method, "seed": str(run.seed), "device": str(device), "sweep": sweep}
     with invocation.run(
@@ -295,7 +339,7 @@ def _do(
         datasets=inputs(run.benchmark.protocol, split.testing, split.training),
     ) as log:
         points, logged = [], {}
-        for combined, scores in _scored(trial, split, device).items():
+        for combined, scores in _scored(trial, split, device, samples).items():
             metrics = _metrics(scores, intervals=run.benchmark.protocol.accounting == "shared")
             for name, metric in metrics.items():
                 logged["/".join(filter(None, ("test", combined, logged_name(name, metric))))] = metric.value
@@ -318,20 +362,22 @@ def _do(
         log.metrics(0, logged)
         log.json(_POINTS.dump_python(points, mode="json"), "points.json")
         paths.write_text(trial.file, _POINTS.dump_json(points, indent=1).decode())
-        return f"{points[0].metrics['mpjpe'].value:.1f} mm"
+        return points
 
 
-def _scored(trial: Trial, split: Split, device: torch.device) -> dict[str, Scores]:
+def _scored(trial: Trial, split: Split, device: torch.device, samples: Samples) -> dict[str, Scores]:
     """The scores of a trial, by how its hypotheses were combined; "" where there is nothing to combine."""
     protocol = trial.run.benchmark.protocol
     accounting = accounting_of(protocol.accounting, trial.run.registered, protocol.tested_on.dataset)
     return {
         combined: score(predictions, split.testing, protocol.averaging, accounting)
-        for combined, predictions in _predicted(trial, split, device, accounting).items()
+        for combined, predictions in _predicted(trial, split, device, accounting, samples).items()
     }
 
 
-def _predicted(trial: Trial, split: Split, device: torch.device, accounting: Accounting) -> dict[str, Predictions]:
+def _predicted(
+    trial: Trial, split: Split, device: torch.device, accounting: Accounting, samples: Samples
+) -> dict[str, Predictions]:
     run, testing = trial.run, split.testing
     if trial.knob == "frames":
         return {"": Predictions.load(run.predictions_file)}
@@ -340,7 +386,6 @@ def _predicted(trial: Trial, split: Split, device: torch.device, accounting: Acc
         "flip": run.benchmark.protocol.flip_test,
         "seed": run.seed,
         "device": device,
-        "label": trial.name,
         "accounting": accounting,
     }
     with threads_for(method.parameter_count, device):
@@ -348,12 +393,13 @@ def _predicted(trial: Trial, split: Split, device: torch.device, accounting: Acc
             camera = dataset_named(run.benchmark.protocol.tested_on.dataset).camera
             where = zip(testing.sequences["subject"], testing.sequences["camera"], strict=True)
             views = [camera(subject, name) for subject, name in where]
-            return lift_hypotheses(method, testing, views, int(trial.value), **options)
+            hypotheses = samples.of(trial, lambda: Hypotheses(method, testing, views, **options))
+            return hypotheses.combined(int(trial.value), trial.name)
         if trial.knob == "noise_half_widths":
             testing = with_noise(testing, trial.value, run.seed)
         elif trial.knob == "joint_drop":
             testing = with_dropped_joints(testing, trial.value, run.seed)
-        return {"": predict(method, testing, **options)}
+        return {"": predict(method, testing, label=trial.name, **options)}
 
 
 def _metrics(scores: Scores, intervals: bool) -> dict[str, Metric]:

@@ -11,7 +11,7 @@ from samples import toy_dataset
 
 from bench import Method, Window, build
 from bench.evaluation import predict, score
-from bench.evaluation.hypotheses import BEST, MEAN, REPROJECTED, lift_hypotheses
+from bench.evaluation.hypotheses import BEST, MEAN, REPROJECTED, Hypotheses, lift_hypotheses
 from bench.geometry.camera import Camera, View
 from bench.method import randn
 
@@ -99,3 +99,23 @@ def test_a_method_that_does_not_sample_is_its_own_mean():
 def test_without_a_lens_nothing_is_reprojected(lifted):
     dataset, method, views = lifted
     assert list(lift_hypotheses(method, dataset, [View("b", 100, 100), *views[1:]], 2)) == [MEAN, BEST]
+
+
+def test_more_hypotheses_are_added_to_those_lifted_already(lifted, monkeypatch):
+    dataset, method, views = lifted
+    counts = (1, 2, 5)
+    expected = [lift_hypotheses(method, dataset, views, count, seed=2) for count in counts]
+    numbers: list[int] = []
+    monkeypatch.setattr(
+        "bench.evaluation.hypotheses.predict",
+        lambda *args, **options: numbers.append(options["hypothesis"]) or predict(*args, **options),
+    )
+    growing = Hypotheses(method, dataset, views, seed=2)
+    found = [growing.combined(count) for count in counts]
+    assert numbers == [0, 1, 2, 3, 4], "each is lifted once"
+    for ways, alone in zip(found, expected, strict=True):  # those of fewer are not changed by those of more
+        assert list(ways) == list(alone)
+        for way, predictions in ways.items():
+            np.testing.assert_array_equal(predictions.poses_3d, alone[way].poses_3d)
+    with pytest.raises(ValueError, match="2 hypotheses cannot be combined: 5 have been already"):
+        growing.combined(2)

@@ -24,6 +24,7 @@ from bench.data.windows import gather, mirror, scored_windows, test_windows
 from bench.evaluation import Predictions, evaluate, predict, score
 from bench.evaluation.groups import official_tables
 from bench.geometry.skeleton import H36M_17, MPI_INF_3DHP_17
+from bench.method import passes
 from bench.method.base import generator_of
 from bench.results import metrics
 from bench.results.metrics import METRICS, Metric
@@ -100,10 +101,11 @@ def test_frames_counted_twice_or_never_are_refused(dataset):
             predictions.per_frame(dataset)
 
 
-@pytest.mark.parametrize("frames_per_pass", [1, 9, 40])
-def test_a_prediction_does_not_depend_on_the_batch(dataset, method, monkeypatch, frames_per_pass):
+@pytest.mark.parametrize("tokens", [1, 9 * 17 * 2, 40 * 17 * 2])
+def test_a_prediction_does_not_depend_on_the_batch(dataset, method, monkeypatch, tokens):
     together = predict(method, dataset)
-    monkeypatch.setattr("bench.evaluation.predictions.FRAMES_PER_PASS", frames_per_pass)
+    monkeypatch.setattr(passes, "TOKENS_ON_CPU", tokens)
+    monkeypatch.setattr(passes, "TOKENS", tokens)
     apart = predict(method, dataset)
     np.testing.assert_allclose(apart.poses_3d, together.poses_3d, atol=1e-4)  # a tenth of a millimetre; sums differ
 

@@ -91,7 +91,7 @@ def test_stopping_leaves_no_process_and_goes_on_to_the_same_numbers(signum, monk
     else:
         started.send_signal(signum)
     said = started.communicate(timeout=120)[0].decode()
-    # The second Ctrl-C may come when Python is about to exit with 130: then it ends by the signal, which is 130 to a shell.
+    # If the second Ctrl-C comes when Python is about to exit with 130, it ends by the signal: 130 to a shell, too.
     statuses = {signal.SIGINT: (130, -signal.SIGINT), signal.SIGTERM: (143,), signal.SIGKILL: (-signal.SIGKILL,)}
     assert started.returncode in statuses[signum], said
     wait_for(lambda: not alive(started.pid), seconds=60 if signum == signal.SIGKILL else 5)

@@ -12,9 +12,11 @@ from samples import h36m_positions, save_h36m
 
 from bench.cli import main
 from bench.config import identity, load_benchmark
+from bench.evaluation import hypotheses, predict
 from bench.results import sweeps
 from bench.results.records import load
 from bench.runs import sweep
+from bench.runs.plan import make_plan
 from bench.show import tables
 from bench.show.sweeps import page as page_of
 from bench.system.errors import BenchError
@@ -40,6 +42,7 @@ sweeps:
   drop: {joint_drop: [0, 0.5, 1], methods: [mean_pose, mixste]}
   steps: {sampling_steps: [1, 2]}
   many: {hypotheses: [1, 3]}
+  more: {hypotheses: [1, 5, 10, 20]}
   window: {frames: [3, 9], methods: [mean_pose, mixste]}
   wrong: {hypotheses: [1, 3], methods: [mixste, diff3dhpe]}
   deep: {sampling_steps: [1, 5000]}
@@ -101,21 +104,18 @@ def recorded(folder: Path, method: str) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["noise", "window"])
+@pytest.mark.parametrize("name", ["noise", "many", "window"])
 def test_points_side_by_side_are_the_same(swept, finished, name):
-    _, alone = swept(name)
-    for done in ("sweeps", "runs"):
-        shutil.move(finished / "results" / "cache" / done, finished / f"{done}-{name}")
-    shutil.copytree(finished / f"runs-{name}" / "swept", finished / "results" / "cache" / "runs" / "swept")
-    if name == "window":
-        for run in (finished / "results" / "cache" / "runs" / "swept").iterdir():
+    def measured(*options: str):
+        """The points, all measured anew, and the runs of other receptive fields trained anew."""
+        cache = finished / "results" / "cache"
+        shutil.rmtree(cache / "sweeps", ignore_errors=True)
+        kept = {run.folder for run in make_plan(load_benchmark("swept.yaml"), data="data").runs}
+        for run in {*(cache / "runs" / "swept").iterdir()} - kept:
             shutil.rmtree(run)
-    text, beside = swept(name, "--jobs", "2")
-    shutil.rmtree(finished / "results" / "cache" / "runs")
-    shutil.move(finished / f"runs-{name}", finished / "results" / "cache" / "runs")
-    assert [(one.method, one.value, one.run_key, one.metrics) for one in beside.points] == [
-        (one.method, one.value, one.run_key, one.metrics) for one in alone.points
-    ]
+        return [(one.method, one.value, one.run_key, one.metrics) for one in swept(name, *options)[1].points]
+
+    assert measured("--jobs", "2") == measured("--jobs", "1")
 
 
 def test_noise_makes_all_but_the_mean_pose_worse(finished, swept):
@@ -190,6 +190,34 @@ def test_a_stopped_sweep_continues_and_a_finished_one_is_left_unchanged(finished
     assert [mpjpe(again, one) for one in ("mean_pose", "mixste", "diff3dhpe")] == [
         mpjpe(whole, one) for one in ("mean_pose", "mixste", "diff3dhpe")
     ]
+
+
+def test_hypotheses_are_lifted_once_and_again_only_by_a_sweep_that_continues(finished, swept, monkeypatch):
+    lifted: list[int] = []
+    monkeypatch.setattr(
+        hypotheses,
+        "predict",
+        lambda *args, **options: lifted.append(options["hypothesis"]) or predict(*args, **options),
+    )
+    _, outcome = swept("more")
+    assert lifted == list(range(20)), "36 when each number of hypotheses lifts its own"
+    text, _ = swept("more")
+    assert len(lifted) == 20
+    assert "points      4, 0 to do" in text
+    for value in (10, 20):  # stopped while it lifted towards 10
+        (kept,) = (finished / "results" / "cache" / "sweeps" / "swept").glob(f"diff3dhpe-*-hypotheses-{value}-*.json")
+        kept.unlink()
+    lifted.clear()
+    _, again = swept("more")
+    assert lifted == list(range(20))
+    for way in sweeps.COMBINED:
+        assert mpjpe(again, "diff3dhpe", way) == mpjpe(outcome, "diff3dhpe", way)
+    (kept,) = (finished / "results" / "cache" / "sweeps" / "swept").glob("diff3dhpe-*-hypotheses-5-*.json")
+    kept.unlink()
+    lifted.clear()
+    _, alone = swept("more")
+    assert lifted == list(range(5))
+    assert mpjpe(alone, "diff3dhpe", "best_oracle") == mpjpe(outcome, "diff3dhpe", "best_oracle")
 
 
 def test_points_of_other_runs_are_dropped_from_an_outcome(finished, swept):

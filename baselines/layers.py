@@ -10,6 +10,23 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+WIDE = 2**18  # weights of a linear map from which its form matters: 512 x 512
+
+
+class Linear(nn.Linear):
+    """A linear map of tokens, a wide one as a 1 x 1 convolution on a CPU. (..., dim) to the same.
+
+    PyTorch gives float32 products on a CPU to MKL and convolutions to oneDNN, which adds the bias on the way. With 512
+    channels and (rows, tokens, 512) that is a sixth faster on the AMD CPU it was measured on.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or x.ndim != 3 or x.dtype != torch.float32 or self.weight.numel() < WIDE:
+            return super().forward(x)
+        images = x[:, :, None].permute(0, 3, 1, 2)  # one per row, a pixel per token, channels innermost
+        out: Tensor = F.conv2d(images, self.weight[:, :, None, None], self.bias).permute(0, 2, 3, 1)[:, :, 0]
+        return out
+
 
 class Attention(nn.Module):
     """Multi-head self-attention with one joint projection. (rows, tokens, dim) to the same.
@@ -25,8 +42,8 @@ class Attention(nn.Module):
         self.heads = heads
         self.subtract_values = subtract_values
         self.dropout = dropout
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mix(self.qkv(x))
@@ -67,8 +84,8 @@ class MLP(nn.Module):
         super().__init__()
         self.activation = activation
         self.dropout = dropout
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc1 = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.fc2(F.dropout(self.activation(self.fc1(x)), self.dropout, self.training))
@@ -104,6 +121,8 @@ class Block(nn.Module):
     time_dim: width of the time embedding; its projection is added to the residual stream itself, before the norm
     (Zhou et al., ICCVW 2023).
     """
+
+    recomputable = True  # recipe.checkpoint_activations keeps its input instead of what it computes on the way
 
     def __init__(
         self,
@@ -241,11 +260,11 @@ class SpatioTemporalEncoder(nn.Module):
         """x: (batch, frames, joints, dim). time: (batch, time_dim) after its activation, or nothing."""
         frames, joints = x.shape[1:3]
         for level, (spatial, temporal) in enumerate(zip(self.spatial_blocks, self.temporal_blocks, strict=True)):
-            x = rearrange(x, "batch frames joints c -> (batch frames) joints c")
+            x = rearrange(x, "batch frames joints c -> (batch frames) joints c").contiguous()
             if level == 0:
                 x = x + self.joint_embedding
             x = self.spatial_norm(spatial(x, time))
-            x = rearrange(x, "(batch frames) joints c -> (batch joints) frames c", frames=frames)
+            x = rearrange(x, "(batch frames) joints c -> (batch joints) frames c", frames=frames).contiguous()
             if level == 0:
                 x = x + self.frame_embedding
             x = self.temporal_norm(temporal(x, time))

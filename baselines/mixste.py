@@ -92,6 +92,7 @@ class MixSTE(Method):
         super().__init__()
         self.window = Window(frames, targets="all")
         self.square_loss_gradient = square_loss_gradient
+        self.parts_add_up = not square_loss_gradient  # or else each part would need the loss of the whole
         self.network = MixSTENetwork(Sizes(frames, joints, dim, depth, heads, mlp_ratio, drop_path))
         weights = torch.tensor(JOINT_WEIGHTS if joints == len(JOINT_WEIGHTS) else [1.0] * joints)
         self.register_buffer("joint_weights", weights, persistent=False)
@@ -106,7 +107,11 @@ class MixSTE(Method):
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         losses = mixste_losses(
-            self.network(batch.keypoints_2d), batch.poses_3d, self.get_buffer("joint_weights"), batch.supervised
+            self.network(batch.keypoints_2d),
+            batch.poses_3d,
+            self.get_buffer("joint_weights"),
+            batch.supervised,
+            batch.whole.supervised,
         )
         if self.square_loss_gradient:
             total = losses["total"]
@@ -123,20 +128,26 @@ class MixSTE(Method):
 
 @in_float32
 def mixste_losses(
-    predicted: Tensor, target: Tensor, joint_weights: Tensor, supervised: Tensor | None = None
+    predicted: Tensor,
+    target: Tensor,
+    joint_weights: Tensor,
+    supervised: Tensor | None = None,
+    counted: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The loss of section 3.3: weighted MPJPE + 0.5 temporal consistency + 2 velocity error.
 
     predicted, target: (batch, frames, joints, 3) metres. supervised: (batch, frames); frames where it is false, and
-    differences that touch one, do not count. Consistency is in m², the rest in m.
+    differences that touch one, do not count. Consistency is in m², the rest in m. counted: `supervised` of the whole
+    batch, if the windows are a part of one: then their share in its means comes back.
     """
     if supervised is None:
         supervised = torch.ones(target.shape[:2], dtype=torch.bool, device=target.device)
-    steps = supervised[:, 1:] & supervised[:, :-1]
+    counted = supervised if counted is None else counted
+    steps, counted_steps = _steps(supervised), _steps(counted)
     predicted_step, target_step = predicted.diff(dim=1), target.diff(dim=1)
-    position = _mean(joint_weights * torch.linalg.vector_norm(predicted - target, dim=-1), supervised)
-    smoothness = _mean(joint_weights[:, None] * predicted_step**2, steps)
-    velocity = _mean(torch.linalg.vector_norm(predicted_step - target_step, dim=-1), steps)
+    position = _mean(joint_weights * torch.linalg.vector_norm(predicted - target, dim=-1), supervised, counted)
+    smoothness = _mean(joint_weights[:, None] * predicted_step**2, steps, counted_steps)
+    velocity = _mean(torch.linalg.vector_norm(predicted_step - target_step, dim=-1), steps, counted_steps)
     return {
         "position": position,
         "smoothness": smoothness,
@@ -145,10 +156,18 @@ def mixste_losses(
     }
 
 
-def _mean(values: Tensor, where: Tensor) -> Tensor:
-    """Mean over the frames where `where` holds; zero if there is none. values: (batch, frames, ...)."""
+def _steps(supervised: Tensor) -> Tensor:
+    """Where a frame and the one before it are both supervised. (batch, frames) to (batch, frames - 1)."""
+    return supervised[:, 1:] & supervised[:, :-1]
+
+
+def _mean(values: Tensor, where: Tensor, counted: Tensor) -> Tensor:
+    """Sum over the frames where `where` holds, by the number that `counted` holds; zero if it holds nowhere.
+
+    values: (batch, frames, ...). where: (batch, frames). counted: the same of the whole batch.
+    """
     weights = where.reshape(where.shape + (1,) * (values.ndim - 2)).to(values.dtype)
-    count = weights.sum() * (values[0, 0].numel() if values.shape[1] else 1)
+    count = counted.to(values.dtype).sum() * (values[0, 0].numel() if values.shape[1] else 1)
     return (values * weights).sum() / count.clamp(min=1)
 
 

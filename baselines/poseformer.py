@@ -114,6 +114,7 @@ class PoseFormer(Method):
     paper = "Zheng et al., ICCV 2021"
     licence = "none stated; parts CC BY-NC 4.0"
     as_published = {"recipe": {"keep": "best-test"}}
+    parts_add_up = True
 
     def __init__(
         self,

@@ -144,6 +144,9 @@ class PSTMO(Method):
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         return pstmo_losses(*self.network.both(batch.keypoints_2d), batch.poses_3d)
 
+    def networks(self) -> list[nn.Module]:
+        return list(self.network.children())  # `loss` reads features between them
+
     def stage(self, name: str, **hyperparameters: Any) -> Method:
         """Stage "pretrain", a `Pretrainer` of the same encoder. hyperparameters: those that it does not share."""
         if name not in self.stages:

@@ -86,6 +86,8 @@ class Layer(nn.Module):
     the first frame of a window, not its centre, that keeps its residual path through a strided encoder.
     """
 
+    recomputable = True  # as in baselines.layers.Block
+
     def __init__(self, dim: int, heads: int, mlp: nn.Module, dropout: float, stride: int = 1) -> None:
         super().__init__()
         self.norm1 = Norm(dim)

@@ -57,6 +57,7 @@ class Diff3DHPE(Method):
     paper = "Zhou et al., ICCV Workshops 2023"
     licence = "CSIRO, non-commercial research only"
     stochastic = True
+    parts_add_up = True
     as_published = {
         "model": {"sampler": "published", "scale_over": "everything"},
         "recipe": {"drop_last": True, "keep": "best-test"},
@@ -124,13 +125,16 @@ class Diff3DHPE(Method):
         supervised = batch.supervised[:, self.window.answered]
         device = poses.device
         origin = generator.device if generator is not None else device
-        timesteps = torch.randint(self.diffusion.timesteps, (len(batch),), generator=generator, device=origin).to(
-            device
-        )
-        noisy = self.diffusion.add_noise(poses, randn(poses.shape, generator, device), timesteps)
+        # Drawn for the whole batch, so that a part of it is noised as it would be there.
+        windows = len(batch.whole)
+        drawn = torch.randint(self.diffusion.timesteps, (windows,), generator=generator, device=origin).to(device)
+        noise = randn((windows, *poses.shape[1:]), generator, device)[batch.rows]
+        timesteps = drawn[batch.rows]
+        noisy = self.diffusion.add_noise(poses, noise, timesteps)
         denoised = self.denoiser(batch.keypoints_2d, noisy, timesteps)
         weight = self.diffusion.loss_weight(timesteps, self.clip_loss)
-        return {"total": denoising_loss(denoised, poses, weight, supervised)}
+        counted = batch.whole.supervised[:, self.window.answered]
+        return {"total": denoising_loss(denoised, poses, weight, supervised, counted)}
 
     def lift(self, keypoints_2d: Tensor, *, generator: Generators = None) -> Tensor:
         shape = (*keypoints_2d[:, self.window.answered].shape[:-1], 3)
@@ -170,14 +174,17 @@ class Diff3DHPE(Method):
 
 
 @in_float32
-def denoising_loss(denoised: Tensor, poses: Tensor, weight: Tensor, supervised: Tensor) -> Tensor:
+def denoising_loss(
+    denoised: Tensor, poses: Tensor, weight: Tensor, supervised: Tensor, counted: Tensor | None = None
+) -> Tensor:
     """Squared error of the supervised frames, weighted by how noisy the poses were; zero if none is supervised.
 
     denoised, poses: (batch, frames, joints, 3), divided by the pose scale. weight: (batch,). supervised: (batch,
-    frames). A scalar comes back.
+    frames). counted: `supervised` of the whole batch, if the windows are a part of one. A scalar comes back.
     """
+    counted = supervised if counted is None else counted
     per_frame = ((denoised - poses) ** 2).mean(dim=(-2, -1))
-    return (weight[:, None] * supervised * per_frame).sum() / supervised.sum().clamp(min=1)
+    return (weight[:, None] * supervised * per_frame).sum() / counted.sum().clamp(min=1)
 
 
 def _denoiser_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -134,6 +134,10 @@ class Recipe(Strict):
     gradient_clip: float | None = Field(None, gt=0)  # largest gradient norm; default: no clipping
     # Momentum of every batch norm: in the first epoch, and what it would reach after the last, by a constant factor
     batch_norm_momentum: tuple[Momentum, Momentum] | None = None
+    # Windows whose activations are held at a time; default: all of a batch, fewer where a GPU's memory is too small
+    micro_batch: Count | None = None
+    checkpoint_activations: bool = False  # hold inputs of transformer blocks, and compute the rest again for gradients
+    compile: bool = False  # compile networks before training, which takes minutes
     precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 on a GPU that has it, float32 elsewhere
     keep: Literal["last", "best-validation", "best-test"] = "last"  # the weights that are tested
     as_published: bool = False  # repeat what is unsound in the published code (docs/reference/methods.md)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -56,11 +57,15 @@ class Batch:
     keypoints_2d: (batch, frames, joints, 2), normalised screen coordinates.
     poses_3d: (batch, frames, joints, 3), metres, camera axes, root-relative; the target of every input frame.
     supervised: (batch, frames), true where a target is a real frame of the video and counts in the loss.
+    whole: the batch that this one is a part of, otherwise itself; `rows` are its windows there. Losses of the parts add
+    up to the loss of the whole if they divide by what counts in the whole, and draw random numbers for the whole.
     """
 
     keypoints_2d: Tensor
     poses_3d: Tensor
     supervised: Tensor = field(default=None)  # type: ignore[assignment]  # filled in below
+    part_of: Batch | None = field(default=None, repr=False)
+    rows: slice = field(default_factory=lambda: slice(None), repr=False)
 
     def __post_init__(self) -> None:
         if self.supervised is None:
@@ -69,5 +74,22 @@ class Batch:
     def __len__(self) -> int:
         return len(self.keypoints_2d)
 
-    def to(self, device: torch.device) -> Batch:
-        return Batch(self.keypoints_2d.to(device), self.poses_3d.to(device), self.supervised.to(device))
+    @property
+    def whole(self) -> Batch:
+        return self if self.part_of is None else self.part_of
+
+    def parts(self, windows: int) -> Iterator[Batch]:
+        """The batch in parts of so many windows, the last one smaller if they do not divide it."""
+        for first in range(0, len(self), windows):
+            rows = slice(first, min(first + windows, len(self)))
+            yield Batch(self.keypoints_2d[rows], self.poses_3d[rows], self.supervised[rows], self, rows)
+
+    def pinned(self) -> Batch:
+        """The batch in page-locked memory, from which a GPU can copy on its own."""
+        return Batch(self.keypoints_2d.pin_memory(), self.poses_3d.pin_memory(), self.supervised.pin_memory())
+
+    def to(self, device: torch.device, *, asynchronously: bool = False) -> Batch:
+        """The batch on a device. asynchronously: from pinned memory, in the order of the device's work."""
+        blocks = (self.keypoints_2d, self.poses_3d, self.supervised)
+        keypoints_2d, poses_3d, supervised = (block.to(device, non_blocking=asynchronously) for block in blocks)
+        return Batch(keypoints_2d, poses_3d, supervised)

@@ -157,12 +157,22 @@ def gather(dataset: PoseDataset, table: Table, window: Window, flipped: NDArray[
     Returns keypoints_2d (batch, frames, joints, 2), poses_3d (batch, frames, joints, 3), supervised (batch, frames).
     """
     rows = torch.from_numpy(block_rows(dataset, table, window))
-    keypoints_2d, poses_3d = dataset.keypoints_2d[rows], dataset.poses_3d[rows]
-    if flipped is not None and flipped.any():
-        which = torch.from_numpy(flipped)
-        keypoints_2d[which] = mirror(keypoints_2d[which], dataset.skeleton.mirror)
-        poses_3d[which] = mirror(poses_3d[which], dataset.skeleton.mirror)
+    keypoints_2d, poses_3d = taken(dataset.keypoints_2d, rows), taken(dataset.poses_3d, rows)
+    for row in [] if flipped is None else np.flatnonzero(flipped):  # one by one: a window fits into a cache
+        keypoints_2d[row] = mirror(keypoints_2d[row], dataset.skeleton.mirror)
+        poses_3d[row] = mirror(poses_3d[row], dataset.skeleton.mirror)
     return Batch(keypoints_2d, poses_3d, torch.from_numpy(counted_frames(table, window)))
+
+
+def taken(block: Tensor, rows: Tensor) -> Tensor:
+    """Rows of a block, all within it. block: (total, joints, axes). rows: (batch, frames), on the same device.
+
+    Returns (batch, frames, joints, axes), a copy.
+    """
+    if block.device.type == "cpu":  # NumPy copies whole rows; it need not check numbers that it clips
+        cut: Tensor = torch.from_numpy(np.take(block.numpy(), rows.numpy(), axis=0, mode="clip"))
+        return cut
+    return block.index_select(0, rows.flatten()).reshape(*rows.shape, *block.shape[1:])
 
 
 def gather_2d(dataset: PoseDataset, table: Table, window: Window) -> Tensor:

@@ -41,6 +41,9 @@ class Method(nn.Module):
     licence: ClassVar[str] = ""  # of the code that the paper's authors published
     trainable: ClassVar[bool] = True  # false: `prepare` is all the training there is
     stochastic: ClassVar[bool] = False  # true: `lift` draws random numbers
+    # true: the losses of the parts of a batch add up to the loss of the whole (`Batch.whole`), so that
+    # recipe.micro_batch can split it.
+    parts_add_up: bool = False
     # What a recipe with `as_published: true` sets: {"model": hyper-parameters, "recipe": keys of the recipe} that
     # repeat what is unsound in the published code.
     as_published: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -80,6 +83,10 @@ class Method(nn.Module):
     def adopt(self, trained: Method) -> None:
         """Start from what an earlier stage has learnt. trained: as `stage` built it, after its training."""
         raise ValueError(f"{self.name} cannot start from {trained.name}")
+
+    def networks(self) -> list[nn.Module]:
+        """The modules that `loss` calls, which recipe.compile compiles. Default: the direct children."""
+        return list(self.children())
 
     @classmethod
     def upstream_hyperparameters(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

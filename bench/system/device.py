@@ -11,6 +11,7 @@ import torch
 from bench.system.errors import BenchError
 
 SMALL = 1_000_000  # parameters
+COPIES = 2**31  # bytes of main memory that copies of a training set may take
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -38,6 +39,18 @@ def resolved_precision(stated: str, device: torch.device) -> Precision:
         return "float32"
     with torch.cuda.device(device):  # torch answers for the current device
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Whether data of so many bytes may stay on a device: in at most a quarter of what is free on a GPU, `COPIES`
+    elsewhere.
+
+    The rest is for weights, gradients and activations, which are not there yet when a training asks.
+    """
+    if device.type != "cuda":
+        return size <= COPIES
+    free, _ = torch.cuda.mem_get_info(device)
+    return size <= free // 4
 
 
 @contextmanager

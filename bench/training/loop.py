@@ -7,8 +7,7 @@ that was not.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,17 @@ import torch
 
 from bench.config.schema import Averaging, Recipe
 from bench.data.pose_dataset import PoseDataset
-from bench.data.windows import Table, gather, train_windows
+from bench.data.windows import Table, train_windows
 from bench.evaluation.predictions import predict
 from bench.evaluation.scoring import score
 from bench.method import checkpoint
-from bench.method.base import Method, checked_loss
-from bench.system.device import float32_products, resolved_precision
+from bench.method.base import Method
+from bench.system.device import float32_products
 from bench.system.errors import BenchError
 from bench.system.progress import Progress, duration, say
+from bench.training.feed import Feed
+from bench.training.losses import Losses
+from bench.training.step import Steps
 
 # Increased by hand when the loop computes something else: part of a run's identity.
 TRAINING_REVISION = 1
@@ -33,7 +35,11 @@ TRAINING_REVISION = 1
 
 @dataclass(frozen=True)
 class Epoch:
-    """The numbers of one epoch. loss: by name, mean over windows. validation_mpjpe_mm: None if nothing is held out."""
+    """The numbers of one epoch.
+
+    loss: by name, mean over windows. validation_mpjpe_mm: None if nothing is held out. micro_batch: windows whose
+    activations were held at a time; None: all of a batch.
+    """
 
     epoch: int
     loss: dict[str, float]
@@ -41,6 +47,7 @@ class Epoch:
     validation_mpjpe_mm: float | None
     seconds: float
     frames_per_second: float
+    micro_batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,23 +103,27 @@ def fit(method: Method, job: Job) -> Trained:
     if not method.trainable:
         return Trained([], len(table), None, "none to train")
     optimizer = new_optimizer(method, recipe)
+    steps = Steps(method, optimizer, recipe, job.device, job.label)
     history = _resume(method, optimizer, job.folder)
+    if history:
+        steps.micro_batch = history[-1].micro_batch
     for epoch in history:
         job.on_epoch(epoch)
 
     per_epoch = epoch_windows(len(table), recipe) * method.window.frames
     with Progress(job.label, recipe.epochs * per_epoch, done=len(history) * per_epoch) as progress, float32_products():
+        feed = Feed(job.training, table, method.window, job.device, flip=recipe.flip)
         for number in range(len(history), recipe.epochs):
             started = time.monotonic()
             rate = learning_rate(recipe, number)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             set_batch_norm_momentum(method, recipe, number)
-            loss = _run_epoch(method, job, table, optimizer, number, progress)
+            loss = _run_epoch(method, job, feed, steps, rate, number, progress)
             spent = time.monotonic() - started
             error = _validate(method, job)
             seconds = time.monotonic() - started
-            history.append(Epoch(number, loss, rate, error, seconds, per_epoch / spent))
+            history.append(Epoch(number, loss, rate, error, seconds, per_epoch / spent, steps.micro_batch))
             _save(method, optimizer, history, job.folder)
             job.on_epoch(history[-1])
             say(f"{job.label}: {_line(history[-1], recipe.epochs)}", routine=True)
@@ -195,50 +206,24 @@ def set_batch_norm_momentum(method: Method, recipe: Recipe, epochs_done: int) ->
 
 
 def _run_epoch(
-    method: Method, job: Job, table: Table, optimizer: torch.optim.Optimizer, epoch: int, progress: Progress
+    method: Method, job: Job, feed: Feed, steps: Steps, rate: float, epoch: int, progress: Progress
 ) -> dict[str, float]:
     """One pass over all windows, mirrored ones included, in an order drawn for this epoch: the mean of every loss."""
     recipe, seed, device = job.recipe, job.seed, job.device
-    rows = np.arange(len(table) * 2 if recipe.flip else len(table))
-    order = np.random.default_rng([seed, epoch]).permutation(rows)[: epoch_windows(len(table), recipe)]
+    rows = np.arange(feed.windows)
+    order = np.random.default_rng([seed, epoch]).permutation(rows)[: epoch_windows(len(feed.table), recipe)]
     generator = torch.Generator().manual_seed(_mix(seed, epoch, 1))
-    mixed = resolved_precision(recipe.precision, device) == "bfloat16"
-    totals: dict[str, float] = {}
+    losses = Losses(method.name, epoch, device)
     method.train()
     # Dropout and stochastic depth draw from torch's global generators: seed those for the epoch, then put them back.
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), steps.prepared():
         torch.manual_seed(_mix(seed, epoch, 2))
-        for first in range(0, len(order), recipe.batch_windows):
-            chosen = order[first : first + recipe.batch_windows]
-            batch = gather(job.training, table[chosen % len(table)], method.window, flipped=chosen >= len(table)).to(
-                device
-            )
-            with torch.autocast(device.type, dtype=torch.bfloat16) if mixed else nullcontext():
-                losses = checked_loss(method, batch, generator)
-            optimizer.zero_grad(set_to_none=True)
-            losses["total"].backward()  # type: ignore[no-untyped-call]
-            if recipe.gradient_clip is not None:
-                torch.nn.utils.clip_grad_norm_(method.parameters(), recipe.gradient_clip)
-            optimizer.step()
-            values = {name: float(value.detach()) for name, value in losses.items()}
-            _refuse_divergence(method, values, epoch, first // recipe.batch_windows)
-            for name, value in values.items():
-                totals[name] = totals.get(name, 0.0) + value * len(chosen)
-            rate = optimizer.param_groups[0]["lr"]
-            shown = {"epoch": str(epoch + 1), "loss": f"{values['total']:.4g}", "lr": f"{rate:.2g}"}
-            progress.update(len(chosen) * method.window.frames, **shown)
-    return {name: value / len(order) for name, value in totals.items()}
-
-
-def _refuse_divergence(method: Method, losses: Mapping[str, float], epoch: int, step: int) -> None:
-    """Raises BenchError, before anything of the epoch is kept, if one of the losses is infinite or NaN."""
-    for name, value in losses.items():
-        if not np.isfinite(value):
-            loss = "the loss" if name == "total" else f"the loss {name!r}"
-            raise BenchError(
-                f"{method.name}: {loss} is {value} in epoch {epoch + 1}, step {step + 1}; training diverged. "
-                "Lower recipe.learning_rate or set recipe.gradient_clip"
-            )
+        for batch in feed.batches(order, recipe.batch_windows):
+            losses.add(steps.take(batch, generator), len(batch))
+            latest = f"{losses.latest['total']:.4g}" if losses.latest else "not read yet"
+            shown = {"epoch": str(epoch + 1), "loss": latest, "lr": f"{rate:.2g}"}
+            progress.update(len(batch) * method.window.frames, **shown)
+        return losses.means()
 
 
 def _validate(method: Method, job: Job) -> float | None:

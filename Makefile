@@ -7,6 +7,7 @@ BENCH := $(VENV)/bin/bench
 METHODS ?=
 SEEDS ?=
 DEVICE ?=
+JOBS ?=
 DATA ?=
 SET ?=
 WEIGHTS ?=
@@ -16,7 +17,7 @@ SELECT ?=
 NAME ?=
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
-RUN_OPTIONS = $(if $(METHODS),--methods "$(METHODS)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DEVICE),--device $(DEVICE)) \
+RUN_OPTIONS = $(if $(METHODS),--methods "$(METHODS)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) \
   $(if $(DATA),--data "$(DATA)") $(foreach change,$(SET),--set "$(change)") \
   $(foreach file,$(WEIGHTS),--weights "$(file)")
 
@@ -41,7 +42,7 @@ $(VENV)/.stamp-dev: $(VENV)/.stamp
 demo: setup  ## minutes on a laptop, no data needed: synthetic people, every method at toy size
 	@$(BENCH) run demo $(RUN_OPTIONS)
 
-bench-%: setup  ## one benchmark: make bench-cmu-gt-27 DATA=... METHODS=mixste SEEDS=3 DEVICE=cuda SET="recipe.epochs=5"
+bench-%: setup  ## one benchmark: make bench-cmu-gt-27 DATA=... METHODS=mixste SEEDS=3 JOBS=2 DEVICE=cuda SET="recipe.epochs=5"
 	@$(BENCH) run $* $(RUN_OPTIONS)
 
 data-%: setup  ## read a data set and say what is in it: make data-cmu DATA=...

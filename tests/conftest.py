@@ -19,6 +19,8 @@ from bench.results.tracking import mlflow_store
 hypothesis.settings.register_profile("bench", deadline=None)  # a loaded machine is no failure
 hypothesis.settings.load_profile("bench")
 
+os.environ["BENCH_JOBS"] = "1"  # unless a test says otherwise: a worker would not see what the test has patched
+
 GOLDEN = Path(__file__).parent / "golden"
 
 

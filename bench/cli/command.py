@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,27 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="DIR", help="folder of the data set's files (default: $BENCH_DATA, else data/)"
     )
+
+
+def add_jobs(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--jobs N`."""
+    parser.add_argument(
+        "--jobs",
+        type=positive,
+        metavar="N",
+        help=f"how many {what} to do at a time, with the same numbers (default: $BENCH_JOBS, else as many as cores and "
+        "memory allow; 1 on a GPU)",
+    )
+
+
+def jobs(given: int | None) -> int | None:
+    """What `--jobs` or $BENCH_JOBS says; None if nothing is said. Raises BenchError for another text than a number."""
+    stated = os.environ.get("BENCH_JOBS")
+    if given is not None or not stated:
+        return given
+    if not stated.isdecimal() or int(stated) < 1:
+        raise BenchError(f"BENCH_JOBS={stated} is not a number of runs; unset it or set it to 1, 2 ...")
+    return int(stated)
 
 
 def add_finished_run(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from bench.cli.command import Commands, add_data, command, method_files, names, positive
+from bench.cli.command import Commands, add_data, add_jobs, command, jobs, method_files, names, positive
 from bench.system.errors import BenchError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def add(commands: Commands) -> None:
     run.add_argument("--seeds", type=positive, default=1, metavar="N", help="seeds 0 to N-1 (default 1)")
     run.add_argument("--only", metavar="KEY", help="only the run whose key starts so (see --dry-run --json)")
     run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default auto)")
+    add_jobs(run, "runs")
     add_data(run)
     run.add_argument("--set", action="append", metavar="KEY=VALUE", help="change the configuration; may be repeated")
     run.add_argument(
@@ -52,6 +53,7 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.json and not options.dry_run:
         raise BenchError("--json prints the plan and goes with --dry-run")
+    stated = jobs(options.jobs)
     benchmark = load_benchmark(options.benchmark, options.set or ())
     seen = None
     if options.dry_run and not options.weights:
@@ -68,6 +70,7 @@ def _run(options: argparse.Namespace) -> int:
     from bench.runs.forecast import forecast
     from bench.runs.launch import run_plan
     from bench.runs.plan import make_plan
+    from bench.runs.side_by_side import default_jobs, get_ready
     from bench.system.device import choose_device
 
     if options.system_metrics:
@@ -83,14 +86,21 @@ def _run(options: argparse.Namespace) -> int:
     )
     if options.only:
         plan = plan.only(options.only)
-    text = json.dumps(_as_data(plan), indent=1) if options.json else str(forecast(plan, device))
+    unfinished = sum(not run.finished for run in plan.runs)
+    at_a_time = max(1, min(stated or default_jobs(device, plan.split), unfinished))
+    if not options.dry_run:
+        get_ready(at_a_time, options.track)  # beside the forecast
+    expected = None if options.json else forecast(plan, device, at_a_time)
+    text = json.dumps(_as_data(plan), indent=1) if options.json else str(expected)
     print(text, flush=True)
     if options.dry_run:
         if seen:
             looked.keep(seen, text, plan)
         return 0
-    print()
-    finished = run_plan(plan, device, track=options.track, system_metrics=options.system_metrics)
+    print(flush=True)
+    finished = run_plan(
+        plan, device, track=options.track, system_metrics=options.system_metrics, jobs=at_a_time, expected=expected
+    )
     print(_closing(finished))
     if not finished.failed:
         return 0

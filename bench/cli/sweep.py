@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from bench.cli.command import Commands, add_data, command, names, positive
+from bench.cli.command import Commands, add_data, add_jobs, command, jobs, names, positive
 
 if TYPE_CHECKING:
     from bench.config.schema import Benchmark
@@ -25,6 +25,7 @@ def add(commands: Commands) -> None:
     sweep.add_argument("--methods", metavar="A,B", help="only these of the sweep's methods")
     sweep.add_argument("--seeds", type=positive, default=1, metavar="N", help="seeds 0 to N-1 (default 1)")
     sweep.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default auto)")
+    add_jobs(sweep, "runs or points")
     add_data(sweep)
     sweep.add_argument("--no-track", dest="track", action="store_false", help="log nothing to MLflow")
 
@@ -32,11 +33,13 @@ def add(commands: Commands) -> None:
 def _sweep(options: argparse.Namespace) -> int:
     from bench.config.load import load_benchmark
 
+    stated = jobs(options.jobs)
     benchmark = load_benchmark(options.benchmark)
     if options.name is None:
         print(_listed(benchmark))
         return 0
     from bench.results import sweeps
+    from bench.runs.side_by_side import default_jobs
     from bench.runs.sweep import plan_sweep, run_sweep  # imports torch: only after the configuration is checked
     from bench.show.sweeps import terminal
     from bench.system.paths import shown
@@ -50,7 +53,8 @@ def _sweep(options: argparse.Namespace) -> int:
         device=options.device,
     )
     print(planned, flush=True)
-    outcome = run_sweep(planned, track=options.track)
+    at_a_time = stated or default_jobs(planned.device, planned.split)
+    outcome = run_sweep(planned, track=options.track, jobs=at_a_time)
     path = sweeps.folder() / outcome.path
     print(terminal(outcome))
     print(f"\nall numbers {shown(path)}\nfigure      {shown(path.with_suffix('.svg'))}")

@@ -33,6 +33,14 @@ def load_dataset(name: str, root: str | Path | None = None, keypoints: str = "gt
     return stored
 
 
+def cached_dataset(name: str, keypoints: str, fingerprint: str) -> PoseDataset:
+    """The memory-mapped copy that `load_dataset` has made of a data set. Raises BenchError if there is none."""
+    cached = cache_folder(name, kind_of(name, keypoints), fingerprint)
+    if not archive.is_cached(cached):
+        raise BenchError(f"{paths.shown(cached)} not found: {name} was not read into the cache")
+    return archive.memory_mapped(cached)
+
+
 def cache_folder(name: str, kind: str, fingerprint: str) -> Path:
     """The folder of the memory-mapped copy of a data set. kind: its keypoints, as the data set calls them."""
     return paths.cache() / "data" / f"{name}-{kind}-{fingerprint[:16]}"

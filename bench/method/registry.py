@@ -33,6 +33,11 @@ def register(cls: M) -> M:
     return cls
 
 
+def registered_here(name: str) -> type[Method] | None:
+    """The class that `register` was called with under a name; None if there is none, as for an entry point."""
+    return _registered.get(name)
+
+
 def methods() -> list[str]:
     """Names of all methods that can be built, sorted. Imports none of them."""
     return sorted({*declared(GROUP), *_registered})

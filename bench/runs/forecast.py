@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from tabulate import tabulate
@@ -19,7 +20,8 @@ from bench.method.cost import macs_per_frame, macs_text, training_macs
 from bench.method.passes import windows_per_pass
 from bench.method.registry import method_class
 from bench.runs.plan import Plan, Run, StageRun
-from bench.system.device import threads_for
+from bench.runs.work import expected_seconds
+from bench.system.device import fills_cpu, threads_for
 from bench.system.progress import duration
 from bench.training.loop import epoch_windows, new_optimizer, resumable_epochs, training_windows
 
@@ -36,8 +38,23 @@ SAMPLE_MACS = 1e9
 TOO_LONG = 1.0
 
 
-def forecast(plan: Plan, device: torch.device) -> str:
-    """A plan as text: what is measured, then one line per run and per stage, with the time it will take."""
+@dataclass(frozen=True)
+class Forecast:
+    """What a plan will do, as text, and of the runs that are not finished, by key: the estimated seconds.
+
+    alone: the keys of those that compute on all cores.
+    """
+
+    text: str
+    seconds: Mapping[str, float]
+    alone: frozenset[str]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def forecast(plan: Plan, device: torch.device, jobs: int = 1) -> Forecast:
+    """What is measured, then one line per run and per stage, with the time it will take. jobs: runs at a time."""
     benchmark, split = plan.benchmark, plan.split
     protocol = benchmark.protocol
     training, testing = split.training, split.testing
@@ -51,20 +68,27 @@ def forecast(plan: Plan, device: torch.device) -> str:
         *_data(split),
         f"  train       {_amount(training)}{held_out}",
         f"  test        {_amount(testing)}, {counting}",
-        f"  device      {device}",
+        f"  device      {device}{f', up to {jobs} runs at a time' if jobs > 1 else ''}",
         *notes,
         "",
     ]
     stopwatch = Stopwatch(device, len(training.skeleton))
-    rows, total = [], 0.0
+    rows: list[dict[str, str]] = []
+    expected: dict[str, float] = {}
+    alone = set()
     for run in plan.runs:
-        for row, seconds in _forecast(run, split, stopwatch):
+        for row, seconds, parameters in _forecast(run, split, stopwatch):
             rows.append({column: row.get(column, "-") for column in COLUMNS})
-            total += seconds
+            if not run.finished:
+                expected[run.key] = expected.get(run.key, 0.0) + seconds
+                if fills_cpu(parameters, device):
+                    alone.add(run.key)
     lines.append(tabulate(rows, headers="keys", stralign="right", disable_numparse=True))
-    if total:
-        lines.append(f"\nabout {duration(total)} in all, estimated from a few steps")
-    return "\n".join(lines)
+    if total := sum(expected.values()):
+        whole = expected_seconds(((seconds, key in alone) for key, seconds in expected.items()), jobs)
+        beside = f", {duration(total)} one after another" if jobs > 1 else ""
+        lines.append(f"\nabout {duration(whole)} in all{beside}, estimated from a few steps")
+    return Forecast("\n".join(lines), expected, frozenset(alone))
 
 
 def _data(split: Split) -> list[str]:
@@ -80,12 +104,12 @@ def _data(split: Split) -> list[str]:
     return [f"{trained_on}, to train on", f"{tested_on}, to test on: {scored} of {joints} joints are scored"]
 
 
-def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[dict[str, str], float]]:
-    """A table row and its seconds for each stage of a run, then for the run itself."""
+def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[dict[str, str], float, int]]:
+    """A table row, its seconds and its parameters for each stage of a run, then for the run itself."""
     protocol, training, testing = run.benchmark.protocol, split.training, split.testing
     joints = len(training.skeleton)
     if rows := _from_record(run, joints):
-        yield from ((row, 0.0) for row in rows)
+        yield from ((row, 0.0, 0) for row in rows)
         return
     method = run.build(joints)
     for stage in run.stages:
@@ -95,7 +119,8 @@ def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[di
         if not run.finished and not stage.weights:
             seconds = _epochs_left(stage) * stopwatch.epoch(trained, stage.settings.recipe, training)
         state = "finished" if run.finished else stage.state
-        yield row | {"run": stage.name, "to do": state, "time": _time(state, seconds)}, seconds
+        row |= {"run": stage.name, "to do": state, "time": _time(state, seconds)}
+        yield row, seconds, trained.parameter_count
     row = {"frames": str(run.frames), "MMACs/frame": macs_text(macs_per_frame(method, joints))}
     row |= {"parameters": f"{method.parameter_count:,}"}
     to_train = method.trainable and not run.weights
@@ -113,7 +138,8 @@ def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[di
             elif split.validation is not None:
                 epoch_seconds += stopwatch.testing(method, split.validation, flip=False)
             seconds += _epochs_left(run) * epoch_seconds
-    yield row | {"run": run.name, "to do": run.state, "time": _time(run.state, seconds)}, seconds
+    row |= {"run": run.name, "to do": run.state, "time": _time(run.state, seconds)}
+    yield row, seconds, method.parameter_count
 
 
 def _from_record(run: Run, joints: int) -> list[dict[str, str]]:

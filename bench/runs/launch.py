@@ -7,7 +7,6 @@ model), one line says so, and the run is finished. A run that fails does not sto
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -29,12 +28,14 @@ from bench.method.cost import timed
 from bench.results import records, tracking
 from bench.results.records import Cost, Record
 from bench.runs.course import Course
+from bench.runs.forecast import Forecast, forecast
 from bench.runs.log import inputs, log_all, log_model, log_outcome, log_picture, log_weights, parameters, tags
 from bench.runs.plan import Plan, Run, StageRun, make_plan
 from bench.runs.record import Made, make_record, measured
+from bench.runs.side_by_side import carry_out
+from bench.runs.work import BusyError, Outcome, Surroundings, Work
 from bench.system import paths
 from bench.system.device import choose_device, threads_for
-from bench.system.errors import BenchError
 from bench.system.progress import say, silence
 from bench.system.provenance import provenance
 from bench.system.stop import stoppable
@@ -48,27 +49,26 @@ PUBLISHED_WEIGHTS = Trained([], 0, None, "published weights")
 class Finished:
     """The outcome of a plan.
 
-    records: of every finished run, new and old, in the order of the plan. failed: errors by name of the run. elsewhere:
-    names of the runs that another process is running. tracked_in: where the log is; None without one.
+    records: of every finished run, new and old, in the order of the plan. outcome: of the others, by name: errors, and
+    the runs that another process is running. tracked_in: where the log is; None without one.
     """
 
     plan: Plan
     records: list[Record] = field(default_factory=list)
-    failed: Mapping[str, Exception] = field(default_factory=dict)
-    elsewhere: Sequence[str] = ()
+    outcome: Outcome = field(default_factory=Outcome)
     tracked_in: str | None = None
+
+    @property
+    def failed(self) -> Mapping[str, Exception]:
+        return self.outcome.failed
+
+    @property
+    def elsewhere(self) -> Sequence[str]:
+        return self.outcome.elsewhere
 
     def check(self) -> None:
         """Raise the first error that is not a BenchError, else one BenchError that names every failed run."""
-        for error in self.failed.values():
-            if len(self.failed) == 1 or not isinstance(error, BenchError):
-                raise error
-        if self.failed:
-            raise BenchError("\n".join(f"{name} failed: {error}" for name, error in self.failed.items()))
-
-
-class BusyError(BenchError):
-    """Another process is running the run."""
+        self.outcome.check()
 
 
 def run_benchmark(
@@ -82,6 +82,7 @@ def run_benchmark(
     imported: bool = True,
     track: bool = True,
     quiet: bool = False,
+    jobs: int = 1,
 ) -> list[Record]:
     """Run a benchmark and return the record of every run, new and old. Arguments as `make_plan` and `run_plan`.
 
@@ -91,16 +92,26 @@ def run_benchmark(
     where = choose_device(device)
     with silence() if quiet else nullcontext():
         plan = make_plan(benchmark, data=data, methods=methods, seeds=seeds, weights=weights, imported=imported)
-        done = run_plan(plan, where, track=track)
+        done = run_plan(plan, where, track=track, jobs=jobs)
     done.check()
     return done.records
 
 
-def run_plan(plan: Plan, device: torch.device, *, track: bool = True, system_metrics: bool = False) -> Finished:
+def run_plan(
+    plan: Plan,
+    device: torch.device,
+    *,
+    track: bool = True,
+    system_metrics: bool = False,
+    jobs: int = 1,
+    expected: Forecast | None = None,
+) -> Finished:
     """Do the runs of a plan that are not finished.
 
-    track: log them; system_metrics: also log the load of the machine. A run that another process is running is skipped,
-    and a failed run does not stop the others: the result names both.
+    track: log them; system_metrics: also log the load of the machine. jobs: how many to do at a time, each in a worker
+    process; the numbers are the same. A script that asks for several must start under `if __name__ == "__main__":`.
+    expected: the forecast of the plan, if there is one already. A run that another process is running is skipped, and a
+    failed run does not stop the others: the result names both.
     """
     for run in plan.runs:
         try:
@@ -108,42 +119,52 @@ def run_plan(plan: Plan, device: torch.device, *, track: bool = True, system_met
         except BusyError as error:  # the other process leaves its record complete
             say(f"{run.name}: {error}")
     waiting = [run for run in plan.runs if not run.finished]
-    failed: dict[str, Exception] = {}
-    elsewhere: list[str] = []
-    tracker = tracking.open_tracker(plan.benchmark.name, enabled=track, system_metrics=system_metrics)
+    outcome = Outcome()
+    open_log = partial(tracking.open_tracker, plan.benchmark.name, enabled=track, system_metrics=system_metrics)
+    tracker = open_log()
     if waiting:
+        if expected is None and jobs > 1 and len(waiting) > 1:
+            expected = forecast(plan, device, jobs)
         made_with = provenance()  # before training, so that it names no later edit
         about = tags(made_with, plan.split.testing, plan.split.training)
         with stoppable(), tracker.invocation(f"bench run {plan.benchmark.name}", about) as invocation:
-            for run in waiting:
-                try:
-                    _do(run, plan.split, device, invocation, made_with)
-                except BusyError as error:
-                    elsewhere.append(run.name)
-                    say(f"{run.name}: skipped: {error}")
-                except Exception as error:  # a method may raise anything
-                    failed[run.name] = error
-                    say(f"{run.name}: failed: {_reason(error)}")
+            around = Surroundings(plan.benchmark.protocol, plan.split, device, open_log, invocation)
+            outcome = carry_out([_work(run, made_with, expected) for run in waiting], around, jobs)
             invocation.compare([run.record.provenance.mlflow_run_id for run in waiting if run.record])
     done = [record for run in plan.runs if (record := run.record) is not None]
     for run in plan.runs:
         if not run.trial and run.record and (paths.trial_records() / run.record.path).is_file():
             records.keep(run.record)  # the benchmark's file now states what was a trial
             (paths.trial_records() / run.record.path).unlink()
-    return Finished(plan, done, failed, elsewhere, tracker.where)
+    return Finished(plan, done, outcome, tracker.where)
 
 
-def _reason(error: Exception) -> str:
-    """The message of a failure, with the traceback unless it was caused by user input."""
-    if isinstance(error, BenchError):
-        return str(error)
-    return "".join(traceback.format_exception(error)).rstrip()
+def _work(run: Run, made_with: dict[str, Any], expected: Forecast | None) -> Work:
+    """A run as a piece of work."""
+    activities = {run.name: "train", f"{run.name} test": "test", f"{run.name}, validation": "validate"}
+    return Work(
+        run.name,
+        f"{run.method}-s{run.seed}",
+        partial(_do, run, made_with=made_with),
+        run.registered,
+        activities | {stage.name: stage.stage for stage in run.stages},
+        frozenset({run.folder, *(stage.folder for stage in run.stages)}),
+        None if expected is None else expected.seconds.get(run.key),
+        expected is not None and run.key in expected.alone,
+    )
 
 
 def _do(
     run: Run, split: Split, device: torch.device, invocation: tracking.Invocation, made_with: dict[str, Any]
+) -> str:
+    """Train and test one run, and write its record to its folder and to the records; its result as a text."""
+    _finish(run, split, device, invocation, made_with)
+    return f"{run.record.metrics['mpjpe'].value:.1f} mm" if run.record else "no record"
+
+
+def _finish(
+    run: Run, split: Split, device: torch.device, invocation: tracking.Invocation, made_with: dict[str, Any]
 ) -> None:
-    """Train and test one run, and write its record to its folder and to the records."""
     protocol = run.benchmark.protocol
     with _only_here(run) as stack:
         if run.finished:
@@ -151,7 +172,7 @@ def _do(
         method = run.build(len(split.training.skeleton))
         if run.predicted:
             log = stack.enter_context(_logged(invocation, run, split, device, made_with))
-            say(f"{run.name}: {run.state}")
+            say(f"{run.name}: {run.state}", routine=True)
             course, cost = _earlier_course(run), None
             _log_course(log, run, course)
             predictions = Predictions.load(run.predictions_file)
@@ -160,7 +181,7 @@ def _do(
             for stage in run.stages:
                 stages[stage.stage], learner = _train_before(stage, method, split, device, invocation, made_with)
                 method.adopt(learner)
-            say(f"{run.name}: {run.state}")
+            say(f"{run.name}: {run.state}", routine=True)
             log = stack.enter_context(_logged(invocation, run, split, device, made_with))
             stack.enter_context(threads_for(method.parameter_count, device))
             course = Course(_train(run, method, split, device, log), stages)
@@ -277,7 +298,7 @@ def _train_before(
 ) -> tuple[Trained, Method]:
     """Train an earlier stage of a method, or load it if it is trained already."""
     with _only_here(stage) as stack:
-        say(f"{stage.name}: {stage.state}")
+        say(f"{stage.name}: {stage.state}", routine=True)
         learner = stage.build(method)
         if stage.weights:
             return PUBLISHED_WEIGHTS, learner

@@ -11,7 +11,7 @@ import datetime
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,12 @@ from bench.runs.launch import run_plan
 from bench.runs.log import inputs, logged_name, parameters, tags
 from bench.runs.plan import Plan, Run, chosen_methods, plan, published_weights
 from bench.runs.record import origin
+from bench.runs.side_by_side import carry_out
+from bench.runs.work import Surroundings, Work
 from bench.show.sweeps import write as write_sweep
 from bench.system import paths
-from bench.system.device import choose_device, threads_for
+from bench.system.device import choose_device, fills_cpu, threads_for
 from bench.system.errors import BenchError, unknown
-from bench.system.progress import say
 from bench.system.provenance import provenance
 from bench.system.stop import stoppable
 
@@ -155,31 +156,32 @@ def plan_sweep(
     return SweepPlan(benchmark, name, chosen, seeds, split, trials, where)
 
 
-def run_sweep(planned: SweepPlan, *, track: bool = True) -> Outcome:
-    """Carry out a sweep, write its outcome under `results/sweeps/`, and return it, earlier points included."""
+def run_sweep(planned: SweepPlan, *, track: bool = True, jobs: int = 1) -> Outcome:
+    """Carry out a sweep, write its outcome under `results/sweeps/`, and return it, earlier points included.
+
+    jobs: how many runs or points to do at a time, as in `run_plan`. Raises, after the others, the error of a run or a
+    point that failed.
+    """
     benchmark, name, split = planned.benchmark, planned.name, planned.split
     if planned.sweep.knob == "frames":
-        _train_receptive_fields(planned, track)
+        _train_receptive_fields(planned, track, jobs)
     made_with = provenance()
     if waiting := planned.waiting:
         with stoppable():
-            tracker = tracking.open_tracker(benchmark.name, enabled=track)
+            open_log = partial(tracking.open_tracker, benchmark.name, enabled=track)
             about = tags(made_with, split.testing, split.training)
-            samples = Samples()
-            with tracker.invocation(f"bench sweep {benchmark.name} {name}", about) as invocation:
-                for number, trial in enumerate(waiting, start=1):
-                    say(f"{trial.name}: {number} of {len(waiting)}")
-                    _do(trial, name, split, planned.device, invocation, about, samples)
+            with open_log().invocation(f"bench sweep {benchmark.name} {name}", about) as invocation:
+                around = Surroundings(benchmark.protocol, split, planned.device, open_log, invocation)
+                carry_out(_pieces(waiting, name, planned, about), around, jobs, "piece").check()
     return _written(benchmark, name, split, planned.trials, made_with)
 
 
-def _train_receptive_fields(planned: SweepPlan, track: bool) -> None:
-    """Train the runs of a sweep over frames, one receptive field after another."""
-    for value in planned.sweep.values:
-        runs = tuple(trial.run for trial in planned.trials if trial.value == value)
-        if any(not run.finished for run in runs):
-            plan = Plan(_with_frames(planned.benchmark, int(value)), planned.split, runs)
-            run_plan(plan, planned.device, track=track).check()
+def _train_receptive_fields(planned: SweepPlan, track: bool, jobs: int) -> None:
+    """Train the runs of a sweep over frames."""
+    runs = tuple(trial.run for trial in planned.trials)
+    if any(not run.finished for run in runs):
+        plan = Plan(planned.benchmark, planned.split, runs)
+        run_plan(plan, planned.device, track=track, jobs=jobs).check()
 
 
 def swept_methods(benchmark: Benchmark, name: str, methods: Sequence[str] = ()) -> list[str]:
@@ -264,6 +266,42 @@ def _check_weights(trials: Sequence[Trial]) -> None:
 # One trial
 
 
+def _pieces(trials: Sequence[Trial], sweep: str, planned: SweepPlan, tags: dict[str, str]) -> list[Work]:
+    """Trials as pieces of work: one each, but those of a run that share hypotheses together."""
+    together: dict[str, list[Trial]] = {}
+    for trial in trials:
+        together.setdefault(trial.run.key if trial.knob == "hypotheses" else trial.key, []).append(trial)
+    works = []
+    for some in together.values():
+        run, values = some[0].run, ", ".join(f"{trial.value:g}" for trial in some)
+        parameters = run.build(len(planned.split.training.skeleton)).parameter_count
+        works.append(
+            Work(
+                some[0].name,
+                f"{run.method}-s{run.seed} {values}",
+                partial(_do_all, some, sweep, tags=tags),
+                run.registered,
+                {trial.name: f"at {trial.value:g}" for trial in some},
+                alone=fills_cpu(parameters, planned.device),
+            )
+        )
+    return works
+
+
+def _do_all(
+    trials: Sequence[Trial],
+    sweep: str,
+    split: Split,
+    device: torch.device,
+    invocation: tracking.Invocation,
+    tags: dict[str, str],
+) -> str:
+    """Do trials of one run; the MPJPE of each as a text."""
+    samples = Samples()
+    done = [_do(trial, sweep, split, device, invocation, tags, samples) for trial in trials]
+    return ", ".join(f"{points[0].metrics['mpjpe'].value:.1f}" for points in done) + " mm"
+
+
 class Samples:
     """The hypotheses of the run that is being swept: each trial of the run lifts only those that the last one lacks.
 
@@ -289,7 +327,7 @@ def _do(
     invocation: tracking.Invocation,
     tags: dict[str, str],
     samples: Samples,
-) -> None:
+) -> list[SweepPoint]:
     """Test one run at one value, and write its points to the cache."""
     run = trial.run
     about = {"method": run.method, "seed": str(run.seed), "device": str(device), "sweep": sweep}
@@ -324,6 +362,7 @@ def _do(
         log.metrics(0, logged)
         log.json(_POINTS.dump_python(points, mode="json"), "points.json")
         paths.write_text(trial.file, _POINTS.dump_json(points, indent=1).decode())
+        return points
 
 
 def _scored(trial: Trial, split: Split, device: torch.device, samples: Samples) -> dict[str, Scores]:

@@ -73,7 +73,12 @@ def float32_products() -> Iterator[None]:
 
 def threads_for(parameters: int, device: torch.device) -> AbstractContextManager[None]:
     """The threads that suit a model of that many parameters: one for a small model on a CPU, otherwise all."""
-    return one_thread() if device.type == "cpu" and parameters < SMALL else nullcontext()
+    return one_thread() if device.type == "cpu" and not fills_cpu(parameters, device) else nullcontext()
+
+
+def fills_cpu(parameters: int, device: torch.device) -> bool:
+    """Whether a model of that many parameters computes on all cores of the CPU."""
+    return device.type == "cpu" and parameters >= SMALL
 
 
 @contextmanager

@@ -126,7 +126,7 @@ def fit(method: Method, job: Job) -> Trained:
             history.append(Epoch(number, loss, rate, error, seconds, per_epoch / spent, steps.micro_batch))
             _save(method, optimizer, history, job.folder)
             job.on_epoch(history[-1])
-            say(f"{job.label}: {_line(history[-1], recipe.epochs)}")
+            say(f"{job.label}: {_line(history[-1], recipe.epochs)}", routine=True)
     best = _best(history)
     kept = recipe.keep if best is not None or recipe.keep == "last" else "last"
     if kept != "last":

@@ -286,5 +286,5 @@ def test_missing_data_are_reported_before_training(data, tmp_path, changes, mess
 
 def test_fewer_test_videos_than_stated_are_reported(data, tmp_path):
     stated = load_benchmark(write(tmp_path, test_subjects=["TS1"]))
-    shown = forecast(make_plan(stated, data=data, methods=["mean_pose"]), torch.device("cpu"))
+    shown = str(forecast(make_plan(stated, data=data, methods=["mean_pose"]), torch.device("cpu")))
     assert "the whole test set has 6 videos: no table will show these runs" in shown

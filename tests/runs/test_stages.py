@@ -80,7 +80,7 @@ def run(tmp_path: Path, *changes: str, methods: tuple[str, ...] = ("pstmo",), tr
 
 def planned(stated: Benchmark, **options: Any) -> str:
     """The plan of a benchmark as it is printed."""
-    return forecast(make_plan(stated, **options), torch.device("cpu"))
+    return str(forecast(make_plan(stated, **options), torch.device("cpu")))
 
 
 def runs(tmp_path: Path, *changes: str, **options: Any) -> list[Run]:

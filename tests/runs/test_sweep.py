@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from bench.evaluation import hypotheses, predict
 from bench.results import sweeps
 from bench.results.records import load
 from bench.runs import sweep
+from bench.runs.plan import make_plan
 from bench.show import tables
 from bench.show.sweeps import page as page_of
 from bench.system.errors import BenchError
@@ -99,6 +101,21 @@ def recorded(folder: Path, method: str) -> float:
 
 
 # Points
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["noise", "many", "window"])
+def test_points_side_by_side_are_the_same(swept, finished, name):
+    def measured(*options: str):
+        """The points, all measured anew, and the runs of other receptive fields trained anew."""
+        cache = finished / "results" / "cache"
+        shutil.rmtree(cache / "sweeps", ignore_errors=True)
+        kept = {run.folder for run in make_plan(load_benchmark("swept.yaml"), data="data").runs}
+        for run in {*(cache / "runs" / "swept").iterdir()} - kept:
+            shutil.rmtree(run)
+        return [(one.method, one.value, one.run_key, one.metrics) for one in swept(name, *options)[1].points]
+
+    assert measured("--jobs", "2") == measured("--jobs", "1")
 
 
 def test_noise_makes_all_but_the_mean_pose_worse(finished, swept):

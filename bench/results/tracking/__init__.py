@@ -15,7 +15,16 @@ import importlib.util
 from bench.results.tracking.tracker import DatasetInput, Invocation, LoggedRun, Tracker, TrainedModel
 from bench.system.errors import BenchError
 
-__all__ = ["DatasetInput", "Invocation", "LoggedRun", "Tracker", "TrainedModel", "check_system_metrics", "open_tracker"]
+__all__ = [
+    "DatasetInput",
+    "Invocation",
+    "LoggedRun",
+    "Tracker",
+    "TrainedModel",
+    "check_system_metrics",
+    "imports",
+    "open_tracker",
+]
 
 
 def open_tracker(benchmark: str, *, enabled: bool = True, system_metrics: bool = False) -> Tracker:
@@ -31,6 +40,14 @@ def open_tracker(benchmark: str, *, enabled: bool = True, system_metrics: bool =
     from bench.results.tracking.mlflow_tracker import MlflowTracker
 
     return MlflowTracker(benchmark, system_metrics)
+
+
+def imports() -> list[str]:
+    """The modules that logging imports first: a process that starts others by forking imports them once for all."""
+    from bench.results.tracking.mlflow_store import apply_settings
+
+    apply_settings()
+    return ["mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store"]
 
 
 def check_system_metrics() -> None:

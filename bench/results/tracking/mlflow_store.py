@@ -107,6 +107,12 @@ class Store:
                 self._open_experiment(self._name)
                 self._end_dead_runs()
 
+    def end_dead_runs(self) -> None:
+        """Set the runs to KILLED whose process on this machine is gone."""
+        with self._guarded():
+            if self.on:
+                self._end_dead_runs()
+
     def call(self, method: str, *arguments: Any, **named: Any) -> Any:
         """Call a method of MLflow's client. None if tracking is off, or goes off because the call fails."""
         with self._guarded():
@@ -290,9 +296,14 @@ def _dataset_input(dataset: DatasetInput, context: str) -> Any:
     )
 
 
-def _client(uri: str) -> Any:
+def apply_settings() -> None:
+    """Set what MLflow reads from the environment when it is imported, here or in a process started from here."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+
+
+def _client(uri: str) -> Any:
+    apply_settings()
     import mlflow
 
     for logger in ("mlflow", "alembic", "urllib3"):  # the store reports failures, once and without a traceback

@@ -61,6 +61,13 @@ class MlflowTracker:
             invocation.run_id = self._store.create(name, tags)
             yield invocation
 
+    @contextlib.contextmanager
+    def joined(self, parent: str | None) -> Iterator[MlflowInvocation]:
+        self.open()
+        invocation = MlflowInvocation(self._store, self._system_metrics)
+        invocation.run_id = parent
+        yield invocation
+
 
 class MlflowInvocation:
     """One call of a command: a parent run."""
@@ -99,6 +106,9 @@ class MlflowInvocation:
         tracked = [run_id for run_id in run_ids if run_id is not None]
         if len(tracked) > 1:
             self._store.link_comparison(self.run_id, tracked)
+
+    def end_dead_runs(self) -> None:
+        self._store.end_dead_runs()
 
 
 class MlflowRun:

@@ -54,6 +54,9 @@ class NullInvocation:
     def compare(self, run_ids: Sequence[str | None]) -> None:
         pass
 
+    def end_dead_runs(self) -> None:
+        pass
+
 
 class NullTracker:
     """Logs nothing."""
@@ -62,4 +65,8 @@ class NullTracker:
 
     @contextmanager
     def invocation(self, name: str, tags: Mapping[str, str]) -> Iterator[NullInvocation]:
+        yield NullInvocation()
+
+    @contextmanager
+    def joined(self, parent: str | None) -> Iterator[NullInvocation]:
         yield NullInvocation()

@@ -24,6 +24,12 @@ class Tracker(Protocol):
     def invocation(self, name: str, tags: Mapping[str, str]) -> AbstractContextManager[Invocation]:
         """Open one call of a command, the parent of its runs. Its status shows how the block ended, as for a run."""
 
+    def joined(self, parent: str | None) -> AbstractContextManager[Invocation]:
+        """The call of a command that another process has opened, for runs of this process; it is not ended here.
+
+        parent: its `run_id`.
+        """
+
 
 class Invocation(Protocol):
     """One call of a command."""
@@ -51,6 +57,9 @@ class Invocation(Protocol):
 
     def compare(self, run_ids: Sequence[str | None]) -> None:
         """Make it easy to compare these runs, if there are several."""
+
+    def end_dead_runs(self) -> None:
+        """End the runs whose process on this machine is gone; they may be resumed."""
 
 
 class LoggedRun(Protocol):

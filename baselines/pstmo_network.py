@@ -5,6 +5,7 @@ Shan et al., "P-STMO: Pre-trained Spatial Temporal Many-to-One Model for 3D Huma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,7 +60,9 @@ class Norm(nn.Module):
     @in_float32  # as torch does for its own layer norm
     def forward(self, x: Tensor) -> Tensor:
         centred = x - x.mean(dim=-1, keepdim=True)
-        return self.scale * centred / (x.std(dim=-1, keepdim=True) + 1e-6) + self.shift
+        # Equal to x.std(), which takes nine times as long on a CPU and was a quarter of the time of a small network.
+        deviation: Tensor = torch.linalg.vector_norm(centred, dim=-1, keepdim=True) / math.sqrt(x.shape[-1] - 1)
+        return self.scale * centred / (deviation + 1e-6) + self.shift
 
 
 class StridedMLP(nn.Module):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -30,6 +32,7 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
+    atexit.register(gc.freeze)  # at the end Python need not search torch's modules for circles, which takes a second
     parser = _parser()
     options = parser.parse_args(arguments)
     if not hasattr(options, "call"):

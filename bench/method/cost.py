@@ -40,6 +40,17 @@ def macs_per_frame(method: Method, joints: int) -> int | None:
     return int(counter.get_total_flops()) // (2 * method.window.answers)
 
 
+def macs_per_video_frame(method: Method, joints: int) -> int | None:
+    """As `macs_per_frame`, for a method that lifts whole videos: what is shared between windows is counted once."""
+    frames = 8 * method.window.frames
+    try:
+        with _on(method, "meta") as copied, FlopCounterMode(display=False) as counter:
+            copied.lift_video(torch.zeros(1, frames, joints, 2, device="meta"))
+    except Exception:  # foreign code may raise anything on tensors without values
+        return None
+    return int(counter.get_total_flops()) // (2 * frames)
+
+
 def macs_text(macs: float | None) -> str:
     """Multiply-accumulates in millions, for a table; `unknown` where they cannot be counted."""
     return "unknown" if macs is None else f"{macs / 1e6:,.1f}"

@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from tabulate import tabulate
@@ -15,8 +16,8 @@ from bench.data.batch import Batch
 from bench.data.pose_dataset import PoseDataset
 from bench.data.split import Split
 from bench.data.windows import scored_windows
-from bench.method.base import Method, checked_loss
-from bench.method.cost import macs_per_frame, macs_text, training_macs
+from bench.method.base import Method, checked_loss, lifts_videos
+from bench.method.cost import macs_per_frame, macs_per_video_frame, macs_text, training_macs
 from bench.method.passes import windows_per_pass
 from bench.method.registry import method_class
 from bench.runs.plan import Plan, Run, StageRun
@@ -33,7 +34,7 @@ COUNTING = {
 }
 
 # An estimate runs windows of about this many multiply-accumulates: a moment on one CPU core.
-SAMPLE_MACS = 1e9
+SAMPLE_MACS = 4e8
 # If one window takes longer (in seconds), its time is estimated from multiply-accumulates instead of a run.
 TOO_LONG = 1.0
 
@@ -121,8 +122,8 @@ def _forecast(run: Run, split: Split, stopwatch: Stopwatch) -> Iterator[tuple[di
         state = "finished" if run.finished else stage.state
         row |= {"run": stage.name, "to do": state, "time": _time(state, seconds)}
         yield row, seconds, trained.parameter_count
-    row = {"frames": str(run.frames), "MMACs/frame": macs_text(macs_per_frame(method, joints))}
-    row |= {"parameters": f"{method.parameter_count:,}"}
+    macs = macs_text(stopwatch.macs(method))
+    row = {"frames": str(run.frames), "MMACs/frame": macs, "parameters": f"{method.parameter_count:,}"}
     to_train = method.trainable and not run.weights
     if to_train:
         row |= _training_row(run, method, run.settings.recipe, training)
@@ -206,6 +207,8 @@ class Stopwatch:
         self._device = device
         self._joints = joints
         self._macs_per_second = 0.0
+        self._macs: WeakKeyDictionary[Method, int | None] = WeakKeyDictionary()
+        self._seconds_per_window: WeakKeyDictionary[Method, float] = WeakKeyDictionary()
 
     def epoch(self, method: Method, recipe: Recipe, training: PoseDataset) -> float:
         """Seconds of one training epoch."""
@@ -233,19 +236,33 @@ class Stopwatch:
 
     def testing(self, method: Method, dataset: PoseDataset, flip: bool) -> float:
         """Seconds of lifting a data set."""
-        table = scored_windows(dataset, method.window)
-        counted = macs_per_frame(method, self._joints)
+        if method not in self._seconds_per_window:
+            self._seconds_per_window[method] = self._lifting(method)
+        return len(scored_windows(dataset, method.window)) * (2 if flip else 1) * self._seconds_per_window[method]
+
+    def _lifting(self, method: Method) -> float:
+        """Seconds per window; of a method that lifts whole videos, per frame."""
+        counted = self.macs(method)
         macs = (counted or 0) * method.window.answers
-        versions = len(table) * (2 if flip else 1)
         most = windows_per_pass(method.window, self._joints, self._device)
-        windows = self._sample(macs, min(versions, most)) if counted is not None else 1
+        windows = self._sample(macs, most) if counted is not None else 1
         if windows == 0:
-            return versions * macs / self._rate()
-        method = copy.deepcopy(method).eval().to(self._device)
-        keypoints_2d = torch.zeros(windows, method.window.frames, self._joints, 2, device=self._device)
-        with threads_for(method.parameter_count, self._device), torch.inference_mode():
-            seconds = self._time(lambda: method.lift(keypoints_2d, generator=torch.Generator().manual_seed(0)))
-        return seconds * versions / windows
+            seconds = macs / self._rate()
+        else:
+            copied = copy.deepcopy(method).eval().to(self._device)
+            keypoints_2d = torch.zeros(windows, method.window.frames, self._joints, 2, device=self._device)
+            with threads_for(method.parameter_count, self._device), torch.inference_mode():
+                seconds = self._time(lambda: copied.lift(keypoints_2d, generator=torch.Generator().manual_seed(0)))
+            seconds /= windows
+        if macs and lifts_videos(method) and (of_a_video := macs_per_video_frame(method, self._joints)):
+            return seconds * of_a_video / macs
+        return seconds
+
+    def macs(self, method: Method) -> int | None:
+        """`macs_per_frame`, counted once."""
+        if method not in self._macs:
+            self._macs[method] = macs_per_frame(method, self._joints)
+        return self._macs[method]
 
     def _rate(self) -> float:
         """Multiply-accumulates per second in matrix products of a usual size, measured once."""

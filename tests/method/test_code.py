@@ -31,7 +31,7 @@ GOLDEN = {
     "mean_pose": "376c3091c074df087c44618e6b8dbaa756f05a7d81ff5a6e0a4769dced2ccf8b",
     "mixste": "2cc2cf0e1316bac85c51f39a6ffbd1b866bcca6992a0015a50fbd9aab4a176b7",
     "poseformer": "3beca5a080bf22d8c7d586ca1df4b4304ebccfdca2651ede097fef32f3e9da08",
-    "pstmo": "be4b624d071621dcbfa9c76939458614f8086ebdbcaedc6f8253d1681fbade1b",
+    "pstmo": "dd3592d4391b46060c9f4a9c2026791db649df3d924348bacc8bcf35fd2d4822",
     "videopose3d": "01c91745705ea12271940eb324046b3cc9afe5d2e642c755520e696ee407ca40",
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench.system.device import keep_freed_memory
 from perf.reference import Part
 
 
@@ -36,6 +37,7 @@ def one_thread() -> Iterator[None]:
     """Ratios of one core: they depend less on the machine and on what else runs there."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as runs do
     yield
     torch.set_num_threads(threads)
 

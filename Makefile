@@ -39,7 +39,7 @@ $(VENV)/.stamp-dev: $(VENV)/.stamp
 	@$(VENV)/bin/python -I bench/system/install.py $(VENV) dev
 	@touch $@
 
-demo: setup  ## minutes on a laptop, no data needed: synthetic people, every method at toy size
+demo: setup  ## two minutes on two CPU cores, no data needed: synthetic people, every method at toy size
 	@$(BENCH) run demo $(RUN_OPTIONS)
 
 bench-%: setup  ## one benchmark: make bench-cmu-gt-27 DATA=... METHODS=mixste SEEDS=3 JOBS=2 DEVICE=cuda SET="recipe.epochs=5"
@@ -70,7 +70,7 @@ docs: setup-dev  ## the pages of docs/ as a site in site/, to be opened from the
 	@$(VENV)/bin/zensical build --strict --clean >/dev/null
 	@echo "written  site/index.html"
 
-perf: setup-dev  ## ten minutes: speed and memory beside plain references; a part: make perf TOY=1 SELECT="lift or train" DEVICE=cuda
+perf: setup-dev  ## a quarter of an hour: speed and memory beside plain references; a part: make perf TOY=1 SELECT="lift or train" DEVICE=cuda
 	@$(VENV)/bin/python -m perf $(if $(DEVICE),--device $(DEVICE)) $(if $(TOY),--toy) $(if $(SELECT),--select "$(SELECT)") \
 	  $(if $(NAME),--runs-of "$(NAME)") $(if $(DATA),--data "$(DATA)") $(if $(SEEDS),--seeds $(SEEDS))
 

@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         status = pytest.main(call(options, report))
+        if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+            print(f"no case fits {options.select!r}: words of docs/reference/performance.md, as in -k", file=sys.stderr)
+            return 2
         if status:
             return int(status)
         cases = summary.condense(json.loads(report.read_text(encoding="utf-8")))

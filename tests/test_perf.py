@@ -163,6 +163,13 @@ def test_counting_memory_keeps_none_of_it():
     assert seen[0]() is None
 
 
+def test_words_that_fit_no_case_are_named():
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "perf", "--select", "nothing_like_it"]
+    done = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=False)
+    assert (done.returncode, "no case fits 'nothing_like_it'" in done.stderr) == (2, True)
+
+
 def test_a_part_is_measured_and_printed():
     """As `make perf TOY=1` does, but for the least that has a reference: it answers the same, or this fails."""
     part = "(mixste-toy and lift) or (test_video and videopose3d)"

@@ -90,10 +90,9 @@ def method_files(pairs: Sequence[str]) -> dict[str, Path]:
 
 def positive(text: str) -> int:
     """A whole number of at least 1."""
-    number = int(text)
-    if number < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
+    return int(text)
 
 
 def seed(text: str) -> int:

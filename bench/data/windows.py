@@ -177,7 +177,7 @@ def taken(block: Tensor, rows: Tensor) -> Tensor:
 
 def gather_2d(dataset: PoseDataset, table: Table, window: Window) -> Tensor:
     """The keypoints of windows alone, (batch, frames, joints, 2): targets are never read."""
-    return dataset.keypoints_2d[torch.from_numpy(block_rows(dataset, table, window))]
+    return taken(dataset.keypoints_2d, torch.from_numpy(block_rows(dataset, table, window)))
 
 
 def mirror(poses: Tensor, permutation: Sequence[int]) -> Tensor:

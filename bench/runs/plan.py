@@ -31,6 +31,7 @@ from bench.runs.identity import Keys, keys, settings_of
 from bench.system import paths
 from bench.system.errors import BenchError, unknown
 from bench.training.loop import resumable_epochs
+from bench.training.step import check_options
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,19 @@ class Plan:
     runs: tuple[Run, ...]
 
     def check(self) -> None:
-        """Raise BenchError, before any training, for sizes that do not fit and text that no record may hold."""
+        """Raise BenchError, before any training, for sizes and options that do not fit, and text no record may hold."""
         joints = len(self.split.training.skeleton)
         for run in self.runs:
             if run.finished or run.predicted:
                 continue
             records.check_portable(run.entry.model_dump(mode="json"), f"{self.benchmark.name}, {run.method}")
             method = run.build(joints)
+            if not run.weights:
+                check_options(method, run.settings.recipe)
             for stage in run.stages:
-                stage.build(method)
+                learner = stage.build(method)
+                if not stage.weights:
+                    check_options(learner, stage.settings.recipe)
 
     def only(self, key: str) -> Plan:
         """The plan of the one run whose key begins with `key`. Raises BenchError if there is none, or are several."""

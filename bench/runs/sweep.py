@@ -303,19 +303,18 @@ def _do_all(
 
 
 class Samples:
-    """The hypotheses of the run that is being swept: each trial of the run lifts only those that the last one lacks.
+    """The hypotheses of a run, which its trials share: each lifts only those that the last one lacks.
 
-    Trials come run by run, their values ascending. A sweep that continues lifts the hypotheses of a run once more.
+    A sweep that continues lifts the hypotheses of a run once more.
     """
 
     def __init__(self) -> None:
-        self._run_key = ""
         self._hypotheses: Hypotheses | None = None
 
-    def of(self, trial: Trial, new: Callable[[], Hypotheses]) -> Hypotheses:
-        """The hypotheses of a trial's run. new: makes those of another run, or fewer than there are."""
-        if self._hypotheses is None or self._run_key != trial.run.key or self._hypotheses.lifted > trial.value:
-            self._run_key, self._hypotheses = trial.run.key, new()
+    def shared(self, new: Callable[[], Hypotheses]) -> Hypotheses:
+        """Those of the run. new: makes them, the first time."""
+        if self._hypotheses is None:
+            self._hypotheses = new()
         return self._hypotheses
 
 
@@ -393,7 +392,7 @@ def _predicted(
             camera = dataset_named(run.benchmark.protocol.tested_on.dataset).camera
             where = zip(testing.sequences["subject"], testing.sequences["camera"], strict=True)
             views = [camera(subject, name) for subject, name in where]
-            hypotheses = samples.of(trial, lambda: Hypotheses(method, testing, views, **options))
+            hypotheses = samples.shared(lambda: Hypotheses(method, testing, views, **options))
             return hypotheses.combined(int(trial.value), trial.name)
         if trial.knob == "noise_half_widths":
             testing = with_noise(testing, trial.value, run.seed)

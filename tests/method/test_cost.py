@@ -10,7 +10,7 @@ import torch
 
 from bench import Method, Window, build
 from bench.method import cost as costs
-from bench.method.cost import macs_per_frame, macs_text, timed, training_macs
+from bench.method.cost import macs_per_frame, macs_per_video_frame, macs_text, timed, training_macs
 from bench.system.errors import BenchError
 
 JOINTS, DIM, DEPTH, FRAMES = 17, 512, 8, 81
@@ -54,6 +54,24 @@ def test_a_method_for_the_centre_frame_costs_one_window_per_frame() -> None:
             return self.layer(keypoints_2d.flatten(1)).reshape(-1, 1, JOINTS, 3)
 
     assert macs_per_frame(Centre(), JOINTS) == 9 * JOINTS * 2 * JOINTS * 3
+
+
+def test_a_video_costs_what_its_sliding_convolutions_multiply() -> None:
+    method = build("videopose3d", frames=27, joints=17, dim=8)
+    frames, before = 8 * 27, 27 - 1  # of the video that is counted, and the frames that repeat its edges
+    # Kernels of 3 frames at distances 1, 3 and 9, each but the first followed by one of width 1, then the last layer.
+    products, left = 0, frames + before
+    for channels, apart in ((34, 1), (8, 3), (8, 9)):
+        left -= 2 * apart
+        products += left * 8 * (3 * channels + (8 if apart > 1 else 0))
+    products += left * 8 * 51
+    assert left == frames
+    assert macs_per_video_frame(method, 17) == products // frames
+    assert macs_per_video_frame(method, 17) < macs_per_frame(method, 17) / 1.5
+
+
+def test_the_cost_of_a_video_is_unknown_if_values_decide() -> None:
+    assert macs_per_video_frame(build("mixste", frames=9, dim=16, depth=1, heads=2), 17) is None, "lifts no videos"
 
 
 def test_counting_does_not_change_the_method() -> None:

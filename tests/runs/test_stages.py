@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from samples import toy_dataset
+from samples import TOYS, toy_dataset
 
 import bench
 from bench.config import Benchmark, load_benchmark
@@ -86,6 +86,22 @@ def planned(stated: Benchmark, **options: Any) -> str:
 def runs(tmp_path: Path, *changes: str, **options: Any) -> list[Run]:
     stated = benchmark(tmp_path, *changes)
     return plan(stated, Split.of(stated.protocol, toy_dataset()), **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("micro_batch=2", "recipe.micro_batch cannot split its batches: its batch norms"),
+        ("checkpoint_activations=true", "recipe.checkpoint_activations has no effect"),
+    ],
+)
+def test_options_that_a_method_does_not_allow_are_found_before_any_training(change, problem, tmp_path, monkeypatch):
+    path = tmp_path / "toys.yaml"
+    path.write_text(yaml.safe_dump(TOYS), encoding="utf-8")
+    monkeypatch.setattr(split, "load_dataset", lambda *names: toy_dataset())
+    stated = load_benchmark(path, [f"methods.videopose3d.recipe.{change}"])
+    with pytest.raises(BenchError, match=f"videopose3d: {problem}"):
+        make_plan(stated)
 
 
 # Stages

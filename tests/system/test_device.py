@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import platform
+import subprocess
+import sys
 from contextlib import nullcontext
 
 import pytest
@@ -60,3 +63,28 @@ def test_products_on_a_gpu_are_those_of_a_cpu():
         (multiplied, frames.mT.double() @ kernel[..., 0].double()),
     ):
         assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+FAULTS = """
+import resource, sys, torch
+from bench.system.device import threads_for
+def use():
+    torch.empty(2**24).fill_(1)
+with threads_for(10**9 if sys.argv[1] == "kept" else 0, torch.device("cpu" if sys.argv[1] == "kept" else "meta")):
+    for _ in range(20):  # until the heap is large enough
+        use()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        use()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
+def test_a_cpu_keeps_the_memory_of_freed_tensors():
+    """Memory that was given back comes page by page: a fault for each page, or each large one."""
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("kept", "returned")
+    }
+    assert faults["kept"] < 32 < 10 * 32 <= faults["returned"], faults  # 64 MB are 32 of the large pages

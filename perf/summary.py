@@ -281,7 +281,7 @@ def _rounded(value: float) -> float:
 
 
 def _ratio(value: float | None) -> str:
-    return NONE if value is None else f"{value:#.3g}".rstrip(".")
+    return NONE if value is None else _digits(value)
 
 
 def _time(seconds: float | None) -> str:
@@ -300,4 +300,9 @@ def _size(count: int | None) -> str:
 
 
 def _scaled(value: float, factor: float, unit: str) -> str:
-    return f"{value / factor:#.3g}".rstrip(".") + f" {unit}"
+    return f"{_digits(value / factor)} {unit}"
+
+
+def _digits(value: float) -> str:
+    """Three significant digits, or all before the point."""
+    return f"{value:,.0f}" if round(value) >= 1000 else f"{value:#.3g}".rstrip(".")

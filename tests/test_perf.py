@@ -302,3 +302,10 @@ def test_every_group_has_a_place_on_the_page():
 
 def test_the_page_says_what_the_results_say():
     assert summary.render(check=True) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(1280.0, "1,280 s"), (999.6, "1,000 s"), (99.7, "99.7 s"), (0.0023, "2.30 ms")]
+)
+def test_times_have_three_digits_and_no_exponent(seconds, shown):
+    assert summary._time(seconds) == shown
